@@ -1,0 +1,50 @@
+"""Cooperative value factorization on Ray RLlib's new API stack, with plasticity loss made visible.
+
+Public names are loaded when first used: importing ``rllib_reborn`` or ``rllib_reborn.envs`` imports neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rllib_reborn._version import __version__
+
+if TYPE_CHECKING:
+    from rllib_reborn.algorithms import ALGORITHMS, QMIX, VDN, QMIXConfig, VDNConfig, load_team
+    from rllib_reborn.envs import TeamSpec, VectorTeamEnv, make_team_env
+
+_HOME = {
+    "ALGORITHMS": "rllib_reborn.algorithms",
+    "QMIX": "rllib_reborn.algorithms",
+    "QMIXConfig": "rllib_reborn.algorithms",
+    "VDN": "rllib_reborn.algorithms",
+    "VDNConfig": "rllib_reborn.algorithms",
+    "load_team": "rllib_reborn.algorithms",
+    "TeamSpec": "rllib_reborn.envs",
+    "VectorTeamEnv": "rllib_reborn.envs",
+    "make_team_env": "rllib_reborn.envs",
+}
+
+__all__ = [
+    "ALGORITHMS",
+    "QMIX",
+    "VDN",
+    "QMIXConfig",
+    "TeamSpec",
+    "VDNConfig",
+    "VectorTeamEnv",
+    "__version__",
+    "load_team",
+    "make_team_env",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,34 @@
+"""Environments of cooperative teams. Needs numpy only; nothing here imports Ray or torch."""
+
+from rllib_reborn.envs.checker import CheckResult, check_team_env
+from rllib_reborn.envs.matrix_games import MatrixGame, TwoStepGame
+from rllib_reborn.envs.predator_prey import PredatorPrey, PredatorPreyRules
+from rllib_reborn.envs.random_policy import random_legal_actions, random_policy_returns
+from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.registry import ENVS, EnvEntry, UnknownEnvError, env_names, make_team_env, team_spec
+from rllib_reborn.envs.render import record_gif
+from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
+
+__all__ = [
+    "ENVS",
+    "CheckResult",
+    "EnvEntry",
+    "MatrixGame",
+    "PredatorPrey",
+    "PredatorPreyRules",
+    "RandomStreams",
+    "TeamObs",
+    "TeamSpec",
+    "TeamStep",
+    "TwoStepGame",
+    "UnknownEnvError",
+    "VectorTeamEnv",
+    "check_actions",
+    "check_team_env",
+    "env_names",
+    "make_team_env",
+    "random_legal_actions",
+    "random_policy_returns",
+    "record_gif",
+    "team_spec",
+]

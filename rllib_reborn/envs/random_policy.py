@@ -1,0 +1,105 @@
+"""Playing at random among the available actions: exploration, and the yardstick of what needs no skill."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.registry import make_team_env
+
+#: Separates the policy's random streams from the game's, which have the same seed.
+_POLICY_SALT = 1
+
+
+def random_legal_actions(
+    action_mask: npt.NDArray[np.bool_], uniforms: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Uniformly random available actions.
+
+    Args:
+        action_mask: [..., A] bool, at least one True in each row.
+        uniforms: [...] numbers in [0, 1), one per agent.
+
+    Returns:
+        [...] actions: with c actions available, the number floor(c * uniform) of them, in ascending order.
+
+    >>> random_legal_actions(np.array([[False, True, True]]), np.array([0.6]))
+    array([2])
+    """
+    if action_mask.shape[-1] <= 8:
+        # The whole row fits in a byte: look the action up.
+        counts, choices = _byte_tables()
+        rows = np.packbits(action_mask, axis=-1, bitorder="little")[..., 0]
+        which = (uniforms * counts[rows]).astype(np.intp)
+        which += rows.astype(np.intp) << 3
+        return choices[which]
+    # Row-wise running counts. Rows are short, where numpy's reductions are slow, so go by columns of a
+    # transposed copy.
+    running = np.cumsum(np.moveaxis(action_mask, -1, 0), axis=0, dtype=np.int16)
+    passed = running <= (uniforms * running[-1]).astype(np.int16)
+    return passed.sum(axis=0, dtype=np.int16).astype(np.intp)
+
+
+@functools.lru_cache(maxsize=1)
+def _byte_tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """By mask byte: how many bits are set; by ``byte * 8 + k``: which is the k-th."""
+    counts = np.zeros(256)
+    choices = np.zeros(256 * 8, np.intp)
+    for byte in range(256):
+        bits = [i for i in range(8) if byte >> i & 1]
+        counts[byte] = len(bits)
+        choices[byte * 8 : byte * 8 + len(bits)] = bits
+    return counts, choices
+
+
+def random_policy_returns(
+    name: str, episodes: int, seed: int = 0, num_envs: int = 32, **kwargs: Any
+) -> npt.NDArray[np.float64]:
+    """Undiscounted returns of episodes played at random.
+
+    Every game plays the same number of episodes (one more in some), whatever their lengths: the first to
+    finish are not a fair sample. The result depends on ``num_envs`` only through which game plays which
+    episode.
+
+    Args:
+        name: Name of the environment, as in :func:`make_team_env`.
+        episodes: Number of episodes, >= 1.
+        seed: Seed of games and policy.
+        num_envs: Games stepped side by side, >= 1.
+        **kwargs: Options of the environment.
+
+    Returns:
+        [episodes] returns.
+
+    Raises:
+        ValueError: ``episodes`` is below 1, or as :func:`make_team_env`.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}; give a whole number >= 1.")
+    num_envs = min(num_envs, episodes)
+    env = make_team_env(name, num_envs, **kwargs)
+    policy = RandomStreams(num_envs, seed, salt=_POLICY_SALT)
+    left = np.full(num_envs, episodes // num_envs)
+    left[: episodes % num_envs] += 1
+    running = np.zeros(num_envs)
+    returns: list[float] = []
+    try:
+        seen = env.reset(seed=seed)
+        while left.any():
+            out = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
+            seen = out.obs
+            running += out.reward
+            over = out.terminated | out.truncated
+            if over.any():
+                counted = over & (left > 0) & ~out.info["failed"]
+                returns.extend(running[counted])
+                left[counted] -= 1
+                running[over] = 0.0
+                seen = env.reset(mask=over)
+    finally:
+        env.close()
+    return np.array(returns)

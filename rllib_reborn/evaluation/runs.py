@@ -1,0 +1,361 @@
+"""Reading run folders as they are found: finished, interrupted in the middle of a line, or resumed.
+
+A run folder holds ``config.yaml`` (resolved), ``metrics.jsonl`` (one object per iteration) and, once training
+has ended, ``final_evaluation.json``. What had to be left out on reading is counted and said in
+``RunRecord.notes``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import yaml
+
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+FINAL_FILE = "final_evaluation.json"
+
+# A resolved config is a few kilobytes. More is not one of ours, and could be a bomb of nested aliases.
+_MAX_CONFIG_BYTES = 1_000_000
+_MAX_CONFIG_VALUES = 20_000
+_SKIPPED_FOLDERS = frozenset({"checkpoints", "report", "dormancy"})
+
+
+class RunError(ValueError):
+    """A path cannot be read as a run; the message is one sentence for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """Episodes of one policy: ``returns [E]`` and, where the game knows a winner, ``won [E]`` (0 or 1)."""
+
+    returns: npt.NDArray[np.float64]
+    won: npt.NDArray[np.float64] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FinalEvaluation:
+    """What ``final_evaluation.json`` holds: greedy policy and random policy after ``env_steps`` steps."""
+
+    policy: Episodes
+    random: Episodes | None
+    env_steps: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One training run.
+
+    Attributes:
+        path: Its folder.
+        config: The resolved config, plain data.
+        algorithm: ``config["algorithm"]``.
+        env: ``config["env"]``.
+        seed: ``config["seed"]``, ``None`` where the run was not seeded.
+        metrics: One row per iteration with ``env_steps`` not falling; numbers, ``nan`` where the file has
+            null. ``eval/returns`` stays a column of lists or ``None``.
+        final: The evaluation at the end, ``None`` for an interrupted run.
+        unreadable_lines: Lines of ``metrics.jsonl`` that were dropped, being half-written or no object.
+        replaced_rows: Rows that a resumed run has written again.
+        notes: The above in sentences.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    algorithm: str
+    env: str
+    seed: int | None
+    metrics: pd.DataFrame
+    final: FinalEvaluation | None
+    unreadable_lines: int
+    replaced_rows: int
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps at the last row."""
+        return int(self.metrics["env_steps"].iloc[-1])
+
+    @property
+    def wall_time_s(self) -> float | None:
+        """Seconds of training, ``None`` if not recorded; a clock that starts anew on resume is added up."""
+        if "time/total_s" not in self.metrics:
+            return None
+        clock = self.metrics["time/total_s"].dropna().to_numpy(dtype=np.float64)
+        if not clock.size:
+            return None
+        ends = np.append(np.flatnonzero(np.diff(clock) < 0), clock.size - 1)
+        return float(clock[ends].sum())
+
+    def series(self, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Env steps and finite values of a metric; of rows at one step, the last."""
+        if metric not in self.metrics or not pd.api.types.is_numeric_dtype(self.metrics[metric]):
+            return np.empty(0), np.empty(0)
+        table = self.metrics[["env_steps", metric]].astype(np.float64)
+        table = table[np.isfinite(table[metric])].drop_duplicates("env_steps", keep="last")
+        return table["env_steps"].to_numpy(), table[metric].to_numpy()
+
+    def evaluations(self) -> pd.DataFrame:
+        """The rows with an evaluation."""
+        if "eval/return_mean" not in self.metrics:
+            return self.metrics.iloc[:0]
+        return self.metrics[self.metrics["eval/return_mean"].notna()]
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A run that plays no part in the numbers, and why."""
+
+    path: Path
+    reason: str
+
+
+def find_runs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Run folders among and below ``paths``, sorted within each path, each once.
+
+    Args:
+        paths: Run folders, or folders of run folders at any depth. Symbolic links below them are not
+            followed.
+
+    Raises:
+        RunError: A path does not exist or is no folder, or holds no run folder.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise RunError("No path was given; name at least one run folder.")
+    found: dict[Path, Path] = {}
+    for entry in map(Path, given):
+        if not entry.is_dir():
+            raise RunError(f"{entry} {'is not a folder' if entry.exists() else 'does not exist'}.")
+        below = _run_folders(entry)
+        if not below:
+            raise RunError(f"{entry} holds no run: no {CONFIG_FILE} or {METRICS_FILE} in or below it.")
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def load_runs(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Reads every run that :func:`find_runs` finds; the broken ones are named instead of stopping the rest.
+
+    Raises:
+        RunError: As :func:`find_runs`; or no run at all can be read (the message is the first one's).
+    """
+    records, broken = [], []
+    for folder in find_runs(paths):
+        try:
+            records.append(read_run(folder))
+        except RunError as error:
+            broken.append(LeftOut(folder, str(error)))
+    if not records:
+        raise RunError(broken[0].reason)
+    return records, broken
+
+
+def read_run(path: str | os.PathLike[str]) -> RunRecord:
+    """Reads one run folder.
+
+    A line of ``metrics.jsonl`` that is no JSON object (training was killed while writing it) is dropped and
+    counted. Where ``env_steps`` goes back, the run was resumed from a checkpoint: the later rows win, and the
+    earlier rows from that step on are dropped and counted.
+
+    Raises:
+        RunError: The folder is missing or not a run, or its config or metrics cannot be used.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
+    config = _read_config(folder)
+    rows, unreadable, replaced = _read_metrics(folder)
+    notes = []
+    if unreadable:
+        notes.append(f"{_count(unreadable, 'line')} of {METRICS_FILE} half-written or unreadable, dropped")
+    if replaced:
+        notes.append(f"resumed: {_count(replaced, 'row')} written again, the later ones are used")
+    final, problem = _read_final(folder)
+    if problem:
+        notes.append(problem)
+    seed = config.get("seed")
+    return RunRecord(
+        path=folder,
+        config=config,
+        algorithm=_text(config, "algorithm", folder),
+        env=_text(config, "env", folder),
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        metrics=_to_frame(rows),
+        final=final,
+        unreadable_lines=unreadable,
+        replaced_rows=replaced,
+        notes=tuple(notes),
+    )
+
+
+def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested config as one flat dict: ``{"training.lr": 0.0005, "interventions.0.kind": "reborn"}``.
+
+    An empty mapping or list is kept as a value, so that it differs from a missing key.
+
+    Raises:
+        ValueError: More than 20,000 values, or a structure that contains itself.
+    """
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any, parents: tuple[int, ...]) -> None:
+        if len(flat) >= _MAX_CONFIG_VALUES or id(value) in parents:
+            raise ValueError(f"the config is no plain tree of at most {_MAX_CONFIG_VALUES:,} values")
+        items: list[tuple[Any, Any]] = []
+        if isinstance(value, Mapping):
+            items = list(value.items())
+        elif isinstance(value, list):
+            items = list(enumerate(value))
+        for key, item in items:
+            visit(f"{prefix}.{key}" if prefix else str(key), item, (*parents, id(value)))
+        if not items:
+            flat[prefix] = value
+
+    visit("", config, ())
+    flat.pop("", None)
+    return flat
+
+
+def _run_folders(top: Path) -> list[Path]:
+    found = []
+    for folder, names, files in os.walk(top):
+        if CONFIG_FILE in files or METRICS_FILE in files:
+            found.append(Path(folder))
+            names.clear()  # a run holds no further runs, but many checkpoints
+        names[:] = sorted(name for name in names if name not in _SKIPPED_FOLDERS)
+    return found
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise RunError(f"{folder} is not a run folder: it has no {CONFIG_FILE}.")
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise RunError(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes and was not read.")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise RunError(f"{path} does not hold a mapping of settings.")
+        flatten_config(config)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise RunError(f"{path} is not plain YAML{line}.") from error
+    except RunError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    return config
+
+
+def _text(config: Mapping[str, Any], key: str, folder: Path) -> str:
+    value = config.get(key)
+    if not isinstance(value, str) or not value:
+        raise RunError(f"{folder / CONFIG_FILE} does not name its {key!r}.")
+    return value
+
+
+def _read_metrics(folder: Path) -> tuple[list[dict[str, Any]], int, int]:
+    """Rows, number of unreadable lines, number of replaced rows."""
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise RunError(f"{folder} has no {METRICS_FILE}: the run ended before its first iteration.")
+    rows: list[dict[str, Any]] = []
+    unreadable = replaced = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.strip():
+                continue
+            row = _parse_row(line)
+            if row is None:
+                unreadable += 1
+                continue
+            while rows and _written_again(rows[-1], row):
+                rows.pop()
+                replaced += 1
+            rows.append(row)
+    if not rows:
+        raise RunError(f"{path} holds no readable iteration, so there is nothing to report.")
+    return rows, unreadable, replaced
+
+
+def _parse_row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    steps = row.get("env_steps") if isinstance(row, dict) else None
+    if isinstance(steps, bool) or not isinstance(steps, int | float) or not math.isfinite(steps):
+        return None
+    return row
+
+
+def _written_again(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> bool:
+    """Whether ``later`` starts at or before ``earlier``; an iteration of updates without a step does not."""
+    if later["env_steps"] != earlier["env_steps"]:
+        return bool(later["env_steps"] < earlier["env_steps"])
+    return (later.get("updates") or 0) <= (earlier.get("updates") or 0)
+
+
+def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Columns of numbers and nulls become numeric; others (lists, text) stay as they are."""
+    # A row of a version that knew more or fewer names must not shift columns: every name seen is one column.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        numeric = all(value is None or isinstance(value, int | float) for value in values)
+        if numeric and name != "env_steps":
+            columns[name] = np.array([math.nan if v is None else float(v) for v in values])
+        elif numeric:
+            columns[name] = np.array([int(v) for v in values if v is not None], dtype=np.int64)
+        else:
+            columns[name] = pd.Series(values, dtype=object)
+    return pd.DataFrame(columns)
+
+
+def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
+    """The final evaluation, or ``None`` and a sentence that says why."""
+    path = folder / FINAL_FILE
+    if not path.is_file():
+        return None, f"no {FINAL_FILE}: training was interrupted or is still going on"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        policy = _episodes(data["policy"])
+        random = None if data.get("random") is None else _episodes(data["random"])
+        steps = data.get("env_steps")
+        return FinalEvaluation(policy, random, None if steps is None else int(steps)), ""
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None, f"{FINAL_FILE} is damaged, or has no episodes or returns that are not finite"
+
+
+def _episodes(data: Mapping[str, Any]) -> Episodes:
+    returns = np.asarray(data["returns"], dtype=np.float64)
+    won = None if data.get("won") is None else np.asarray(data["won"], dtype=np.float64)
+    if returns.ndim != 1 or not returns.size or not np.isfinite(returns).all():
+        raise ValueError("returns")
+    if won is not None and (won.shape != returns.shape or not np.isin(won, (0.0, 1.0)).all()):
+        raise ValueError("won")
+    return Episodes(returns, won)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

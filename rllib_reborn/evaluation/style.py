@@ -1,0 +1,202 @@
+"""The look that all figures share, and how one is written to disk. Matplotlib is imported late."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+import platform
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rllib_reborn._version import __version__
+
+# Okabe and Ito, "Color universal design" (2008), darkest contrast first. Its yellow is left out: it cannot be
+# read as text on white, and lines are labelled in their colour. Black and grey stay free for text and
+# references.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
+REFERENCE_COLOUR = "#6B6B6B"
+_TEXT_COLOUR = "#222222"
+_LABEL_WIDTH = 26
+# Fixed, so that the same runs give the same bytes.
+_DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with Matplotlib, so every machine draws the same
+    "font.size": 10,
+    "text.color": _TEXT_COLOUR,
+    "axes.labelcolor": _TEXT_COLOUR,
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureSpec:
+    """A figure before it is drawn.
+
+    Attributes:
+        stem: File name without its ending.
+        title: Set above the figure.
+        note: One line under the title: what the marks are.
+        caption: Full sentences for the text file and the report.
+        table: The rows that are drawn; nothing else is.
+        draw: Draws this object, and returns a Matplotlib figure.
+    """
+
+    stem: str
+    title: str
+    note: str
+    caption: str
+    table: pd.DataFrame
+    draw: Callable[[FigureSpec], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureFiles:
+    """What :func:`save_figure` wrote."""
+
+    title: str
+    caption: str
+    png: Path
+    pdf: Path
+    csv: Path
+    txt: Path
+
+
+def line_style(position: int) -> dict[str, Any]:
+    """Colour and dashes of the group at a position; dashes change when the colours begin again."""
+    dashes = _DASHES[position // len(PALETTE) % len(_DASHES)]
+    return {"color": PALETTE[position % len(PALETTE)], "linestyle": dashes}
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
+    """A figure in inches with its axes in reading order, without pyplot: no global state and no display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(np.asarray(axes).ravel())
+
+
+def heading(axes: Any, title: str, note: str, *, above: float = 12) -> None:
+    """Title and note, ``above`` points over the axes and aligned with their left edge."""
+    lines = textwrap.wrap(note, 96)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    top = above + 13 * len(lines) + 4
+    axes.annotate(title, (0, 1), (0, top), fontsize=13, fontweight="bold", **place)
+    axes.annotate("\n".join(lines), (0, 1), (0, above), fontsize=9, color="#555555", linespacing=1.3, **place)
+
+
+def steps_axis(axes: Any, last: float) -> None:
+    """Env steps along x, written 20k and 1.5M."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axes.set_xlim(0, 1.012 * last if last > 0 else 1)  # room for the last marker
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("environment steps")
+
+
+def direct_labels(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
+    """Names lines at their right ends, in their colours, moved apart where they would overlap.
+
+    Args:
+        axes: Axes whose limits are final.
+        ends: ``(text, y in data coordinates, colour)`` per line.
+    """
+    low, high = axes.get_ylim()
+    texts = [textwrap.wrap(text, _LABEL_WIDTH) or [""] for text, _, _ in ends]
+    points = axes.get_position().height * axes.figure.get_figheight() * 72
+    line = 12.5 / points  # height of one line of text, as a share of the axes
+    wanted = [(y - low) / (high - low) if high > low else 0.5 for _, y, _ in ends]
+    placed = _apart(wanted, [line * len(lines) + 0.25 * line for lines in texts])
+    for lines, (_, y, colour), position in zip(texts, ends, placed):
+        axes.annotate(
+            "\n".join(lines),
+            (1, y),
+            (1.025, position),
+            xycoords=("axes fraction", "data"),
+            textcoords="axes fraction",
+            color=colour,
+            fontsize=9.5,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 0.7,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 0,
+            },
+        )
+
+
+def save_figure(spec: FigureSpec, folder: Path, command: str | None) -> FigureFiles:
+    """Writes ``<stem>.png``, ``.pdf``, ``.csv`` (the rows drawn) and ``.txt`` (caption and command)."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {ending: folder / f"{spec.stem}.{ending}" for ending in ("png", "pdf", "csv", "txt")}
+    with matplotlib.rc_context(_RC):
+        figure = spec.draw(spec)
+        # Measured once for both files; bbox_inches="tight" would draw the whole figure again for each.
+        area = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(0.1)
+        figure.savefig(paths["png"], dpi=160, bbox_inches=area, metadata={"Software": f"rllib_reborn {__version__}"})
+        figure.savefig(
+            paths["pdf"],
+            bbox_inches=area,
+            metadata={"Title": spec.title, "CreationDate": _DATE, "ModDate": _DATE},
+        )
+    spec.table.to_csv(paths["csv"], index=False, lineterminator="\n")
+    versions = f"rllib_reborn {__version__}, Matplotlib {matplotlib.__version__}, Python {platform.python_version()}"
+    lines = [spec.title, "", *textwrap.wrap(spec.caption, 100), ""]
+    lines += [
+        f"Data: {paths['csv'].name}",
+        f"Command: {command or 'not given'}",
+        f"Drawn with: {versions}",
+        "",
+    ]
+    paths["txt"].write_text("\n".join(lines), encoding="utf-8")
+    return FigureFiles(spec.title, spec.caption, paths["png"], paths["pdf"], paths["csv"], paths["txt"])
+
+
+def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Centres near the wanted ones (shares of an axis) that keep their order and do not overlap."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = list(wanted)
+    for below, above in itertools.pairwise(order):
+        placed[above] = max(placed[above], placed[below] + (heights[below] + heights[above]) / 2)
+    if order:
+        # Pushing upwards can leave the axis at its top; from there labels are pushed down again.
+        top = order[-1]
+        excess = placed[top] + heights[top] / 2 - 1
+        if excess > 0:
+            placed[top] -= excess
+            for above, below in itertools.pairwise(order[::-1]):
+                placed[below] = min(placed[below], placed[above] - (heights[above] + heights[below]) / 2)
+    return placed

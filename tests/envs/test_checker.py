@@ -1,0 +1,158 @@
+"""The checker passes good environments and finds the fault in broken ones."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.matrix_games import TwoStepGame
+from rllib_reborn.envs.predator_prey import PRESETS, PredatorPrey
+from rllib_reborn.envs.registry import env_names, make_team_env
+
+CHECKS = [
+    "shapes",
+    "values",
+    "action_mask",
+    "illegal_action",
+    "no_self_reset",
+    "determinism",
+    "num_envs",
+    "get_state",
+    "episode_limit",
+]
+
+
+@pytest.mark.parametrize("name", env_names())
+def test_every_registered_environment_passes(name):
+    options = {"episode_limit": 25} if name.startswith("predator_prey/") else {}
+    results = check_team_env(
+        make_team_env(name, 3, **options), make=lambda count: make_team_env(name, count, **options)
+    )
+    assert [result.name for result in results] == CHECKS
+    assert [result for result in results if result.ok is not True] == []
+
+
+class Altered(TwoStepGame):
+    """A good game whose outcomes a subclass changes."""
+
+    def reset(self, *, seed=None, mask=None):
+        return self.alter_seen(super().reset(seed=seed, mask=mask))
+
+    def step(self, actions):
+        out = super().step(actions)
+        return self.alter_step(out._replace(obs=self.alter_seen(out.obs)))
+
+    def alter_seen(self, seen):
+        return seen
+
+    def alter_step(self, out):
+        return out
+
+
+class NotFinite(Altered):
+    def alter_step(self, out):
+        out.obs.obs[0, 0, 0] = np.nan
+        return out
+
+
+class NotFiniteReward(Altered):
+    def alter_step(self, out):
+        return out._replace(reward=out.reward + np.float32(np.inf))
+
+
+class WrongShape(Altered):
+    def alter_seen(self, seen):
+        return seen._replace(state=seen.state[:, :2])
+
+
+class WrongDtype(Altered):
+    def alter_step(self, out):
+        return out._replace(reward=out.reward.astype(float))
+
+
+class NothingLegal(Altered):
+    def alter_seen(self, seen):
+        seen.action_mask[1, 0] = False
+        return seen
+
+
+class NotDeterministic(Altered):
+    def alter_step(self, out):
+        return out._replace(reward=out.reward + np.random.default_rng().random(2, np.float32))
+
+
+class Endless(Altered):
+    def alter_step(self, out):
+        return out._replace(terminated=np.zeros(2, bool))
+
+
+class ResetsAll(Altered):
+    def reset(self, *, seed=None, mask=None):
+        return super().reset(seed=seed)
+
+    def alter_step(self, out):
+        return out._replace(truncated=np.array([True, False]))
+
+
+class TakesAnything(Altered):
+    def step(self, actions):
+        return super().step(np.minimum(actions, 1))
+
+
+class ForgetsState(Altered):
+    def get_state(self):
+        return super().get_state() | {"situation": np.zeros(2, int)}
+
+
+class NoState(Altered):
+    def get_state(self):
+        return None
+
+
+class Crashes(Altered):
+    def alter_step(self, out):
+        raise RuntimeError("the game died")
+
+
+@pytest.mark.parametrize(
+    ("broken", "check", "sentence"),
+    [
+        (NotFinite, "values", "obs holds a number that is not finite"),
+        (NotFiniteReward, "values", "reward holds a number that is not finite"),
+        (WrongShape, "shapes", r"state has shape \(2, 2\); the spec says \(2, 3\)"),
+        (WrongDtype, "shapes", "reward has dtype float64; expected float32"),
+        (NothingLegal, "action_mask", "agent 0 of game 1 has no available action"),
+        (NotDeterministic, "determinism", "two runs with one seed differ"),
+        (Endless, "episode_limit", "2 of 2 games went on beyond the limit of 2"),
+        (ResetsAll, "no_self_reset", "changed a game that it left out"),
+        (TakesAnything, "illegal_action", "an action beyond the last one was accepted"),
+        (ForgetsState, "get_state", "set_state does not bring back the observation"),
+        (Crashes, "values", "it raised RuntimeError: the game died"),
+    ],
+)
+def test_faults_are_found(broken, check, sentence):
+    results = {result.name: result for result in check_team_env(broken(2))}
+    assert results[check].ok is False
+    assert re.search(sentence, results[check].sentence)
+
+
+def test_what_cannot_be_checked_is_said():
+    results = {result.name: result for result in check_team_env(NoState(2))}
+    assert results["get_state"].ok is None
+    assert results["num_envs"].ok is None
+    assert "another number of games" in results["num_envs"].sentence
+
+
+def test_dependence_on_the_number_of_games_is_found():
+    def make(count):
+        env = PredatorPrey(PRESETS["stag_hunt"], count)
+        seed = env._streams.seed
+        env._streams.seed = lambda value, mask=None: seed(value + count, mask)
+        return env
+
+    results = {result.name: result for result in check_team_env(make(2), steps=20, make=make)}
+    assert results["num_envs"].ok is False
+    assert "not the game that is played alone" in results["num_envs"].sentence

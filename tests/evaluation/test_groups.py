@@ -1,0 +1,107 @@
+"""Which runs count as seeds of one experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_reborn.evaluation.groups import config_differences, differences_within, group_runs, split_env
+from rllib_reborn.evaluation.runs import RunRecord, read_run
+
+from .synthetic import config, rows, write_run
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    def make_run(*, iterations: int = 2, **settings: Any) -> RunRecord:
+        folder = tmp_path / f"run_{len(list(tmp_path.iterdir()))}"
+        return read_run(write_run(folder, settings=config(**settings), lines=rows(iterations=iterations)))
+
+    return make_run
+
+
+def labels(records: list[RunRecord]) -> list[tuple[str, str, list[int | None]]]:
+    groups, _ = group_runs(records)
+    return [(group.task, group.label, group.seeds) for group in groups]
+
+
+def test_seeds_of_one_experiment_are_one_group(make) -> None:
+    assert labels([make(seed=3), make(seed=1), make(seed=2)]) == [("predator_prey/small", "qmix", [1, 2, 3])]
+
+
+def test_where_and_how_long_a_run_was_does_not_set_it_apart_and_is_named(make) -> None:
+    records = [make(seed=1), make(seed=2, stop={"env_steps": 5}, resources={"num_env_runners": 4})]
+    (group,), _ = group_runs(records)
+    assert differences_within(group) == ["resources.num_env_runners", "stop.env_steps"]
+
+
+def test_another_learning_rate_is_another_experiment(make) -> None:
+    records = [make(seed=1), make(seed=2, training={"lr": 0.001, "gamma": 0.99, "epsilon": [1.0, 0.05]})]
+    assert [label for _, label, _ in labels(records)] == ["qmix (lr=0.0005)", "qmix (lr=0.001)"]
+
+
+def test_interventions_are_in_the_label_and_come_last(make) -> None:
+    records = [make(interventions=[{"kind": "reborn", "alpha": 0.1}]), make(algorithm="vdn"), make()]
+    assert [label for _, label, _ in labels(records)] == ["qmix", "vdn", "qmix + reborn"]
+
+
+def test_interventions_that_differ_in_a_setting(make) -> None:
+    records = [make(interventions=[{"kind": "reborn", "alpha": alpha}]) for alpha in (0.1, 0.2)]
+    assert [label for _, label, _ in labels(records)] == [
+        "qmix + reborn (alpha=0.1)",
+        "qmix + reborn (alpha=0.2)",
+    ]
+
+
+def test_no_interventions_and_an_empty_list_are_the_same(make) -> None:
+    assert labels([make(seed=1, interventions=[]), make(seed=2)])[0][2] == [1, 2]
+
+
+def test_many_differences_are_cut_and_numbered(make) -> None:
+    records = [make(training={"a": 1, "b": 1, "c": c}) for c in (1, 2)]
+    records.append(make(training={"a": 2, "b": 2, "c": 1}))
+    names = [label for _, label, _ in labels(records)]
+    assert names == ["qmix (a=1, b=1, ...) #1", "qmix (a=1, b=1, ...) #2", "qmix (a=2, b=2, ...)"]
+
+
+def test_another_env_config_is_another_task(make) -> None:
+    records = [make(env_config={"n": 3}), make(env_config={"n": 4}), make(env="matrix/two_step")]
+    tasks = [task for task, _, _ in labels(records)]
+    assert tasks == ["matrix/two_step", "predator_prey/small (n=3)", "predator_prey/small (n=4)"]
+
+
+def test_of_two_runs_with_one_seed_the_further_one_is_kept(make) -> None:
+    short, long = make(seed=1, iterations=2), make(seed=1, iterations=4)
+    groups, left_out = group_runs([long, short])
+    assert groups[0].runs == (long,)
+    assert [entry.path for entry in left_out] == [short.path]
+    assert "seed 1" in left_out[0].reason
+
+
+def test_unseeded_runs_are_all_kept(make) -> None:
+    groups, left_out = group_runs([make(seed=None), make(seed=None)])
+    assert (groups[0].seeds, left_out) == ([None, None], [])
+
+
+def test_differences_between_groups_are_exact(make) -> None:
+    first = [make(seed=1), make(seed=2, resources={"num_env_runners": 4})]
+    groups, _ = group_runs([*first, make(seed=1, interventions=[{"kind": "redo", "on": True}])])
+    assert config_differences(groups) == {
+        "interventions.0.kind": ["(not set)", "redo"],
+        "interventions.0.on": ["(not set)", "true"],
+        "resources.num_env_runners": ["varies: 0, 4", "0"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("env", "parts"),
+    [
+        ("predator_prey/small", ("predator_prey", "small")),
+        ("pettingzoo:mpe2/spread", ("pettingzoo", "mpe2/spread")),
+        ("plain", ("plain", "plain")),
+    ],
+)
+def test_split_env(env: str, parts: tuple[str, str]) -> None:
+    assert split_env(env) == parts
