@@ -1,0 +1,5 @@
+"""Losses and targets as pure functions, torch only."""
+
+from rllib_reborn.losses.td import masked_mean, td_lambda_targets, td_targets
+
+__all__ = ["masked_mean", "td_lambda_targets", "td_targets"]

@@ -1,0 +1,1 @@
+"""Networks, torch only: shapes are passed in, nothing here knows an environment or Ray."""

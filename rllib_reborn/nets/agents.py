@@ -1,0 +1,142 @@
+"""The agents' network: observations to one value per action, recurrent or feed-forward, shared or not.
+
+All networks work on *packed* rows (see :mod:`rllib_reborn.nets.sequence`): one row per (time, episode, agent), no padding.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from rllib_reborn.nets.sequence import gru_sequence
+
+
+class AgentNet(nn.Module):
+    """Linear-ReLU ``fc_layers`` times, then GRU (or one more Linear-ReLU), then Linear: [rows, input_dim] -> [rows, A].
+
+    PyMARL's RNN agent for ``fc_layers=1``; the released ReBorn code has two (method reference 7.1, D22).
+
+    Args:
+        input_dim: Width of the input (observation, last action, agent id).
+        n_actions: ``A``.
+        hidden_dim: Width of every hidden layer, 64 in PyMARL.
+        fc_layers: Linear-ReLU layers in front of the GRU, >= 1.
+        recurrent: False puts a Linear-ReLU in place of the GRU.
+    """
+
+    def __init__(
+        self, input_dim: int, n_actions: int, *, hidden_dim: int = 64, fc_layers: int = 1, recurrent: bool = True
+    ) -> None:
+        super().__init__()
+        widths = [input_dim] + [hidden_dim] * fc_layers
+        layers: list[nn.Module] = []
+        for width_in, width_out in itertools.pairwise(widths):
+            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        self.encoder = nn.Sequential(*layers)
+        self.hidden_dim = hidden_dim
+        self.recurrent = recurrent
+        self.memory: nn.GRU | nn.Sequential
+        if recurrent:
+            self.memory = nn.GRU(hidden_dim, hidden_dim)
+        else:
+            self.memory = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU())
+        self.head = nn.Linear(hidden_dim, n_actions)
+
+    @property
+    def state_dim(self) -> int:
+        """Width of the hidden state that acting carries from step to step; 0 for a feed-forward agent."""
+        return self.hidden_dim if self.recurrent else 0
+
+    def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One time step for acting: ``x`` [rows, input_dim], ``hidden`` [rows, state_dim] -> values [rows, A], hidden."""
+        encoded = self.encoder(x)
+        if isinstance(self.memory, nn.GRU):
+            hidden = torch.gru_cell(encoded, hidden, *self.memory.parameters())
+            return self.head(hidden), hidden
+        return self.head(self.memory(encoded)), hidden
+
+    def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """Whole sequences from a zero hidden state.
+
+        Args:
+            x: [sum(batch_sizes), input_dim], packed time-major.
+            batch_sizes: Rows of each time step, never increasing.
+
+        Returns:
+            Values [sum(batch_sizes), A].
+        """
+        encoded = self.encoder(x)
+        if isinstance(self.memory, nn.GRU):
+            return self.head(gru_sequence(self.memory, encoded, batch_sizes))
+        return self.head(self.memory(encoded))
+
+
+class AgentTeam(nn.Module):
+    """The networks of all agents: one for all, one per group or one per agent.
+
+    Args:
+        net_of_agent: For each agent the number of its network, ``0..max``; ``(0,) * n`` shares one network.
+        input_dim, n_actions, hidden_dim, fc_layers, recurrent: As in :class:`AgentNet`.
+    """
+
+    def __init__(
+        self,
+        net_of_agent: Sequence[int],
+        input_dim: int,
+        n_actions: int,
+        *,
+        hidden_dim: int = 64,
+        fc_layers: int = 1,
+        recurrent: bool = True,
+    ) -> None:
+        super().__init__()
+        self.n_agents = len(net_of_agent)
+        self.n_actions = n_actions
+        self.members = [
+            [agent for agent, net in enumerate(net_of_agent) if net == k] for k in range(max(net_of_agent) + 1)
+        ]
+        if not all(self.members):
+            raise ValueError(f"net_of_agent is {tuple(net_of_agent)}; every number from 0 to the largest must occur.")
+        self.nets = nn.ModuleList(
+            AgentNet(input_dim, n_actions, hidden_dim=hidden_dim, fc_layers=fc_layers, recurrent=recurrent)
+            for _ in self.members
+        )
+
+    def _net(self, number: int) -> AgentNet:
+        return cast(AgentNet, self.nets[number])
+
+    @property
+    def state_dim(self) -> int:
+        """Width of the hidden state per agent; 0 for feed-forward agents."""
+        return self._net(0).state_dim
+
+    def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` [B, n, input_dim], ``hidden`` [B, n, state_dim] -> values [B, n, A], hidden."""
+        batch = x.shape[0]
+        if len(self.nets) == 1:
+            q, h = self._net(0).step(x.flatten(0, 1), hidden.flatten(0, 1))
+            return q.view(batch, self.n_agents, -1), h.view(batch, self.n_agents, -1)
+        q = x.new_empty(batch, self.n_agents, self.n_actions)
+        new_hidden = torch.empty_like(hidden)
+        for number, agents in enumerate(self.members):
+            q_part, h_part = self._net(number).step(x[:, agents].flatten(0, 1), hidden[:, agents].flatten(0, 1))
+            q[:, agents] = q_part.view(batch, len(agents), -1)
+            new_hidden[:, agents] = h_part.view(batch, len(agents), -1)
+        return q, new_hidden
+
+    def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """``x`` [rows, n, input_dim] with ``batch_sizes`` episodes per time step -> values [rows, n, A]."""
+        rows = x.shape[0]
+        if len(self.nets) == 1:
+            sizes = [size * self.n_agents for size in batch_sizes]
+            return self._net(0).unroll(x.flatten(0, 1), sizes).view(rows, self.n_agents, -1)
+        parts = []
+        for number, agents in enumerate(self.members):
+            sizes = [size * len(agents) for size in batch_sizes]
+            parts.append(self._net(number).unroll(x[:, agents].flatten(0, 1), sizes).view(rows, len(agents), -1))
+        order = torch.tensor([agent for agents in self.members for agent in agents], device=x.device)
+        return torch.cat(parts, dim=1).index_select(1, order.argsort())

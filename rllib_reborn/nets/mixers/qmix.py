@@ -1,0 +1,63 @@
+"""QMIX's monotonic mixing network (Rashid et al., ICML 2018, section 4.1)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import elu, linear
+
+
+class QMixer(nn.Module):
+    """Q_tot = |w_final(s)| . ELU(|w_1(s)| q + b_1(s)) + V(s); monotonic in every q because the weights are >= 0.
+
+    Args:
+        n_agents: ``n``.
+        state_dim: ``s >= 1``.
+        embed_dim: Mixing units (PyMARL 32; the ReBorn paper's Table 2: 64).
+        hypernet_layers: 1 (one Linear) or 2 (Linear, ReLU, Linear) layers in the two weight hypernetworks.
+        hypernet_dim: Hidden width of 2-layer hypernetworks.
+
+    Attributes:
+        hyper_w_1, hyper_b_1, hyper_w_final, V: The hypernetworks, by PyMARL's names.
+    """
+
+    def __init__(
+        self,
+        n_agents: int,
+        state_dim: int,
+        *,
+        embed_dim: int = 32,
+        hypernet_layers: int = 2,
+        hypernet_dim: int = 64,
+    ) -> None:
+        super().__init__()
+        if state_dim < 1:
+            raise ValueError(f"QMixer needs a global state; state_dim is {state_dim}. Use VDN for a task without one.")
+        if hypernet_layers not in (1, 2):
+            raise ValueError(f"hypernet_layers is {hypernet_layers!r}; expected 1 or 2.")
+        self.n_agents = n_agents
+        self.embed_dim = embed_dim
+        self.hyper_w_1 = _hypernet(state_dim, n_agents * embed_dim, hypernet_layers, hypernet_dim)
+        self.hyper_w_final = _hypernet(state_dim, embed_dim, hypernet_layers, hypernet_dim)
+        self.hyper_b_1 = nn.Linear(state_dim, embed_dim)
+        self.V = nn.Sequential(nn.Linear(state_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, 1))
+
+    def forward(self, q: Tensor, state: Tensor) -> Tensor:
+        """``q`` [rows, n] and ``state`` [rows, s] -> Q_tot [rows]."""
+        # The four nets start with a Linear of the same state: as one product the (wide) state is read once.
+        first = [cast(nn.Linear, net) for net in (self.hyper_w_1[0], self.hyper_w_final[0], self.V[0], self.hyper_b_1)]
+        fused = linear(state, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
+        of_w_1, of_w_final, of_v, b_1 = fused.split([layer.out_features for layer in first], dim=1)
+        w_1 = self.hyper_w_1[1:](of_w_1).abs().view(-1, self.n_agents, self.embed_dim)
+        w_final = self.hyper_w_final[1:](of_w_final).abs()
+        v = self.V[1:](of_v).squeeze(1)
+        hidden = elu(torch.bmm(q.unsqueeze(1), w_1).squeeze(1) + b_1)
+        return (hidden * w_final).sum(1) + v
+
+
+def _hypernet(state_dim: int, out_dim: int, layers: int, hidden_dim: int) -> nn.Sequential:
+    if layers == 1:
+        return nn.Sequential(nn.Linear(state_dim, out_dim))
+    return nn.Sequential(nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))

@@ -1,0 +1,15 @@
+"""Whole-episode replay: packed storage, sampling as dense padded batches, memory known before it is spent."""
+
+from rllib_reborn.replay.episode_block import EpisodeBlock
+from rllib_reborn.replay.episode_replay import EpisodeReplay, ReplaySample
+from rllib_reborn.replay.memory import ReplayMemoryError, available_memory, bytes_per_step, format_bytes
+
+__all__ = [
+    "EpisodeBlock",
+    "EpisodeReplay",
+    "ReplayMemoryError",
+    "ReplaySample",
+    "available_memory",
+    "bytes_per_step",
+    "format_bytes",
+]

@@ -1,0 +1,69 @@
+"""Bytes before they are spent: how large a replay can become, and whether this machine has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS
+
+_CGROUP_V2 = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
+_CGROUP_V1 = (
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+class ReplayMemoryError(ValueError):
+    """The replay asked for would not fit into the memory that is free."""
+
+
+def bytes_per_step(layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> tuple[int, int]:
+    """Bytes of one observation row and of one env-step row for the fields of ``layout``."""
+    size = {name: int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for name, (shape, dtype) in layout.items()}
+    observation = sum(size[name] for name in OBSERVATION_FIELDS)
+    return observation, sum(size.values()) - observation
+
+
+def largest_size(layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], episodes: int, episode_limit: int) -> int:
+    """Bytes of ``episodes`` episodes that all reach ``episode_limit`` env steps."""
+    observation, step = bytes_per_step(layout)
+    return episodes * (observation * (episode_limit + 1) + step * episode_limit)
+
+
+def available_memory() -> int:
+    """Bytes that can still be used: what the system has free, or what is left of the container's limit if smaller."""
+    free = int(psutil.virtual_memory().available)
+    for limit_file, usage_file in (_CGROUP_V2, _CGROUP_V1):
+        try:
+            limit, usage = limit_file.read_text().strip(), usage_file.read_text().strip()
+        except OSError:
+            continue  # this machine does not use that version of cgroups
+        if limit.isdigit():
+            return min(free, max(0, int(limit) - int(usage)))
+    return free
+
+
+def check_fits(needed: int, available: int, *, episodes: int, episode_limit: int) -> None:
+    """Raise :class:`ReplayMemoryError`, with advice, when ``needed`` bytes are more than ``available``."""
+    if needed <= available:
+        return
+    fitting = int(episodes * available / needed)
+    raise ReplayMemoryError(
+        f"a replay of {episodes} episodes of up to {episode_limit} steps can grow to {format_bytes(needed)}, but only "
+        f"{format_bytes(available)} of memory are free; set training.buffer_episodes to at most {fitting}, or store "
+        "observations as float16 or uint8 (TeamSpec.obs_dtype, state_dtype)."
+    )
+
+
+def format_bytes(count: float) -> str:
+    """``count`` bytes for people, in powers of 1000: ``4.1 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,100 @@
+"""The packed layout and the GRU on it, against plain loops."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from rllib_reborn.nets.sequence import PackedLayout, gru_sequence
+
+lengths_strategy = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+
+
+@given(lengths_strategy)
+def test_layout_names_every_step_once_and_in_order(lengths):
+    horizon = max(lengths)
+    layout = PackedLayout.of(torch.tensor(lengths), horizon, torch.device("cpu"))
+    wanted_obs = {e * (horizon + 1) + t for e, length in enumerate(lengths) for t in range(length + 1)}
+    wanted_steps = {e * horizon + t for e, length in enumerate(lengths) for t in range(length)}
+    assert sorted(layout.obs_rows.tolist()) == sorted(wanted_obs)
+    assert sorted(layout.step_rows.tolist()) == sorted(wanted_steps)
+    assert layout.obs_sizes == sorted(layout.obs_sizes, reverse=True)
+    assert sum(layout.obs_sizes) == len(layout.obs_rows)
+    for step, now, following in zip(layout.step_rows.tolist(), layout.now.tolist(), layout.next.tolist()):
+        episode, t = divmod(step, horizon)
+        assert layout.obs_rows[now] == episode * (horizon + 1) + t
+        assert layout.obs_rows[following] == episode * (horizon + 1) + t + 1
+
+
+def test_layout_of_two_episodes_by_hand():
+    layout = PackedLayout.of(torch.tensor([1, 2]), 2, torch.device("cpu"))
+    # Sorted: episode 1 (two steps), then episode 0 (one step).
+    assert layout.order.tolist() == [1, 0]
+    assert layout.obs_sizes == [2, 2, 1]
+    assert layout.obs_rows.tolist() == [3, 0, 4, 1, 5]
+    assert layout.step_rows.tolist() == [2, 0, 3]
+    assert layout.now.tolist() == [0, 1, 2]
+    assert layout.next.tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("lengths", [[0, 1], [3], []])
+def test_layout_refuses_impossible_lengths(lengths):
+    with pytest.raises(ValueError, match="episode"):
+        PackedLayout.of(torch.tensor(lengths, dtype=torch.int64), 2, torch.device("cpu"))
+
+
+def _loop(gru: nn.GRU, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    cell = nn.GRUCell(gru.input_size, gru.hidden_size, dtype=x.dtype)
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        setattr(cell, name, getattr(gru, f"{name}_l0"))
+    hidden = x.new_zeros(sizes[0], gru.hidden_size)
+    rows, begin = [], 0
+    for size in sizes:
+        hidden = cell(x[begin : begin + size], hidden[:size])
+        rows.append(hidden)
+        begin += size
+    return torch.cat(rows)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 2**31 - 1))
+def test_gru_sequence_equals_a_cell_loop_in_value_and_gradient(sizes, seed):
+    sizes = sorted(sizes, reverse=True)
+    torch.manual_seed(seed)
+    gru = nn.GRU(3, 4, dtype=torch.float64)
+    x = torch.randn(sum(sizes), 3, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(sum(sizes), 4, dtype=torch.float64)
+    leaves = [x, *gru.parameters()]
+    ours, reference = gru_sequence(gru, x, sizes), _loop(gru, x, sizes)
+    torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
+    for mine, wanted in zip(
+        torch.autograd.grad((ours * direction).sum(), leaves),
+        torch.autograd.grad((reference * direction).sum(), leaves),
+    ):
+        torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gru_sequence_passes_gradcheck():
+    torch.manual_seed(0)
+    gru = nn.GRU(2, 3, dtype=torch.float64)
+    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda y: gru_sequence(gru, y, [3, 2, 1]), (x,))
+
+
+def test_gru_without_gradient_equals_gru_with():
+    gru = nn.GRU(5, 8)
+    x = torch.randn(12, 5)
+    with torch.no_grad():
+        free = gru_sequence(gru, x, [4, 4, 3, 1])
+    torch.testing.assert_close(free, gru_sequence(gru, x, [4, 4, 3, 1]).detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.cuda
+def test_gru_on_cuda_equals_cpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU on this machine")
+    gru = nn.GRU(5, 8)
+    x = torch.randn(12, 5)
+    expected = gru_sequence(gru, x, [4, 4, 3, 1])
+    torch.testing.assert_close(gru_sequence(gru.cuda(), x.cuda(), [4, 4, 3, 1]).cpu(), expected, rtol=1e-4, atol=1e-5)
