@@ -1,0 +1,113 @@
+"""What RLlib's checkpoints lack on the new stack: the replay, and the running games of remote env runners."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.fs
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
+
+from rllib_reborn.replay import EpisodeReplay
+
+if TYPE_CHECKING:
+    from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
+
+REPLAY = "replay"
+REMOTE_GAMES = "remote_games"
+
+
+class ReplayComponent(Checkpointable):
+    """The replay as one component of raw arrays, written and read through any pyarrow file system."""
+
+    def __init__(self, replay: EpisodeReplay) -> None:
+        self._replay = replay
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        return self._replay.get_state()
+
+    @override(Checkpointable)
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._replay.set_state(state)
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        raise TypeError("the replay is restored by its algorithm, not on its own.")
+
+    @override(Checkpointable)
+    def save_to_path(
+        self,
+        path: str | Path | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        filesystem: pyarrow.fs.FileSystem | None = None,
+        **kwargs: Any,
+    ) -> str:
+        assert path is not None
+        files, folder = _files(path, filesystem)
+        files.create_dir(folder, recursive=True)
+        EpisodeReplay.save(
+            self._replay.get_state() if state is None else state,
+            lambda name: files.open_output_stream(posixpath.join(folder, name)),
+        )
+        return folder
+
+    @override(Checkpointable)
+    def restore_from_path(
+        self, path: str | Path, *, filesystem: pyarrow.fs.FileSystem | None = None, **kwargs: Any
+    ) -> None:
+        files, folder = _files(path, filesystem)
+        self._replay.load(lambda name: files.open_input_file(posixpath.join(folder, name)))
+
+
+def _files(path: str | Path, filesystem: pyarrow.fs.FileSystem | None) -> tuple[pyarrow.fs.FileSystem, str]:
+    if filesystem is not None:
+        return filesystem, Path(path).as_posix()
+    files, folder = pyarrow.fs.FileSystem.from_uri(str(Path(path).resolve()))
+    return files, folder
+
+
+class RemoteGamesComponent(Checkpointable):
+    """Running episodes of the remote env runners, by worker index (RLlib saves only the local runner's)."""
+
+    def __init__(self, algorithm: ValueFactorization) -> None:
+        self._algorithm = algorithm
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        group = self._algorithm.env_runner_group
+        if group.num_remote_env_runners() == 0:
+            return {"games": {}}
+        answers = group.foreach_env_runner(
+            lambda runner: (runner.worker_index, runner.games_state()), local_env_runner=False
+        )
+        return {"games": dict(answers)}
+
+    @override(Checkpointable)
+    def set_state(self, state: dict[str, Any]) -> None:
+        games: dict[int, Any] = state["games"]
+        # A runner without saved games (there were fewer then) starts new ones.
+        self._algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner.set_games_state(games.get(runner.worker_index)), local_env_runner=False
+        )
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # RLlib writes this down with every component; the algorithm itself restores this one.
+        return (None,), {}

@@ -1,0 +1,38 @@
+"""From the name of an environment to the creator that RLlib's env runners are given."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ray.tune.registry import register_env
+
+from rllib_reborn.envs.registry import make_team_env
+from rllib_reborn.envs.team_env import VectorTeamEnv
+
+
+def env_name(env: Any) -> str:
+    """The name of ``env``: itself if a string, else ``module:qualified_name`` of an importable callable.
+
+    Raises:
+        ValueError: Neither; a lambda or a local function cannot be found again by another process.
+    """
+    if isinstance(env, str):
+        return env
+    module, qualified = getattr(env, "__module__", None), getattr(env, "__qualname__", "<lambda>")
+    if not callable(env) or module is None or "<" in qualified:
+        raise ValueError(
+            f"environment is {env!r}; expected a name such as 'predator_prey/small', or a callable at the top level of an "
+            "importable module."
+        )
+    return f"{module}:{qualified}"
+
+
+def create(name: str, context: Any, num_envs: int = 1) -> VectorTeamEnv:
+    """RLlib's env creator; ``context`` is the ``env_config`` (a dict, RLlib adds attributes)."""
+    return make_team_env(name, num_envs=num_envs, **dict(context))
+
+
+def register_team_env(name: str) -> None:
+    """Register ``name`` with Ray, so that runners in fresh processes find it; registering again changes nothing."""
+    register_env(name, partial(create, name))

@@ -1,0 +1,146 @@
+"""What the algorithm asks of its env runners: collect episodes, take weights, play greedily."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import ray
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
+
+from rllib_reborn.algorithms.value_factorization.team_env_runner import Collected, EpisodeOutcome, TeamEnvRunner
+
+if TYPE_CHECKING:
+    from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
+
+#: How long the loop waits for episodes when it has nothing else to do, before it looks after its runners again.
+_IDLE_WAIT_S = 1.0
+#: Evaluation shares of runners that died are played by the others, at most this often.
+_EVALUATION_ROUNDS = 3
+#: Keeps evaluation games apart from training games under one seed (RLlib's own offset).
+EVALUATION_SEED_OFFSET = 1_000_000
+
+
+class Weights(NamedTuple):
+    """Agent weights of the learners and their number (which rises with every update)."""
+
+    rl_module: dict[str, Any]
+    seq_no: int
+
+
+def collect(algorithm: ValueFactorization) -> list[Collected]:
+    """Newly finished episodes, ordered by runner; empty if none came in time."""
+    config, group = algorithm.config, algorithm.env_runner_group
+    remote = group.num_remote_env_runners()
+    total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, remote)
+    if remote == 0:
+        return [algorithm.env_runner.collect(total)]
+    request = {"num_episodes": -(-total // remote)}
+    if config.sampling == "async":
+        # One request in flight per runner; while there are updates to do, only what is ready is taken.
+        answers = group.foreach_env_runner_async_fetch_ready(
+            func="collect", kwargs=request, tag="collect", timeout_seconds=_IDLE_WAIT_S
+        )
+    else:
+        answers = group.foreach_env_runner(
+            "collect", kwargs=request, local_env_runner=False, timeout_seconds=config.sample_timeout_s
+        )
+        if not answers:
+            time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
+    return sorted(answers, key=lambda answer: answer.worker_index)
+
+
+def learner_weights(algorithm: ValueFactorization) -> Weights:
+    """The agents' weights from the learners; mixer and targets stay there."""
+    state = algorithm.learner_group.get_state(
+        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+    )[COMPONENT_LEARNER]
+    return Weights(state[COMPONENT_RL_MODULE], state.get(WEIGHTS_SEQ_NO, 0))
+
+
+def send_weights(algorithm: ValueFactorization) -> None:
+    """Weights and the env-step clock to the sampling runners; see :meth:`ValueFactorization.send_weights`."""
+    weights = learner_weights(algorithm)
+    state = {
+        COMPONENT_RL_MODULE: weights.rl_module,
+        WEIGHTS_SEQ_NO: weights.seq_no,
+        NUM_ENV_STEPS_SAMPLED_LIFETIME: algorithm.progress.env_steps,
+    }
+    group = algorithm.env_runner_group
+    if group.num_remote_env_runners() == 0:
+        algorithm.env_runner.set_state(state)
+        return
+    request = {"state": ray.put(state)}
+    if algorithm.config.sampling == "async":
+        group.foreach_env_runner_async_fetch_ready(
+            func="set_state", kwargs=request, tag="set_state", timeout_seconds=0.0
+        )
+    else:
+        # Waited for, so that what is sampled next depends on the seed alone and not on when a message arrives.
+        group.foreach_env_runner("set_state", kwargs=request, local_env_runner=False)
+
+
+def push_weights(algorithm: ValueFactorization) -> None:
+    """Weights to all runners, whatever they have; returns when every healthy one has them."""
+    weights = learner_weights(algorithm)
+    reference = ray.put(weights.rl_module)
+    env_steps = algorithm.progress.env_steps
+
+    def force(env_runner: TeamEnvRunner) -> None:
+        env_runner.force_weights(ray.get(reference), weights.seq_no, env_steps)
+
+    for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+        if group is not None:
+            group.foreach_env_runner(force)
+
+
+def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[EpisodeOutcome]:
+    """``evaluation_duration`` greedy episodes on the evaluation runners; always from the same seeds."""
+    wanted = int(algorithm.config.evaluation_duration)
+    seed = (algorithm.config.seed or 0) + EVALUATION_SEED_OFFSET
+    group = algorithm.eval_env_runner_group
+    if group is None or group.num_remote_env_runners() == 0:
+        runner = algorithm.local_evaluation_runner()
+        runner.force_weights(weights.rl_module, weights.seq_no, algorithm.progress.env_steps)
+        return runner.play(wanted, seed)
+    algorithm.restore_env_runners(group)
+    reference = ray.put(weights.rl_module)
+    outcomes: list[EpisodeOutcome] = []
+    for round_number in range(_EVALUATION_ROUNDS):
+        healthy = sorted(group.healthy_env_runner_ids())
+        missing = wanted - len(outcomes)
+        if missing == 0 or not healthy:
+            break
+        shares = {worker: missing // len(healthy) + (i < missing % len(healthy)) for i, worker in enumerate(healthy)}
+
+        def play(env_runner: TeamEnvRunner, shares: Any = shares, round_number: int = round_number) -> Any:
+            share = shares[env_runner.worker_index]
+            env_runner.force_weights(ray.get(reference), weights.seq_no, 0)
+            first = seed + 1_000 * (env_runner.worker_index + 100 * round_number)
+            return env_runner.worker_index, env_runner.play(share, first)
+
+        answers = group.foreach_env_runner(
+            play,
+            local_env_runner=False,
+            remote_worker_ids=[worker for worker in healthy if shares[worker]],
+            timeout_seconds=algorithm.config.evaluation_sample_timeout_s,
+        )
+        for _, played in sorted(answers, key=lambda answer: answer[0]):
+            outcomes += played
+    return outcomes
+
+
+def summary(outcomes: list[EpisodeOutcome]) -> dict[str, Any]:
+    """Evaluation results as data; NaN-free: a mean of nothing is None."""
+    returns = [outcome.episode_return for outcome in outcomes]
+    wins = [float(outcome.won) for outcome in outcomes if outcome.won is not None]
+    return {
+        "episode_returns": returns,
+        "episode_return_mean": float(np.mean(returns)) if returns else None,
+        "episode_return_std": float(np.std(returns)) if returns else None,
+        "episode_len_mean": float(np.mean([o.length for o in outcomes])) if outcomes else None,
+        "win_rate": float(np.mean(wins)) if wins else None,
+        "num_episodes": len(outcomes),
+    }

@@ -1,0 +1,592 @@
+"""The env runner: steps a batch of games, acts for all of them and all agents in one forward, ships whole episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_AGENT_ID, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.framework import get_device
+from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+
+from rllib_reborn.algorithms.value_factorization import ray_internals
+from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
+from rllib_reborn.envs.random_policy import random_legal_actions
+from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
+from rllib_reborn.replay.episode_block import Episode, EpisodeBlock, blocks_of, field_layout
+
+logger = logging.getLogger(__name__)
+
+#: Separates the exploration draws from the env's own draws under one seed.
+_EXPLORATION_SALT = 0xE5
+#: Envs of one runner may fail this often without a single step in between before the runner gives up.
+_MAX_FAILURES_IN_ROW = 3
+#: Largest block of episodes shipped in one piece, in bytes.
+MAX_BLOCK_BYTES = 64 * 2**20
+
+
+class EnvContractError(RuntimeError):
+    """The environment returned something that its contract forbids (NaN, a wrong shape, an endless episode)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeOutcome:
+    """What is reported of a finished episode. ``won`` is None where the env has no notion of winning."""
+
+    episode_return: float
+    length: int
+    won: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """Answer of :meth:`TeamEnvRunner.collect`; a plain class, because RLlib flattens dicts and lists."""
+
+    worker_index: int
+    blocks: list[EpisodeBlock]
+    outcomes: list[EpisodeOutcome]
+    env_steps: int
+    dropped_episodes: int
+    env_failures: int
+    metrics: Any
+    error: str | None = None
+
+
+class TeamEnvRunner(EnvRunner, Checkpointable):
+    """Samples whole episodes from ``num_envs_per_env_runner`` games of a :class:`VectorTeamEnv`.
+
+    Running episodes survive between calls. Each game has its own random streams (the env's and the exploration's), so
+    its trajectory depends on its seed and the weights, not on the games beside it. A game that fails loses its running
+    episode only, which is counted and never learnt from.
+    """
+
+    @override(EnvRunner)
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        self.worker_index: int = kwargs.get("worker_index") or 0
+        self.num_env_steps_sampled_lifetime: int = 0
+        self.num_envs: int = self.config.num_envs_per_env_runner
+        self._env_creator = kwargs["env_creator"]
+        self._spaces: dict[str, Any] | None = kwargs.get("spaces")
+        self._callbacks = ray_internals.make_callbacks(self.config)
+        remote = self.worker_index > 0
+        gpus = self.config.num_gpus_per_env_runner if remote else 0
+        self._device = torch.device(get_device(self.config, gpus))
+        if remote:
+            torch.set_num_threads(max(1, int(self.config.num_cpus_per_env_runner)))
+        self._epsilon = parse(EpsilonSettings, self.config.epsilon, "epsilon")
+        self._weights_seq_no = 0
+        self.spec: TeamSpec = self.config.team_spec
+        self.env: VectorTeamEnv | None = None
+        seed = ray_internals.env_runner_seed(self)
+        self._streams = RandomStreams(self.num_envs, seed, salt=_EXPLORATION_SALT)
+        # With remote runners the local one only keeps weights and spaces: it must start no game.
+        if remote or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker:
+            self.make_env()
+        self.module: Any = None
+        self.make_module()
+
+    # ------------------------------------------------------------------ env and module
+
+    @override(EnvRunner)
+    def make_env(self) -> None:
+        if self.env is not None:
+            self.env.close()
+        context = EnvContext(
+            dict(self.config.env_config),
+            worker_index=self.worker_index,
+            num_workers=self.num_workers,
+        )
+        self.env = self._env_creator(context, num_envs=self.num_envs)
+        ray_internals.run_callbacks(
+            "on_environment_created",
+            self._callbacks,
+            self.config.callbacks_on_environment_created,
+            env_runner=self,
+            metrics_logger=self.metrics,
+            env=self.env,
+            env_context=context,
+        )
+        self._make_buffers()
+
+    def _make_buffers(self) -> None:
+        spec, rows = self.spec, self.num_envs
+        layout = field_layout(
+            spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim, spec.obs_dtype, spec.state_dtype
+        )
+        horizon = spec.episode_limit
+        #: Running episodes: every field [B, T + 1, ...] (one row too many for the per-step fields keeps indices equal).
+        self._buffers = {name: np.zeros((rows, horizon + 1, *shape), dtype) for name, (shape, dtype) in layout.items()}
+        self._time = np.zeros(rows, np.int64)
+        self._returns = np.zeros(rows, np.float64)
+        self._first_row = np.arange(rows) * (horizon + 1)
+        self._last_actions = np.full((rows, spec.n_agents), -1, np.int64)
+        self._hidden: torch.Tensor | None = None
+        self._obs: TeamObs | None = None
+        self._outcomes: list[EpisodeOutcome] = []
+        self._failures_in_row = 0
+        self._dropped_episodes = 0
+        self._env_failures = 0
+
+    @override(EnvRunner)
+    def make_module(self) -> None:
+        spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=True)
+        self.module = spec.build()
+        self.module.to(self._device)
+
+    @override(EnvRunner)
+    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        pair = team_spaces(self.spec)
+        return {INPUT_ENV_SPACES: pair, INPUT_ENV_SINGLE_SPACES: pair, DEFAULT_MODULE_ID: pair}
+
+    # ------------------------------------------------------------------ sampling
+
+    @override(EnvRunner)
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **kwargs: Any,
+    ) -> list[EpisodeBlock]:
+        """Step all games until enough is collected; finished episodes come back as blocks.
+
+        Args:
+            num_timesteps: Env steps to take at least.
+            num_episodes: Episodes to finish at least (default: one per game).
+            explore: Epsilon-greedy instead of greedy actions; default: the config's.
+            random_actions: Uniformly random legal actions.
+            force_reset: Drop running episodes and start anew with the runner's seed.
+
+        Raises:
+            EnvContractError: The env broke its contract.
+        """
+        explore = self.config.explore if explore is None else explore
+        if num_timesteps is None and num_episodes is None:
+            num_episodes = self.num_envs
+        with self.metrics.log_time(SAMPLE_TIMER):
+            episodes, steps = self._run(
+                steps_wanted=num_timesteps,
+                episodes_wanted=num_episodes,
+                explore=explore,
+                random_actions=random_actions,
+                force_reset=force_reset,
+            )
+        blocks = blocks_of(episodes, MAX_BLOCK_BYTES)
+        self._log_sampled(steps, len(episodes))
+        ray_internals.run_callbacks(
+            "on_sample_end",
+            self._callbacks,
+            self.config.callbacks_on_sample_end,
+            env_runner=self,
+            metrics_logger=self.metrics,
+            samples=blocks,
+        )
+        return blocks
+
+    def collect(self, num_episodes: int, **kwargs: Any) -> Collected:
+        """Sample and report in one call. A broken env is answered with its error as data: an exception would make RLlib
+        restart this process for ever instead of telling the user."""
+        steps_before = self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0)
+        error = None
+        blocks: list[EpisodeBlock] = []
+        try:
+            blocks = self.sample(num_episodes=num_episodes, **kwargs)
+        except EnvContractError as broken:
+            error = str(broken)
+        outcomes, self._outcomes = self._outcomes, []
+        steps = int(self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0) - steps_before)
+        dropped, self._dropped_episodes = self._dropped_episodes, 0
+        failures, self._env_failures = self._env_failures, 0
+        self._log_outcomes(outcomes)
+        return Collected(self.worker_index, blocks, outcomes, steps, dropped, failures, self.metrics.reduce(), error)
+
+    def play(self, num_episodes: int, seed: int, *, random_actions: bool = False) -> list[EpisodeOutcome]:
+        """Greedy (or random) episodes from fresh starts: exactly ``num_episodes``, each game a fixed share of them.
+
+        Taking the first ``num_episodes`` to finish would favour short episodes. Equal arguments and weights give equal
+        outcomes.
+        """
+        quotas = np.full(self.num_envs, num_episodes // self.num_envs)
+        quotas[: num_episodes % self.num_envs] += 1
+        self._run(
+            quotas=quotas, explore=False, random_actions=random_actions, force_reset=True, reset_seed=seed, keep=False
+        )
+        outcomes, self._outcomes = self._outcomes, []
+        self._obs = None  # what runs on beyond the quotas is not continued
+        return outcomes
+
+    def _run(
+        self,
+        *,
+        steps_wanted: int | None = None,
+        episodes_wanted: int | None = None,
+        quotas: npt.NDArray[np.int64] | None = None,
+        explore: bool,
+        random_actions: bool,
+        force_reset: bool,
+        reset_seed: int | None = None,
+        keep: bool = True,
+    ) -> tuple[list[Episode], int]:
+        """The loop: act, step, store, finish; returns finished episodes and env steps taken."""
+        if self._obs is None or force_reset:
+            self._start_all(ray_internals.env_runner_seed(self) if reset_seed is None else reset_seed)
+        episodes: list[Episode] = []
+        finished = steps = 0
+        clock = self.num_env_steps_sampled_lifetime
+        # Other runners sample meanwhile: this runner's steps stand for those of all until the clock is set again.
+        per_step = max(1, self.num_workers)
+        played = np.zeros(self.num_envs, np.int64)
+        while True:
+            if quotas is not None:
+                if (played >= quotas).all():
+                    break
+            elif episodes_wanted is not None:
+                if finished >= episodes_wanted:
+                    break
+            elif steps_wanted is not None and steps >= steps_wanted:
+                break
+            epsilon = self._epsilon.at(clock + steps * per_step) if explore else 0.0
+            step = self._step(1.0 if random_actions else epsilon)
+            if step is None:
+                continue
+            steps += self.num_envs
+            done = step.terminated | step.truncated
+            failed = step.info.get("failed")
+            if failed is not None and failed.any():
+                self._dropped_episodes += int(failed.sum())
+                self._env_failures += int(failed.sum())
+                done = done | failed
+            if not done.any():
+                continue
+            for i in np.flatnonzero(done):
+                if failed is not None and failed[i]:
+                    continue
+                finished += 1
+                if quotas is not None and played[i] >= quotas[i]:
+                    continue
+                played[i] += 1
+                self._finish(int(i), step, episodes if keep else None)
+            self._reset(done)
+        self.num_env_steps_sampled_lifetime = clock + steps * per_step if explore else clock
+        return episodes, steps
+
+    def _start_all(self, seed: int | None) -> None:
+        assert self.env is not None, "this env runner holds no env"
+        if seed is not None:
+            self._streams.seed(seed)
+        self._obs = self.env.reset(seed=seed)
+        self._check_obs(self._obs)
+        self._hidden = self.module.initial_hidden(self.num_envs)
+        self._last_actions.fill(-1)
+        self._time.fill(0)
+        self._returns.fill(0)
+        self._store_obs(self._obs)
+
+    def _step(self, epsilon: float) -> TeamStep | None:
+        """Act and step every game once; None when the env failed and was replaced."""
+        assert self.env is not None
+        assert self._obs is not None
+        actions = self._act(self._obs, epsilon)
+        try:
+            step = self.env.step(actions)
+        except EnvContractError:
+            raise
+        except Exception as failure:
+            self._replace_env(failure)
+            return None
+        self._failures_in_row = 0
+        self._check_step(step)
+        rows = self._first_row + self._time
+        _rows(self._buffers["actions"])[rows] = actions
+        _rows(self._buffers["reward"])[rows] = step.reward
+        _rows(self._buffers["terminated"])[rows] = step.terminated
+        self._returns += step.reward
+        self._time += 1
+        self._last_actions = actions
+        self._obs = step.obs
+        overdue = (self._time >= self.spec.episode_limit) & ~(step.terminated | step.truncated)
+        if overdue.any():
+            raise EnvContractError(
+                f"game {int(np.flatnonzero(overdue)[0])} of {self.config.env!r} runs on after its "
+                f"{self.spec.episode_limit} steps; it must set truncated (or terminated) at TeamSpec.episode_limit."
+            )
+        self._store_obs(step.obs)
+        return step
+
+    def _act(self, obs: TeamObs, epsilon: float) -> npt.NDArray[np.int64]:
+        """Joint actions [B, n] of all games; random numbers are drawn whatever epsilon is, so that streams keep step."""
+        out = self.module._forward_inference(
+            {
+                "obs": torch.from_numpy(obs.obs).to(self._device),
+                "action_mask": torch.from_numpy(obs.action_mask).to(self._device),
+                "last_actions": torch.from_numpy(self._last_actions).to(self._device),
+                "hidden": self._hidden,
+            }
+        )
+        self._hidden = out["hidden"]
+        actions: npt.NDArray[np.int64] = out["actions"].cpu().numpy()
+        n = self.spec.n_agents
+        uniforms = self._streams.uniform(2 * n)
+        if epsilon > 0:
+            explore = uniforms[:, :n] < epsilon
+            actions = np.where(explore, random_legal_actions(obs.action_mask, uniforms[:, n:]), actions)
+        return actions
+
+    def _store_obs(self, obs: TeamObs) -> None:
+        rows = self._first_row + self._time
+        _rows(self._buffers["obs"])[rows] = obs.obs
+        _rows(self._buffers["state"])[rows] = obs.state
+        _rows(self._buffers["action_mask"])[rows] = obs.action_mask
+
+    def _finish(self, i: int, step: TeamStep, episodes: list[Episode] | None) -> None:
+        length = int(self._time[i])
+        won = bool(step.info["won"][i]) if self.spec.has_win else None
+        self._outcomes.append(EpisodeOutcome(float(self._returns[i]), length, won))
+        if episodes is None:
+            return
+        episode = {name: array[i, : length + 1].copy() for name, array in self._buffers.items()}
+        for name in ("actions", "reward", "terminated"):
+            episode[name] = episode[name][:length]
+        episodes.append(episode)
+
+    def _reset(self, done: npt.NDArray[np.bool_]) -> None:
+        assert self.env is not None
+        self._obs = self.env.reset(mask=done)
+        self._check_obs(self._obs)
+        self._time[done] = 0
+        self._returns[done] = 0
+        self._last_actions[done] = -1
+        assert self._hidden is not None
+        self._hidden[torch.from_numpy(done).to(self._device)] = 0
+        self._store_obs(self._obs)
+
+    def _replace_env(self, failure: Exception) -> None:
+        """The whole batch of games failed at once: make it anew, dropping the running episodes."""
+        self._env_failures += 1
+        self._failures_in_row += 1
+        self._dropped_episodes += int((self._time > 0).sum())
+        if self._failures_in_row >= _MAX_FAILURES_IN_ROW or not self.config.restart_failed_sub_environments:
+            raise EnvContractError(
+                f"{self.config.env!r} failed {self._failures_in_row} time(s) in a row without a step in between, last with "
+                f"{type(failure).__name__}: {failure}"
+            ) from failure
+        logger.warning("Env %r failed (%r); it is made anew.", self.config.env, failure)
+        failures, dropped, in_row = self._env_failures, self._dropped_episodes, self._failures_in_row
+        outcomes = self._outcomes
+        self.make_env()
+        self._env_failures, self._dropped_episodes, self._failures_in_row = failures, dropped, in_row
+        self._outcomes = outcomes
+        # Not the runner's seed: that would replay the same beginning.
+        self._start_all(None)
+
+    # ------------------------------------------------------------------ contract checks
+
+    def _check_obs(self, obs: TeamObs) -> None:
+        spec, rows = self.spec, self.num_envs
+        expected = {
+            "obs": (rows, spec.n_agents, spec.obs_dim),
+            "state": (rows, spec.state_dim),
+            "action_mask": (rows, spec.n_agents, spec.n_actions),
+        }
+        for name, shape in expected.items():
+            array = getattr(obs, name)
+            if array.shape != shape:
+                raise EnvContractError(f"{self.config.env!r} returned {name} of shape {array.shape}; expected {shape}.")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise EnvContractError(
+                    f"{self.config.env!r} returned {name} with a value that is not finite; every {name} must be a finite "
+                    "number. Run `rllib-reborn envs` on it."
+                )
+
+    def _check_step(self, step: TeamStep) -> None:
+        self._check_obs(step.obs)
+        for name in ("reward", "terminated", "truncated"):
+            array = getattr(step, name)
+            if array.shape != (self.num_envs,):
+                raise EnvContractError(
+                    f"{self.config.env!r} returned {name} of shape {array.shape}; expected {(self.num_envs,)}."
+                )
+        if not np.isfinite(step.reward).all():
+            raise EnvContractError(
+                f"{self.config.env!r} returned the reward {step.reward[~np.isfinite(step.reward)][0]}; expected a finite "
+                "number. Run `rllib-reborn envs` on it."
+            )
+
+    # ------------------------------------------------------------------ metrics
+
+    def _log_sampled(self, steps: int, episodes: int) -> None:
+        metrics = self.metrics
+        metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        metrics.log_value(NUM_EPISODES, episodes, reduce="sum")
+        metrics.log_value((NUM_AGENT_STEPS_SAMPLED, DEFAULT_AGENT_ID), steps * self.spec.n_agents, reduce="sum")
+        metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
+        metrics.log_value(
+            (NUM_AGENT_STEPS_SAMPLED_LIFETIME, DEFAULT_AGENT_ID),
+            steps * self.spec.n_agents,
+            reduce="lifetime_sum",
+        )
+        metrics.log_value(NUM_EPISODES_LIFETIME, episodes, reduce="lifetime_sum")
+        metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        ray_internals.count_env_steps(self, steps)
+
+    def _log_outcomes(self, outcomes: list[EpisodeOutcome]) -> None:
+        window = max(1, self.config.metrics_num_episodes_for_smoothing // max(1, self.num_workers))
+        for outcome in outcomes:
+            self.metrics.log_value(EPISODE_RETURN_MEAN, outcome.episode_return, window=window)
+            self.metrics.log_value(EPISODE_LEN_MEAN, outcome.length, window=window)
+            self.metrics.log_value(EPISODE_RETURN_MIN, outcome.episode_return, reduce="min", window=window)
+            self.metrics.log_value(EPISODE_RETURN_MAX, outcome.episode_return, reduce="max", window=window)
+            if outcome.won is not None:
+                self.metrics.log_value("win_rate", float(outcome.won), window=window)
+
+    @override(EnvRunner)
+    def get_metrics(self) -> Any:
+        outcomes, self._outcomes = self._outcomes, []
+        self._log_outcomes(outcomes)
+        return self.metrics.reduce()
+
+    # ------------------------------------------------------------------ state
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Weights (component ``rl_module``), the env-step clock and the running games (component ``games``)."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if ray_internals.wants_component(self, COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if ray_internals.wants_component(self, "games", components, not_components):
+            state["games"] = self.games_state()
+        return state
+
+    def games_state(self) -> dict[str, Any] | None:
+        """Running episodes, hidden states, boards and random streams; None before the first step, or where the env cannot
+        give its state (its episodes are then started anew after a restore)."""
+        if self.env is None or self._obs is None or self._hidden is None:
+            return None
+        env_state = self.env.get_state()
+        if env_state is None:
+            return None
+        longest = int(self._time.max()) + 1
+        return {
+            "num_envs": self.num_envs,
+            "env": env_state,
+            "streams": self._streams.get_state(),
+            "time": self._time.copy(),
+            "returns": self._returns.copy(),
+            "last_actions": self._last_actions.copy(),
+            "hidden": self._hidden.cpu().numpy().copy(),
+            "buffers": {name: array[:, :longest].copy() for name, array in self._buffers.items()},
+        }
+
+    def set_games_state(self, games: dict[str, Any] | None) -> bool:
+        """Continue the games of :meth:`games_state`; returns False (and starts anew) where they do not fit."""
+        if self.env is None:
+            return False
+        if games is None or games["num_envs"] != self.num_envs:
+            self._obs = None
+            return False
+        self._obs = self.env.set_state(games["env"])
+        self._streams.set_state(games["streams"])
+        self._time[:] = games["time"]
+        self._returns[:] = games["returns"]
+        self._last_actions = games["last_actions"].copy()
+        self._hidden = torch.from_numpy(games["hidden"].copy()).to(self._device)
+        for name, array in games["buffers"].items():
+            self._buffers[name][:, : array.shape[1]] = array
+        self._outcomes = []
+        return True
+
+    @override(Checkpointable)
+    def set_state(self, state: dict[str, Any]) -> None:
+        if COMPONENT_RL_MODULE in state:
+            number = state.get(WEIGHTS_SEQ_NO, 0)
+            # 0 forces; otherwise late messages must not bring back older weights.
+            if number == 0 or self._weights_seq_no < number:
+                weights = state[COMPONENT_RL_MODULE]
+                if isinstance(weights, ray.ObjectRef):
+                    weights = ray.get(weights)
+                self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
+            if number > 0:
+                self._weights_seq_no = number
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        if "games" in state:
+            self.set_games_state(state["games"])
+
+    def force_weights(self, weights: dict[str, Any], seq_no: int, env_steps: int) -> None:
+        """Take these weights whatever their number is compared with the present ones."""
+        self.set_state({COMPONENT_RL_MODULE: weights, WEIGHTS_SEQ_NO: 0, NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps})
+        self._weights_seq_no = seq_no
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), {"config": self.config, "env_creator": self._env_creator}
+
+    @override(Checkpointable)
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    @override(EnvRunner)
+    def assert_healthy(self) -> None:
+        assert self.module is not None
+
+    @override(EnvRunner)
+    def stop(self) -> None:
+        if self.env is not None:
+            self.env.close()
+
+
+def team_spaces(spec: TeamSpec) -> tuple[gym.Space, gym.Space]:
+    """Observation and action space of a team as Gymnasium sees it (one joint step)."""
+    n, a = spec.n_agents, spec.n_actions
+    return (
+        gym.spaces.Dict(
+            {
+                "obs": gym.spaces.Box(-np.inf, np.inf, (n, spec.obs_dim), np.float32),
+                "state": gym.spaces.Box(-np.inf, np.inf, (spec.state_dim,), np.float32),
+                "action_mask": gym.spaces.Box(0, 1, (n, a), np.int8),
+            }
+        ),
+        gym.spaces.MultiDiscrete([a] * n),
+    )
+
+
+def _rows(buffer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[B, T + 1, ...] as [B * (T + 1), ...], a view."""
+    return buffer.reshape(-1, *buffer.shape[2:])

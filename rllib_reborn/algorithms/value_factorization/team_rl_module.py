@@ -1,0 +1,188 @@
+"""The RLModule of a team: agent networks, mixer and their targets, as ONE module under RLlib's default module id."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.utils.annotations import override
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
+from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.nets.agents import AgentTeam
+from rllib_reborn.nets.sequence import PackedLayout
+
+
+class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
+    """Subclasses say which mixer (:meth:`make_mixer`); everything else is shared.
+
+    ``model_config`` (put there by the algorithm's config): ``team_spec`` (:class:`TeamSpec` as a dict), ``agent``
+    (:class:`AgentSettings` as a dict), ``mixer`` (settings of the mixer as a dict), ``double_q`` (bool).
+
+    On env runners the module is inference-only: it holds the agent networks alone.
+    """
+
+    @override(RLModule)
+    def setup(self) -> None:
+        config = self.model_config
+        self.spec = TeamSpec(**config["team_spec"])
+        self.agent_settings = AgentSettings(**config["agent"])
+        self.double_q = bool(config["double_q"])
+        self.agents = AgentTeam(
+            self._net_of_agent(),
+            self.input_dim,
+            self.spec.n_actions,
+            hidden_dim=self.agent_settings.hidden_dim,
+            fc_layers=self.agent_settings.fc_layers,
+            recurrent=self.agent_settings.recurrent,
+        )
+        # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
+        self.mixer = self.make_mixer(self.spec, config["mixer"])
+        self.make_target_networks()
+
+    @abc.abstractmethod
+    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> nn.Module:
+        """The mixer: (values of the chosen actions [rows, n], state [rows, s]) -> Q_tot [rows]."""
+
+    def _net_of_agent(self) -> tuple[int, ...]:
+        sharing = self.agent_settings.parameter_sharing
+        if sharing == "all":
+            return (0,) * self.spec.n_agents
+        if sharing == "group":
+            return self.spec.group_indices
+        return tuple(range(self.spec.n_agents))
+
+    @property
+    def input_dim(self) -> int:
+        """Width of an agent's input: observation, last action and agent id as far as asked for."""
+        settings = self.agent_settings
+        return self.spec.obs_dim + settings.last_action * self.spec.n_actions + settings.agent_id * self.spec.n_agents
+
+    # ------------------------------------------------------------------ acting (env runners)
+
+    def initial_hidden(self, num_envs: int) -> Tensor:
+        """[num_envs, n, hidden width] zeros."""
+        device = next(self.agents.parameters()).device
+        return torch.zeros(num_envs, self.spec.n_agents, self.agents.state_dim, device=device)
+
+    def agent_inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """What the agents' networks read at one step.
+
+        Args:
+            obs: [B, n, d], any storage dtype.
+            last_actions: [B, n] int64; -1 where there is none yet.
+
+        Returns:
+            [B, n, input_dim] float32.
+        """
+        rows, n = obs.shape[:2]
+        x = torch.zeros(rows, n, self.input_dim, device=obs.device)
+        x[..., : self.spec.obs_dim] = obs
+        at = self.spec.obs_dim
+        if self.agent_settings.last_action:
+            # One column too many catches the "none yet", so that no branch is needed.
+            wide = one_hot(last_actions + 1, self.spec.n_actions + 1)
+            x[..., at : at + self.spec.n_actions] = wide[..., 1:]
+            at += self.spec.n_actions
+        if self.agent_settings.agent_id:
+            x[..., at:] = torch.eye(n, device=obs.device)
+        return x
+
+    @override(TorchRLModule)
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """One step for all envs and agents: ``obs`` [B, n, d], ``action_mask`` [B, n, A] bool, ``last_actions`` [B, n],
+        ``hidden`` [B, n, h] -> greedy ``actions`` [B, n] int64 (allowed ones only), ``q`` [B, n, A], ``hidden``."""
+        with torch.no_grad():
+            x = self.agent_inputs(batch["obs"], batch["last_actions"])
+            q, hidden = self.agents.step(x, batch["hidden"])
+            actions = q.masked_fill(~batch["action_mask"], -torch.inf).argmax(-1)
+        return {"actions": actions, "q": q, "hidden": hidden}
+
+    @override(TorchRLModule)
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The same as inference: epsilon-greedy draws come from the random stream of each env, which the env runner
+        keeps, so that a trajectory depends on its seed and not on the envs beside it."""
+        return self._forward_inference(batch, **kwargs)
+
+    # ------------------------------------------------------------------ training (learners)
+
+    @override(TorchRLModule)
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Unroll online and target networks over whole episodes from a zero hidden state.
+
+        Everything with a gradient happens in here, because DDP wraps this call.
+
+        Args:
+            batch: A :class:`~rllib_reborn.replay.EpisodeReplay` sample as tensors: ``obs`` [E, T+1, n, d], ``state``
+                [E, T+1, s], ``action_mask`` [E, T+1, n, A], ``actions`` [E, T, n], ``lengths`` [E].
+
+        Returns:
+            ``q_tot`` [E, T], value of the actions taken, with gradient; ``next_q_tot`` [E, T], the target networks'
+            value of the following observation, without; both 0 behind the end of an episode.
+        """
+        obs, actions = batch["obs"], batch["actions"]
+        episodes, horizon = actions.shape[:2]
+        layout = PackedLayout.of(batch["lengths"].cpu(), horizon, obs.device)
+        action_mask = batch["action_mask"].flatten(0, 1)[layout.obs_rows]
+        taken = actions.flatten(0, 1)[layout.step_rows].long()
+        state = batch["state"].flatten(0, 1)[layout.obs_rows].float()
+
+        last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
+        last_actions[layout.next] = taken
+        x = self.agent_inputs(obs.flatten(0, 1)[layout.obs_rows], last_actions)
+
+        q = self.agents.unroll(x, layout.obs_sizes)
+        chosen = q[layout.now].gather(2, taken.unsqueeze(2)).squeeze(2)
+        q_tot = self.mixer(chosen, state[layout.now])
+
+        with torch.no_grad():
+            target_q = self.target_agents.unroll(x, layout.obs_sizes)[layout.next]
+            selector = q.detach()[layout.next] if self.double_q else target_q
+            best = selector.masked_fill(~action_mask[layout.next], -torch.inf).argmax(2, keepdim=True)
+            next_q_tot = self.target_mixer(target_q.gather(2, best).squeeze(2), state[layout.next])
+
+        def dense(packed: Tensor) -> Tensor:
+            return packed.new_zeros(episodes * horizon).index_put((layout.step_rows,), packed).view(episodes, horizon)
+
+        return {"q_tot": dense(q_tot), "next_q_tot": dense(next_q_tot)}
+
+    # ------------------------------------------------------------------ RLlib's APIs
+
+    @override(InferenceOnlyAPI)
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["mixer", "target_agents", "target_mixer"]
+
+    @override(TargetNetworkAPI)
+    def make_target_networks(self) -> None:
+        self.target_agents = make_target_network(self.agents)
+        self.target_mixer = make_target_network(self.mixer)
+
+    @override(TargetNetworkAPI)
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.agents, self.target_agents), (self.mixer, self.target_mixer)]
+
+    @override(TargetNetworkAPI)
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Target values come with :meth:`_forward_train`, since both unrolls share their inputs."""
+        return {"next_q_tot": self._forward_train(batch)["next_q_tot"]}
+
+    @override(TorchRLModule)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, inference_only=inference_only, **kwargs)
+        # RLlib hands out views of the live parameters, so that a state kept in memory would change with training.
+        return {name: value.copy() for name, value in state.items()}

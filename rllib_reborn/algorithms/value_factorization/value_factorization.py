@@ -1,0 +1,616 @@
+"""Value factorization on RLlib's new API stack: the config, and the one training loop that all algorithms share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    EVALUATION_RESULTS,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    REPLAY_BUFFER_SAMPLE_TIMER,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from rllib_reborn.algorithms.value_factorization import checkpoint_parts, ray_internals, runners
+from rllib_reborn.algorithms.value_factorization.env_creator import env_name, register_team_env
+from rllib_reborn.algorithms.value_factorization.metrics_row import TEAM_METRICS, Progress, metrics_row
+from rllib_reborn.algorithms.value_factorization.settings import (
+    AgentSettings,
+    EpsilonSettings,
+    OptimizerSettings,
+    RewardSettings,
+    Settings,
+    TargetUpdateSettings,
+    parse,
+)
+from rllib_reborn.algorithms.value_factorization.team_env_runner import (
+    Collected,
+    EnvContractError,
+    TeamEnvRunner,
+)
+from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+    ENV_STEPS,
+    EPISODES,
+    ValueFactorizationLearner,
+)
+from rllib_reborn.envs.registry import team_spec
+from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample, format_bytes
+from rllib_reborn.replay.episode_block import field_layout
+from rllib_reborn.replay.reward_scaling import RewardScaler
+
+#: RLlib creates evaluation runners only for an interval in iterations; ours counts env steps, so RLlib's never comes.
+_NEVER = 10**12
+
+
+class ValueFactorizationConfig(AlgorithmConfig):
+    """Settings shared by all value factorization algorithms; VDN, QMIX, ... subclass it.
+
+    Example:
+        >>> from rllib_reborn import QMIXConfig
+        >>> config = (
+        ...     QMIXConfig()
+        ...     .environment("predator_prey/small")
+        ...     .env_runners(num_env_runners=0, num_envs_per_env_runner=16)
+        ...     .training(batch_episodes=32, target_update={"every": 200, "unit": "episodes"})
+        ... )
+        >>> algo = config.build_algo()  # doctest: +SKIP
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or ValueFactorization)
+        # RLlib settings that this training loop needs to be so.
+        self.env_runner_cls = TeamEnvRunner
+        self.batch_mode = "complete_episodes"
+        self.evaluation_interval: int | None = None
+        self.evaluation_duration = 32
+        self.evaluation_config = {"explore": False}
+        self.merge_env_runner_states = False
+        self.broadcast_env_runner_states = False
+        self.restart_failed_sub_environments = True
+        self.delay_between_env_runner_restarts_s = 5.0
+        self.num_envs_per_env_runner = 8
+        self.min_sample_timesteps_per_iteration = 1_000
+        # RLlib's names, PyMARL's values (method reference 7.1).
+        self.lr = 5e-4
+        self.gamma = 0.99
+        self.grad_clip = 10.0
+        self.grad_clip_by = "global_norm"
+        # Ours.
+        self.batch_episodes = 32
+        self.buffer_episodes = 5_000
+        self.learning_starts_episodes = 32
+        self.updates_per_episode = 1.0
+        self.target_update: dict[str, Any] = {}
+        self.epsilon: dict[str, Any] = {}
+        self.double_q = True
+        self.n_step = 1
+        self.td_lambda: float | None = None
+        self.team_optimizer: dict[str, Any] = {}
+        self.team_model: dict[str, Any] = {}
+        self.mixer: dict[str, Any] = {}
+        self.reward: dict[str, Any] = {}
+        self.sampling = "sync"
+        self.episodes_per_sample: int | None = None
+        self.nonfinite_patience = 10
+        self.env_steps_per_evaluation: int | None = None
+        self.replay_in_checkpoints = "full"
+
+    # ------------------------------------------------------------------ fluent settings
+
+    @override(AlgorithmConfig)
+    def environment(self, env: Any = NotProvided, **kwargs: Any) -> Self:
+        """Sets the environment.
+
+        Args:
+            env: A name (``predator_prey/small``, ``matrix/two_step``, ...; ``rllib-reborn envs`` lists them), or
+                ``package.module:callable``, or that callable itself: it is called with ``num_envs=`` and the entries of
+                ``env_config`` and returns a :class:`~rllib_reborn.envs.VectorTeamEnv`.
+            **kwargs: RLlib's, ``env_config`` first of all: keyword arguments of the environment.
+
+        Raises:
+            ValueError: The name is unknown, or an argument of ``env_config`` is.
+        """
+        if env is not NotProvided and env is not None:
+            kwargs["env"] = env_name(env)
+        super().environment(**kwargs)
+        if self.env is not None:
+            register_team_env(self.env)
+        return self
+
+    @override(AlgorithmConfig)
+    def training(
+        self,
+        *,
+        batch_episodes: int = NotProvided,
+        buffer_episodes: int = NotProvided,
+        learning_starts_episodes: int = NotProvided,
+        updates_per_episode: float = NotProvided,
+        target_update: dict[str, Any] = NotProvided,
+        epsilon: dict[str, Any] = NotProvided,
+        double_q: bool = NotProvided,
+        n_step: int = NotProvided,
+        td_lambda: float | None = NotProvided,
+        optimizer: dict[str, Any] = NotProvided,
+        model: dict[str, Any] = NotProvided,
+        mixer: dict[str, Any] = NotProvided,
+        reward: dict[str, Any] = NotProvided,
+        sampling: str = NotProvided,
+        episodes_per_sample: int | None = NotProvided,
+        nonfinite_patience: int = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets what is trained and how. Defaults without another source are PyMARL's (method reference 7.1).
+
+        Args:
+            batch_episodes: Whole episodes per update, 1..``buffer_episodes`` and a multiple of ``num_learners``.
+                Default 32.
+            buffer_episodes: Episodes the replay keeps, >= 1. Default 5,000; its size is checked before it is allocated.
+            learning_starts_episodes: Episodes collected before the first update, 1..``buffer_episodes``. Default 32.
+            updates_per_episode: Updates for each collected episode after that, > 0. Default 1.
+            target_update: ``{"every": 200, "unit": "episodes" | "updates"}`` for hard copies (default), or
+                ``{"tau": 0.005}`` for a soft step after each update (:class:`TargetUpdateSettings`).
+            epsilon: ``{"start": 1.0, "end": 0.05, "anneal_env_steps": 50_000}`` (:class:`EpsilonSettings`).
+            double_q: Choose the target's actions with the online network (van Hasselt et al. 2016). Default True.
+            n_step: Rewards summed before bootstrapping, >= 1. Default 1.
+            td_lambda: TD(lambda) targets in place of n-step ones, 0..1 (PyMARL2: 0.6). Default None: not used.
+            optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": 1e-5, "weight_decay": 0.0}``
+                (:class:`OptimizerSettings`).
+            model: The agents' network (:class:`AgentSettings`): ``hidden_dim`` 64, ``fc_layers`` 1, ``recurrent`` True,
+                ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none".
+            mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none).
+            reward: ``{"scale": 1.0, "standardise": False}`` (:class:`RewardSettings`).
+            sampling: "sync" (exact seeds; default) or "async" (runners sample while the learner learns; needs
+                ``num_env_runners >= 1``).
+            episodes_per_sample: Episodes to finish, over all runners, before learning goes on. Default None: one per game.
+            nonfinite_patience: Updates in a row with a gradient that is not finite before training stops with the batch
+                written to disk, >= 1; such updates are skipped and counted. Default 10.
+            **kwargs: RLlib's: ``lr`` (default 5e-4, a number or a schedule), ``gamma`` (0.99), ``grad_clip`` (10.0, by
+                global norm; None switches it off), ...
+        """
+        super().training(**kwargs)
+        given = {
+            "batch_episodes": batch_episodes,
+            "buffer_episodes": buffer_episodes,
+            "learning_starts_episodes": learning_starts_episodes,
+            "updates_per_episode": updates_per_episode,
+            "target_update": target_update,
+            "epsilon": epsilon,
+            "double_q": double_q,
+            "n_step": n_step,
+            "td_lambda": td_lambda,
+            # RLlib has attributes ``optimizer`` and ``model`` of its old stack and checks that they are untouched.
+            "team_optimizer": optimizer,
+            "team_model": model,
+            "mixer": mixer,
+            "reward": reward,
+            "sampling": sampling,
+            "episodes_per_sample": episodes_per_sample,
+            "nonfinite_patience": nonfinite_patience,
+        }
+        for name, value in given.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    @override(AlgorithmConfig)
+    def evaluation(self, *, interval_env_steps: int | None = NotProvided, **kwargs: Any) -> Self:
+        """Sets the evaluation: greedy episodes on runners and seeds of their own.
+
+        Args:
+            interval_env_steps: Evaluate after every so many env steps of training (first at the first iteration that
+                reaches one interval); None: only when :meth:`Algorithm.evaluate` is called. Default None.
+            **kwargs: RLlib's: ``evaluation_duration`` (episodes, default 32), ``evaluation_num_env_runners`` (0: in the
+                algorithm's process), ``evaluation_parallel_to_training``, ... ``evaluation_interval`` counts iterations.
+        """
+        super().evaluation(**kwargs)
+        if interval_env_steps is not NotProvided:
+            self.env_steps_per_evaluation = interval_env_steps
+            if self.evaluation_interval is None or self.evaluation_interval == _NEVER:
+                self.evaluation_interval = None if interval_env_steps is None else _NEVER
+        return self
+
+    @override(AlgorithmConfig)
+    def checkpointing(self, *, replay: str = NotProvided, **kwargs: Any) -> Self:
+        """Sets what checkpoints hold.
+
+        Args:
+            replay: "full" (default; a resumed run continues exactly) or "none" (small; a resumed run first collects
+                ``learning_starts_episodes`` episodes anew).
+            **kwargs: RLlib's.
+        """
+        super().checkpointing(**kwargs)
+        if replay is not NotProvided:
+            self.replay_in_checkpoints = replay
+        return self
+
+    @override(AlgorithmConfig)
+    def update_from_dict(self, config_dict: dict[str, Any]) -> Self:
+        if "team_model" in config_dict:
+            # A full config (``to_dict()``): its ``model`` and ``optimizer`` are RLlib's unused old-stack entries.
+            config_dict = {k: v for k, v in config_dict.items() if k not in ("model", "optimizer")}
+        super().update_from_dict(config_dict)
+        if self.env is not None:
+            register_team_env(self.env)
+        return self
+
+    # ------------------------------------------------------------------ derived
+
+    @property
+    def team_spec(self) -> TeamSpec:
+        """The team of ``environment(...)``; starts no game."""
+        if self.env is None:
+            raise ValueError("no environment is set; call config.environment(name), for instance with matrix/two_step.")
+        return team_spec(self.env, **self.env_config)
+
+    @property
+    @override(AlgorithmConfig)
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            "team_spec": self.team_spec.to_dict(),
+            "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
+            "mixer": self.parse_mixer().model_dump(),
+            "double_q": self.double_q,
+            # A checkpoint of the module alone knows the env it was trained on.
+            "env": self.env,
+            "env_config": dict(self.env_config),
+        }
+
+    def mixer_settings(self) -> type[Settings]:
+        """The settings model of this algorithm's mixer."""
+        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or VDNConfig.")
+
+    def module_class(self) -> type[TeamRLModule]:
+        """The module of this algorithm."""
+        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or VDNConfig.")
+
+    #: Whether the mixer reads the global state.
+    mixer_needs_state = False
+
+    def parse_mixer(self) -> Settings:
+        """The mixer's settings, validated."""
+        return parse(self.mixer_settings(), self.mixer, "mixer")
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=self.module_class())
+
+    @override(AlgorithmConfig)
+    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
+        return ValueFactorizationLearner
+
+    @override(AlgorithmConfig)
+    def get_evaluation_config_object(self) -> AlgorithmConfig | None:
+        config = super().get_evaluation_config_object()
+        if config is not None:
+            config.sampling = "sync"  # evaluation runners have no learner to overlap with
+        if config is not None and "num_envs_per_env_runner" not in (self.evaluation_config or {}):
+            # As many games as episodes, up to a limit: none is played that is not counted.
+            per_runner = -(-self.evaluation_duration // max(1, self.evaluation_num_env_runners))
+            config.num_envs_per_env_runner = min(per_runner, 32)
+        return config
+
+    # ------------------------------------------------------------------ validation
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Check everything before anything is built.
+
+        Raises:
+            ValueError: One sentence with the setting, its value, what was expected and the remedy.
+        """
+        super().validate()
+        if self.is_multi_agent:
+            raise ValueError("multi_agent() is set, but the team is ONE RLlib agent here; remove that call.")
+        spec = self.team_spec
+        if self.mixer_needs_state and spec.state_dim == 0:
+            raise ValueError(
+                f"{self.algo_class.__name__}'s mixer needs a global state, but {self.env!r} has none (state_dim 0); use VDN."
+            )
+        for model, value, name in (
+            (TargetUpdateSettings, self.target_update, "target_update"),
+            (EpsilonSettings, self.epsilon, "epsilon"),
+            (OptimizerSettings, self.team_optimizer, "optimizer"),
+            (AgentSettings, self.team_model, "model"),
+            (RewardSettings, self.reward, "reward"),
+        ):
+            parse(model, value, name)
+        self.parse_mixer()
+        self._validate_numbers()
+        self._validate_evaluation()
+        if self.sampling not in ("sync", "async"):
+            raise ValueError(f"sampling is {self.sampling!r}; expected 'sync' or 'async'.")
+        if self.sampling == "async" and self.num_env_runners < 1:
+            raise ValueError(
+                "sampling is 'async' with num_env_runners 0; set num_env_runners to at least 1, or 'sync'."
+            )
+        if self.replay_in_checkpoints not in ("full", "none"):
+            raise ValueError(f"checkpointing(replay=...) is {self.replay_in_checkpoints!r}; expected 'full' or 'none'.")
+        if self.framework_str != "torch":
+            raise ValueError(f"framework is {self.framework_str!r}; only 'torch' is supported.")
+
+    def _validate_numbers(self) -> None:
+        whole = ("batch_episodes", "buffer_episodes", "learning_starts_episodes", "n_step", "nonfinite_patience")
+        for name in whole:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
+        for name in ("batch_episodes", "learning_starts_episodes"):
+            if getattr(self, name) > self.buffer_episodes:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, more than buffer_episodes ({self.buffer_episodes}); lower it or "
+                    "enlarge the buffer."
+                )
+        learners = max(1, self.num_learners)
+        if self.batch_episodes % learners:
+            raise ValueError(
+                f"batch_episodes is {self.batch_episodes}, which {learners} learners cannot share equally; use a multiple."
+            )
+        if not isinstance(self.updates_per_episode, int | float) or not self.updates_per_episode > 0:
+            raise ValueError(f"updates_per_episode is {self.updates_per_episode!r}; expected a number > 0.")
+        if self.td_lambda is not None:
+            if not isinstance(self.td_lambda, int | float) or not 0 <= self.td_lambda <= 1:
+                raise ValueError(f"td_lambda is {self.td_lambda!r}; expected a number in 0..1, or None.")
+            if self.n_step != 1:
+                raise ValueError(f"n_step is {self.n_step} and td_lambda {self.td_lambda}; use one of them.")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma is {self.gamma!r}; expected a number in 0..1.")
+        if isinstance(self.lr, int | float) and not self.lr > 0:
+            raise ValueError(f"lr is {self.lr!r}; expected a number > 0.")
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise ValueError(f"grad_clip is {self.grad_clip!r}; expected a number > 0, or None.")
+        if self.grad_clip_by != "global_norm":
+            raise ValueError(f"grad_clip_by is {self.grad_clip_by!r}; only 'global_norm' is supported.")
+        if self.num_envs_per_env_runner < 1:
+            raise ValueError(f"num_envs_per_env_runner is {self.num_envs_per_env_runner!r}; expected at least 1.")
+        if self.episodes_per_sample is not None and self.episodes_per_sample < 1:
+            raise ValueError(f"episodes_per_sample is {self.episodes_per_sample!r}; expected at least 1, or None.")
+
+    def _validate_evaluation(self) -> None:
+        interval = self.env_steps_per_evaluation
+        if interval is not None and (not isinstance(interval, int) or interval < 1):
+            raise ValueError(f"evaluation interval_env_steps is {interval!r}; expected a whole number >= 1, or None.")
+        if self.evaluation_duration_unit != "episodes" or not isinstance(self.evaluation_duration, int):
+            raise ValueError(
+                f"evaluation_duration is {self.evaluation_duration!r} {self.evaluation_duration_unit}; expected a whole "
+                "number of episodes."
+            )
+        if self.evaluation_duration < 1:
+            raise ValueError(f"evaluation_duration is {self.evaluation_duration}; expected at least 1 episode.")
+
+
+class ValueFactorization(Algorithm):
+    """Collect whole episodes, replay them, update, send weights: the loop of every algorithm here."""
+
+    config: ValueFactorizationConfig
+
+    def __init__(self, config: Any = None, *args: Any, **kwargs: Any) -> None:
+        # In a fresh process (a Tune trial, a restored checkpoint) nobody has registered the env name yet.
+        name = config.env if isinstance(config, AlgorithmConfig) else (config or {}).get("env")
+        if name is not None:
+            register_team_env(name)
+        self.replay: EpisodeReplay | None = None
+        super().__init__(config, *args, **kwargs)
+
+    @override(Algorithm)
+    def setup(self, config: Any) -> None:
+        self.progress = Progress()
+        self._evaluation_runner: TeamEnvRunner | None = None
+        super().setup(config)
+        spec = self.config.team_spec
+        layout = field_layout(
+            spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim, spec.obs_dtype, spec.state_dtype
+        )
+        try:
+            self.replay = EpisodeReplay(self.config.buffer_episodes, layout, spec.episode_limit, seed=self.config.seed)
+        except ReplayMemoryError:
+            self.stop()
+            raise
+        ray_internals.log_info(
+            f"Replay: {self.replay.capacity} episodes of up to {spec.episode_limit} steps, at most "
+            f"{format_bytes(self.replay.largest_nbytes)}."
+        )
+        settings = parse(RewardSettings, self.config.reward, "reward")
+        self.reward_scaler = RewardScaler(scale=settings.scale, standardise=settings.standardise)
+        self._replay_component = checkpoint_parts.ReplayComponent(self.replay)
+        self._games_component = checkpoint_parts.RemoteGamesComponent(self)
+        # RLlib sends initial weights only together with connector states, which this loop has none of.
+        self.push_weights()
+
+    # ------------------------------------------------------------------ training
+
+    @override(Algorithm)
+    def training_step(self) -> None:
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            self._receive(runners.collect(self))
+        updates = self.progress.updates_due(self.config.updates_per_episode, self.config.learning_starts_episodes)
+        for _ in range(updates):
+            self._update()
+        if updates:
+            with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+                self.send_weights()
+
+    def _receive(self, collected: list[Collected]) -> None:
+        """Take in what runners have collected: replay, counters, metrics."""
+        assert self.replay is not None
+        for answer in collected:
+            if answer.error is not None:
+                raise EnvContractError(answer.error)
+        if collected:
+            self.metrics.aggregate([answer.metrics for answer in collected], key=ENV_RUNNER_RESULTS)
+        for answer in collected:
+            for block in answer.blocks:
+                self.reward_scaler.observe(block.fields["reward"])
+                self.replay.add(block)
+            self.progress.add(answer)
+
+    def _update(self) -> None:
+        assert self.replay is not None
+        with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
+            sample = self.replay.sample(self.config.batch_episodes, shards=max(1, self.config.num_learners))
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=learner_batch(sample, self.reward_scaler),
+                timesteps={ENV_STEPS: self.progress.env_steps, EPISODES: self.progress.episodes},
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.progress.updates += 1
+        self.progress.env_steps_trained += sample.env_steps
+
+    def send_weights(self) -> None:
+        """Agent weights and the env-step clock to the sampling runners, without waiting for remote ones."""
+        runners.send_weights(self)
+
+    def push_weights(self) -> None:
+        """The same to all runners, evaluation included, whatever weights they have; waits until all have them."""
+        runners.push_weights(self)
+
+    @override(Algorithm)
+    def step(self) -> dict[str, Any]:
+        """One ``train()``: training steps, an evaluation when one is due, and the metrics row under ``"team"``."""
+        due = self._evaluation_due()
+        evaluation: dict[str, Any] | None = None
+        if due and self.config.evaluation_parallel_to_training:
+            with ThreadPoolExecutor(max_workers=1) as executor:
+                weights = runners.learner_weights(self)
+                future = executor.submit(self._evaluate_with, weights)
+                results = super().step()
+                evaluation = future.result()
+            self.progress.last_evaluation_env_steps = self.progress.env_steps
+        else:
+            results = super().step()
+            if self._evaluation_due():
+                evaluation = self.evaluate()
+                self.progress.last_evaluation_env_steps = self.progress.env_steps
+        if evaluation is not None:
+            results[EVALUATION_RESULTS] = evaluation
+        results[NUM_ENV_STEPS_SAMPLED_LIFETIME] = self.progress.env_steps
+        results[TEAM_METRICS] = metrics_row(self, results)
+        return results
+
+    def _evaluation_due(self) -> bool:
+        interval = self.config.env_steps_per_evaluation
+        if interval is None:
+            return False
+        return self.progress.env_steps // interval > self.progress.last_evaluation_env_steps // interval
+
+    # ------------------------------------------------------------------ evaluation
+
+    @override(Algorithm)
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Play ``evaluation_duration`` greedy episodes with the current weights, always from the same seeds.
+
+        Returns:
+            ``{"env_runners": {"episode_return_mean": ..., "episode_return_std": ..., "episode_returns": [...],
+            "episode_len_mean": ..., "num_episodes": ..., "win_rate": ... or None}}``.
+        """
+        return self._evaluate_with(runners.learner_weights(self))
+
+    def local_evaluation_runner(self) -> TeamEnvRunner:
+        """The evaluation runner in this process; made when first needed, since training games must not be disturbed."""
+        if self.eval_env_runner_group is not None and self.eval_env_runner is not None:
+            return self.eval_env_runner
+        if self._evaluation_runner is None:
+            self._evaluation_runner = TeamEnvRunner(
+                config=self.evaluation_config, env_creator=self.env_creator, worker_index=0, num_workers=0
+            )
+        return self._evaluation_runner
+
+    def _evaluate_with(self, weights: runners.Weights) -> dict[str, Any]:
+        ray_internals.run_callbacks(
+            "on_evaluate_start",
+            self.callbacks,
+            self.config.callbacks_on_evaluate_start,
+            algorithm=self,
+            metrics_logger=self.metrics,
+        )
+        outcomes = runners.play_greedy(self, weights)
+        results = {ENV_RUNNER_RESULTS: runners.summary(outcomes)}
+        ray_internals.run_callbacks(
+            "on_evaluate_end",
+            self.callbacks,
+            self.config.callbacks_on_evaluate_end,
+            algorithm=self,
+            metrics_logger=self.metrics,
+            evaluation_metrics=results,
+        )
+        return results
+
+    # ------------------------------------------------------------------ checkpoints
+
+    @override(Algorithm)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state["value_factorization"] = {
+            "progress": self.progress.get_state(),
+            "reward_scaler": self.reward_scaler.get_state(),
+        }
+        for name, component in self._own_components():
+            if ray_internals.wants_component(self, name, components, not_components):
+                state[name] = component.get_state()
+        return state
+
+    @override(Algorithm)
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if "value_factorization" in state:
+            self.progress.set_state(state["value_factorization"]["progress"])
+            self.reward_scaler.set_state(state["value_factorization"]["reward_scaler"])
+        for name, component in self._own_components():
+            if name in state:
+                component.set_state(state[name])
+        # RLlib's own weight message after a restore is not waited for and may be dropped (reference, section 4.3).
+        self.push_weights()
+
+    @override(Algorithm)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        super().restore_from_path(path, *args, **kwargs)
+        if self.config.replay_in_checkpoints == "none" or not len(self._replay()):
+            self.progress.replay_lost()
+        self.push_weights()
+
+    @override(Algorithm)
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        components: list[tuple[str, Any]] = super().get_checkpointable_components()
+        return components + self._own_components()
+
+    def _own_components(self) -> list[tuple[str, Any]]:
+        if self.replay is None:
+            return []
+        components: list[tuple[str, Any]] = [(checkpoint_parts.REMOTE_GAMES, self._games_component)]
+        if self.config.replay_in_checkpoints == "full":
+            components.append((checkpoint_parts.REPLAY, self._replay_component))
+        return components
+
+    def _replay(self) -> EpisodeReplay:
+        assert self.replay is not None
+        return self.replay
+
+
+def learner_batch(sample: ReplaySample, scaler: RewardScaler | None = None) -> MultiAgentBatch:
+    """A replay sample as RLlib's learners take it: dense, episode-major, under the default module id."""
+    batch = dict(sample.batch)
+    if scaler is not None:
+        batch["reward"] = scaler(batch["reward"])
+    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch)}, env_steps=sample.env_steps)

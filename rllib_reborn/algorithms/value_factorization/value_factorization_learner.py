@@ -1,0 +1,241 @@
+"""The learner: TD loss on whole episodes, guarded steps, target copies and the hook for learner callbacks."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.utils import update_target_network
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from torch import Tensor
+
+from rllib_reborn.algorithms.value_factorization import ray_internals
+from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
+from rllib_reborn.algorithms.value_factorization.learner_callback import LearnerCallback
+from rllib_reborn.algorithms.value_factorization.process_tuning import tune_for_dense_math
+from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings, parse
+from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
+
+#: Keys of the ``timesteps`` dict that the algorithm sends with every update.
+ENV_STEPS = NUM_ENV_STEPS_SAMPLED_LIFETIME
+EPISODES = "num_episodes_lifetime"
+
+#: Keys of what a learner logs per update.
+TD_ERROR_ABS = "td_error_abs"
+GRAD_NORM = "grad_norm"
+Q_TOT_MEAN = "q_tot_mean"
+NUM_UPDATES = "num_updates"
+NUM_TARGET_UPDATES = "num_target_updates"
+NONFINITE_STEPS = "num_nonfinite_steps"
+
+
+class NonFiniteTrainingError(RuntimeError):
+    """Too many updates in a row had a gradient that is not finite."""
+
+
+class ValueFactorizationLearner(TorchLearner):
+    """Trains a :class:`TeamRLModule` on batches of whole episodes.
+
+    Counts, target copies and learner callbacks are per gradient step. With several learners each takes a part of the
+    batch, and the loss is normalised by the step count of all parts, so that n learners do what one does.
+    """
+
+    @override(Learner)
+    def build(self) -> None:
+        tune_for_dense_math(self.config.num_cpus_per_learner)
+        super().build()
+        self.num_updates = 0
+        self.num_target_updates = 0
+        self.last_target_update_episodes = 0
+        self._nonfinite_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._nonfinite_in_row = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._timesteps: dict[str, Any] = {}
+        self._last_batch: dict[str, Any] = {}
+        self._callbacks = [
+            callback for callback in ray_internals.make_callbacks(self.config) if isinstance(callback, LearnerCallback)
+        ]
+
+    # ------------------------------------------------------------------ optimizer
+
+    @override(TorchLearner)
+    def get_parameters(self, module: RLModule) -> list[Tensor]:
+        # Targets are parameters of the module too, but nothing trains them.
+        return [p for p in module.parameters() if p.requires_grad]
+
+    @override(TorchLearner)
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        parameters = self.get_parameters(self.module[module_id])
+        settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
+        optimizer: torch.optim.Optimizer
+        if settings.kind == "rmsprop":
+            optimizer = torch.optim.RMSprop(
+                parameters, alpha=settings.alpha, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
+            )
+        else:
+            optimizer = torch.optim.Adam(parameters, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True)
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+        )
+
+    # ------------------------------------------------------------------ one update
+
+    @override(Learner)
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)
+        self._timesteps = timesteps
+
+    @override(Learner)
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """Masked mean squared TD error over the env steps of all learners (method reference 7.3)."""
+        self._last_batch = batch
+        horizon = batch["reward"].shape[1]
+        mask = (torch.arange(horizon, device=self.device) < batch["lengths"].to(self.device).unsqueeze(1)).float()
+        target = self.targets(config, batch, fwd_out, mask)
+        error = fwd_out["q_tot"] - target
+        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank.
+        count = mask.sum()
+        if _world_size() > 1:
+            dist.all_reduce(count)
+            count = count / _world_size()
+        loss = masked_mean(error.square(), mask, count)
+        self.metrics.log_dict(
+            {
+                TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
+                Q_TOT_MEAN: masked_mean(fwd_out["q_tot"].detach(), mask, count),
+            },
+            key=module_id,
+            window=1,
+        )
+        return loss
+
+    def targets(self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """TD targets [E, T], without gradient."""
+        next_value = fwd_out["next_q_tot"].detach()
+        terminated = batch["terminated"].bool()
+        if config.td_lambda is not None:
+            return td_lambda_targets(
+                batch["reward"], next_value, terminated, mask, gamma=config.gamma, td_lambda=config.td_lambda
+            )
+        return td_targets(batch["reward"], next_value, terminated, mask, gamma=config.gamma, n_step=config.n_step)
+
+    @override(Learner)
+    def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
+        """Nothing here: the norm is taken once, fused, in :meth:`apply_gradients`."""
+        return gradients_dict
+
+    @override(TorchLearner)
+    def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
+        """One gradient step: clip, guard, step, then targets and callbacks."""
+        norm = global_norm([g for g in gradients_dict.values() if g is not None])
+        taken = guarded_step(self.get_optimizer(DEFAULT_MODULE_ID), norm, self.config.grad_clip)
+        skipped = (~taken).long()
+        self._nonfinite_steps += skipped
+        self._nonfinite_in_row = (self._nonfinite_in_row + 1) * skipped
+        self.num_updates += 1
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        self._update_targets(module)
+        self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
+        for callback in self._callbacks:
+            callback.on_learner_update(
+                learner=self,
+                module_id=DEFAULT_MODULE_ID,
+                module=module,
+                num_updates=self.num_updates,
+                timesteps=self._timesteps,
+                metrics_logger=self.metrics,
+            )
+
+    def _update_targets(self, module: RLModule) -> None:
+        settings = parse(TargetUpdateSettings, self.config.target_update, "target_update")
+        if settings.tau is not None:
+            tau = settings.tau
+        elif settings.unit == "updates":
+            if self.num_updates % settings.every:
+                return
+            tau = 1.0
+        else:
+            episodes = int(self._timesteps.get(EPISODES, 0))
+            if episodes - self.last_target_update_episodes < settings.every:
+                return
+            self.last_target_update_episodes = episodes
+            tau = 1.0
+        for main, target in module.get_target_network_pairs():
+            if next(main.parameters(), None) is not None:  # VDN's mixer has none
+                update_target_network(main_net=main, target_net=target, tau=tau)
+        self.num_target_updates += 1
+
+    @override(Learner)
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().after_gradient_based_update(timesteps=timesteps)
+        # Equal on every rank: with the usual sum over learners they would be counted once per learner.
+        for key, value in (
+            (NUM_UPDATES, self.num_updates),
+            (NUM_TARGET_UPDATES, self.num_target_updates),
+            (NONFINITE_STEPS, self._nonfinite_steps),
+        ):
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
+        if int(self._nonfinite_in_row) >= self.config.nonfinite_patience:
+            self._stop_with_dump()
+        self._last_batch = {}
+
+    def _stop_with_dump(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="rllib_reborn_nonfinite_"))
+        torch.save({k: v.cpu() for k, v in self._last_batch.items() if isinstance(v, Tensor)}, folder / "batch.pt")
+        raise NonFiniteTrainingError(
+            f"{int(self._nonfinite_in_row)} updates in a row (update {self.num_updates}) had a gradient that is not "
+            f"finite; the last batch is in {folder / 'batch.pt'}. Lower training.lr or training.grad_clip, or scale the "
+            "rewards (training.reward)."
+        )
+
+    # ------------------------------------------------------------------ state
+
+    @override(Learner)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        # RLlib's optimizer state consists of views of live tensors; a state kept in memory must not change.
+        state: dict[str, Any] = copy.deepcopy(super().get_state(components, not_components=not_components, **kwargs))
+        state["value_factorization"] = {
+            "num_updates": self.num_updates,
+            "num_target_updates": self.num_target_updates,
+            "last_target_update_episodes": self.last_target_update_episodes,
+            "nonfinite_steps": int(self._nonfinite_steps),
+            "nonfinite_in_row": int(self._nonfinite_in_row),
+            "callbacks": [callback.get_learner_state() for callback in self._callbacks],
+        }
+        return state
+
+    @override(Learner)
+    def set_state(self, state: dict[str, Any]) -> None:
+        ray_internals.accept_any_weights(self, state)
+        super().set_state(state)
+        ours = state.get("value_factorization")
+        if ours is None:
+            return
+        self.num_updates = ours["num_updates"]
+        self.num_target_updates = ours["num_target_updates"]
+        self.last_target_update_episodes = ours["last_target_update_episodes"]
+        self._nonfinite_steps.fill_(ours["nonfinite_steps"])
+        self._nonfinite_in_row.fill_(ours["nonfinite_in_row"])
+        for callback, callback_state in zip(self._callbacks, ours["callbacks"]):
+            callback.set_learner_state(callback_state)
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,0 +1,98 @@
+"""Settings: every mistake gets one sentence that names the value and the remedy, before anything is built."""
+
+import pytest
+
+from rllib_reborn import QMIXConfig, VDNConfig
+from tests.algorithms.helpers import WALK, quick
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"batch_episodes": 65}, r"batch_episodes is 65, more than buffer_episodes \(64\)"),
+        ({"learning_starts_episodes": 100}, "learning_starts_episodes is 100, more than buffer_episodes"),
+        ({"batch_episodes": 0}, "batch_episodes is 0; expected a whole number >= 1"),
+        ({"batch_episodes": 2.5}, r"batch_episodes is 2\.5"),
+        ({"updates_per_episode": 0}, "updates_per_episode is 0"),
+        ({"n_step": 0}, "n_step is 0"),
+        ({"td_lambda": 2}, "td_lambda is 2"),
+        ({"td_lambda": 0.5, "n_step": 3}, "use one of them"),
+        ({"target_update": {"every": 0}}, "target_update.every is 0"),
+        ({"target_update": {"evry": 5}}, "unknown key 'target_update.evry'. Did you mean 'every'"),
+        ({"epsilon": {"start": 2.0}}, r"epsilon.start is 2\.0"),
+        ({"optimizer": {"kind": "sgd"}}, "optimizer.kind is 'sgd'"),
+        ({"model": {"hidden_dim": -1}}, "model.hidden_dim is -1"),
+        ({"mixer": {"embed_dim": 0}}, "mixer.embed_dim is 0"),
+        ({"mixer": 3}, "mixer is 3; expected a dict"),
+        ({"reward": {"scale": 0}}, "reward.scale is 0"),
+        ({"sampling": "sometimes"}, "sampling is 'sometimes'"),
+        ({"sampling": "async"}, "set num_env_runners to at least 1"),
+        ({"nonfinite_patience": 0}, "nonfinite_patience is 0"),
+        ({"episodes_per_sample": 0}, "episodes_per_sample is 0"),
+        ({"gamma": 1.5}, r"gamma is 1\.5"),
+        ({"lr": 0.0}, r"lr is 0\.0"),
+        ({"grad_clip": -1.0}, r"grad_clip is -1\.0"),
+        ({"grad_clip_by": "value"}, "only 'global_norm'"),
+    ],
+)
+def test_a_bad_training_setting_is_named(training, message):
+    with pytest.raises(ValueError, match=message):
+        quick(**training).validate()
+
+
+def test_learners_must_share_the_batch_equally():
+    with pytest.raises(ValueError, match="batch_episodes is 8, which 3 learners"):
+        quick().learners(num_learners=3).validate()
+
+
+def test_a_mixer_without_state_is_refused_and_vdn_is_not():
+    with pytest.raises(ValueError, match="needs a global state"):
+        quick().environment(WALK, env_config={"state_dim": 0}).validate()
+    quick(VDNConfig).environment(WALK, env_config={"state_dim": 0}).validate()
+
+
+def test_unknown_env_and_env_config_are_named():
+    with pytest.raises(ValueError, match="predator_prey/small"):
+        QMIXConfig().environment("predator_prey/smal").validate()
+    with pytest.raises(ValueError, match="obs_radius"):
+        QMIXConfig().environment("predator_prey/small", env_config={"obs_radus": 1}).validate()
+    with pytest.raises(ValueError, match="no environment is set"):
+        QMIXConfig().validate()
+
+
+def test_evaluation_and_checkpoint_settings_are_checked():
+    with pytest.raises(ValueError, match="interval_env_steps is 0"):
+        quick().evaluation(interval_env_steps=0).validate()
+    with pytest.raises(ValueError, match="evaluation_duration is 'auto'"):
+        quick().evaluation(
+            evaluation_duration="auto", evaluation_parallel_to_training=True, evaluation_num_env_runners=1
+        ).validate()
+    with pytest.raises(ValueError, match="'full' or 'none'"):
+        quick().checkpointing(replay="half").validate()
+
+
+def test_a_lambda_env_is_refused():
+    with pytest.raises(ValueError, match="top level of an importable module"):
+        QMIXConfig().environment(lambda **_: None)
+
+
+def test_the_class_itself_may_be_given():
+    from tests.fakes.envs import MaskedWalk
+
+    assert QMIXConfig().environment(MaskedWalk).team_spec.n_agents == 2
+
+
+def test_settings_survive_the_round_trip_that_tune_makes():
+    config = quick(model={"hidden_dim": 24}, optimizer={"kind": "adam"}, mixer={"embed_dim": 5})
+    again = QMIXConfig().update_from_dict(config.to_dict())
+    assert again.team_model == {"hidden_dim": 24}
+    assert again.team_optimizer == {"kind": "adam"}
+    assert again.mixer == {"embed_dim": 5}
+    short = QMIXConfig().update_from_dict({"model": {"hidden_dim": 9}, "env": "matrix/two_step"})
+    assert short.team_model == {"hidden_dim": 9}
+
+
+def test_defaults_are_pymarls():
+    config = QMIXConfig()
+    assert (config.lr, config.gamma, config.grad_clip, config.batch_episodes) == (5e-4, 0.99, 10.0, 32)
+    assert (config.buffer_episodes, config.updates_per_episode, config.double_q) == (5_000, 1.0, True)

@@ -1,0 +1,168 @@
+"""Sampling: episodes are whole and legal, belong to their seed, and a broken env costs what it must and no more."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_reborn.algorithms.value_factorization.env_creator import create
+from rllib_reborn.algorithms.value_factorization.team_env_runner import EnvContractError, TeamEnvRunner
+from rllib_reborn.replay.episode_block import Episode
+from tests.algorithms.helpers import WALK, quick
+
+
+def runner(env: str = WALK, num_envs: int = 4, seed: int | None = 3, env_config=None, **training) -> TeamEnvRunner:
+    config = quick(env=env, seed=seed, **training).environment(env_config=env_config or {})
+    config.env_runners(num_envs_per_env_runner=num_envs)
+    torch.manual_seed(0)
+    made = TeamEnvRunner(
+        config=config,
+        env_creator=lambda context, num_envs: create(env, context, num_envs),
+        worker_index=0,
+        num_workers=0,
+    )
+    torch.manual_seed(0)
+    for p in made.module.parameters():  # equal weights in every runner of these tests
+        torch.nn.init.normal_(p, std=0.3)
+    return made
+
+
+def episodes_of(made: TeamEnvRunner, count: int, **kwargs) -> list[Episode]:
+    return [episode for block in made.sample(num_episodes=count, **kwargs) for episode in block.episodes()]
+
+
+def test_episodes_are_whole_and_consistent():
+    made = runner()
+    for episode in episodes_of(made, 30):
+        length = len(episode["reward"])
+        assert 1 <= length <= 6
+        assert len(episode["obs"]) == len(episode["state"]) == len(episode["action_mask"]) == length + 1
+        assert not episode["terminated"][:-1].any()
+        # This env truncates at 6 steps exactly, and terminates before.
+        assert episode["terminated"][-1] == (length < 6)
+        np.testing.assert_array_equal(episode["reward"], episode["actions"].sum(1))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 5), st.integers(0, 10_000), st.floats(0, 1), st.booleans())
+def test_no_action_outside_its_mask_is_ever_sent(num_envs, seed, epsilon, random_actions):
+    # The env itself refuses an illegal action, which would surface as EnvContractError.
+    made = runner(num_envs=num_envs, seed=seed, epsilon={"start": epsilon, "end": epsilon})
+    for episode in episodes_of(made, 6, random_actions=random_actions):
+        mask = episode["action_mask"][:-1]
+        assert np.take_along_axis(mask, episode["actions"][..., None].astype(int), 2).all()
+
+
+@pytest.mark.parametrize("env", [WALK, "predator_prey/small"])
+def test_a_trajectory_depends_on_its_seed_and_not_on_the_games_beside_it(env):
+    alone, beside = (runner(env, num_envs=n, epsilon={"start": 0.4, "end": 0.4}) for n in (1, 7))
+    for made in (alone, beside):
+        made._run(steps_wanted=4 * made.num_envs, explore=True, random_actions=False, force_reset=False)
+    one, many = alone.games_state(), beside.games_state()
+    assert one["time"][0] == many["time"][0]
+    for name, array in one["buffers"].items():
+        length = one["time"][0] + (name in ("obs", "state", "action_mask"))
+        np.testing.assert_array_equal(array[0, :length], many["buffers"][name][0, :length])
+
+
+def test_equal_runners_sample_equal_episodes_and_other_seeds_do_not():
+    a, b, other = episodes_of(runner(), 8), episodes_of(runner(), 8), episodes_of(runner(seed=4), 8)
+    for mine, theirs in zip(a, b):
+        np.testing.assert_array_equal(mine["obs"], theirs["obs"])
+        np.testing.assert_array_equal(mine["actions"], theirs["actions"])
+    assert not np.array_equal(a[0]["obs"][:1], other[0]["obs"][:1])
+
+
+def test_running_episodes_survive_between_calls():
+    split, whole = runner(), runner()
+    for _ in range(6):
+        split._run(steps_wanted=4, explore=False, random_actions=False, force_reset=False)
+    whole._run(steps_wanted=24, explore=False, random_actions=False, force_reset=False)
+    for name, array in whole.games_state()["buffers"].items():
+        np.testing.assert_array_equal(array, split.games_state()["buffers"][name][:, : array.shape[1]])
+
+
+def test_epsilon_one_is_uniform_over_legal_actions():
+    made = runner(epsilon={"start": 1.0, "end": 1.0}, num_envs=16)
+    rate = np.zeros(4)
+    expected = np.zeros(4)
+    for episode in episodes_of(made, 500):
+        mask = episode["action_mask"][:-1].reshape(-1, 4)
+        rate += np.bincount(episode["actions"].reshape(-1), minlength=4)
+        expected += (mask / mask.sum(1, keepdims=True)).sum(0)
+    # About 4,000 draws; a standard deviation is about 30.
+    assert np.abs(rate - expected).max() < 150
+
+
+def test_greedy_play_gives_each_game_its_share_and_repeats_itself():
+    made = runner(num_envs=4)
+    first, second = made.play(10, seed=5), made.play(10, seed=5)
+    assert len(first) == 10
+    assert first == second
+    assert first != made.play(10, seed=6)
+    assert made.play(3, seed=5) != []  # fewer episodes than games
+    assert len(made.play(3, seed=5)) == 3
+
+
+def test_play_does_not_touch_what_training_continues_with():
+    made = runner()
+    made.sample(num_episodes=2)
+    made.play(4, seed=1)
+    assert made.games_state() is None  # the next sample starts anew
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nan_obs", "obs with a value that is not finite"),
+        ("nan_reward", "returned the reward nan"),
+        ("wrong_shape", r"obs of shape \(4, 1, 3\); expected \(4, 2, 3\)"),
+        ("endless", "runs on after its 6 steps"),
+    ],
+)
+def test_a_broken_contract_is_named(fault, message):
+    made = runner(env_config={"fault": fault})
+    with pytest.raises(EnvContractError, match=message):
+        made.sample(num_episodes=20)
+    # For remote runners it travels as data.
+    answer = runner(env_config={"fault": fault}).collect(20)
+    assert answer.error is not None
+    assert answer.blocks == []
+
+
+def test_a_crash_costs_the_running_episodes_and_is_counted():
+    made = runner(env_config={"fault": "raise"})
+    answer = made.collect(20)
+    assert answer.error is None
+    assert answer.env_failures >= 1
+    assert answer.dropped_episodes >= 1
+    assert sum(len(block) for block in answer.blocks) >= 20
+    for block in answer.blocks:
+        for episode in block.episodes():
+            np.testing.assert_array_equal(episode["reward"], episode["actions"].sum(1))
+
+
+def test_an_env_that_always_crashes_ends_with_a_sentence():
+    with pytest.raises(EnvContractError, match=r"failed 3 time\(s\) in a row.*the game process died"):
+        runner(env_config={"fault": "raise_always"}).sample(num_episodes=1)
+
+
+def test_a_failed_game_drops_its_episode_only():
+    made = runner(env_config={"fault": "game_failed", "at": 2})
+    answer = made.collect(8)
+    assert answer.dropped_episodes == 4
+    # Nothing that began before the failure was kept: every game restarted at step 2.
+    assert all(len(e["reward"]) >= 1 for block in answer.blocks for e in block.episodes())
+    assert answer.env_steps > sum(block.env_steps() for block in answer.blocks)
+
+
+def test_older_weights_are_ignored_unless_forced():
+    made = runner()
+    new = {k: v * 0 for k, v in made.module.get_state().items()}
+    made.set_state({"rl_module": {"default_policy": new}, "weights_seq_no": 5})
+    old = {k: v + 1 for k, v in new.items()}
+    made.set_state({"rl_module": {"default_policy": old}, "weights_seq_no": 4})
+    assert all((v == 0).all() for v in made.module.get_state().values())
+    made.force_weights({"default_policy": old}, 4, 0)
+    assert all((v == 1).all() for v in made.module.get_state().values())
