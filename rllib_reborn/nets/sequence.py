@@ -13,8 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
+
+# The derivatives of sigmoid and tanh by their own value, times an incoming gradient, in one pass.
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,38 +83,45 @@ def gru_sequence(gru: nn.GRU, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         [sum(batch_sizes), hidden].
 
     On CUDA this is cuDNN's packed GRU. On the CPU it is :class:`_CpuGru`, which does the same sums with the gradient
-    written out (see ``benchmarks/learner.py`` for the ratio).
+    written out: torch's own packed GRU takes five times as long there, since autograd makes a gradient of the whole
+    sequence for every time step that it sliced off.
     """
+    w_ih, w_hh, b_ih, b_hh = gru.parameters()
     if x.device.type == "cpu":
-        w_ih, w_hh, b_ih, b_hh = gru.parameters()
-        projected = linear(x, w_ih, b_ih)
+        # Without the bias: adding it to the whole sequence would cost another pass over it.
+        projected = torch.mm(x, w_ih.t())
         if torch.is_grad_enabled():
-            hidden: Tensor = _CpuGru.apply(projected, w_hh, b_hh, tuple(batch_sizes))
+            hidden: Tensor = _CpuGru.apply(projected, w_hh, b_ih, b_hh, tuple(batch_sizes))
             return hidden
-        return _gru_forward(projected, w_hh, b_hh, batch_sizes)
+        return _gru_forward(projected, w_hh, b_ih, b_hh, batch_sizes)
     packed, _ = gru(PackedSequence(x, torch.tensor(batch_sizes, dtype=torch.int64)))
     on_cuda: Tensor = packed.data
     return on_cuda
 
 
-def _gru_forward(projected: Tensor, w_hh: Tensor, b_hh: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-    """The forward pass alone, writing into small reused buffers that stay in cache."""
-    hidden_dim = w_hh.shape[1]
-    out = projected.new_empty(projected.shape[0], hidden_dim)
+def _step_biases(b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """Biases as the recurrence uses them: one for (r, z, inner), where r and z take both, and n's own [hidden]."""
+    r_and_z = 2 * len(b_ih) // 3
+    return torch.cat([b_hh[:r_and_z] + b_ih[:r_and_z], b_hh[r_and_z:]]), b_ih[r_and_z:]
+
+
+def _gru_forward(projected: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """The forward pass alone, in one small buffer that stays in cache."""
+    width = w_hh.shape[1]
+    sizes = list(batch_sizes)
+    bias, b_n = _step_biases(b_ih, b_hh)
     w_t = w_hh.t().contiguous()
-    h = projected.new_zeros(batch_sizes[0], hidden_dim)
-    recurrent = projected.new_empty(batch_sizes[0], 3 * hidden_dim)
-    begin = 0
-    for size in batch_sizes:
-        end = begin + size
-        x_t, h, g = projected[begin:end], h[:size], recurrent[:size]
-        torch.addmm(b_hh, h, w_t, out=g)
-        gates = g[:, : 2 * hidden_dim]
-        gates.add_(x_t[:, : 2 * hidden_dim]).sigmoid_()
-        new = g[:, 2 * hidden_dim :]
-        new.mul_(gates[:, :hidden_dim]).add_(x_t[:, 2 * hidden_dim :]).tanh_()
-        h = torch.lerp(new, h, gates[:, hidden_dim:], out=out[begin:end])
-        begin = end
+    out = projected.new_empty(projected.shape[0], width)
+    scratch = projected.new_empty(sizes[0], 3 * width)
+    h = projected.new_zeros(sizes[0], width)
+    for x_rz, x_n, out_t, size in zip(
+        projected[:, : 2 * width].split(sizes), projected[:, 2 * width :].split(sizes), out.split(sizes), sizes
+    ):
+        h, buffer = h[:size], scratch[:size]
+        torch.addmm(bias, h, w_t, out=buffer)
+        r, z = buffer[:, : 2 * width].add_(x_rz).sigmoid_().chunk(2, dim=1)
+        n = buffer[:, 2 * width :].mul_(r).add_(x_n).add_(b_n).tanh_()
+        h = torch.lerp(n, h, z, out=out_t)
     return out
 
 
@@ -120,80 +130,81 @@ class _CpuGru(torch.autograd.Function):
 
     With gates r, z, n and hidden state h (torch's ``nn.GRU``)::
 
-        r, z = sigmoid(x_r + W_r h + b_r), sigmoid(x_z + W_z h + b_z)
-        n    = tanh(x_n + r * (W_n h + b_n))
-        h'   = (1 - z) * n + z * h
+        r, z  = sigmoid(x_r + W_r h + b_r), sigmoid(x_z + W_z h + b_z)
+        inner = W_n h + b_hn
+        n     = tanh(x_n + b_in + r * inner)
+        h'    = (1 - z) * n + z * h
 
-    Autograd's own backward pass adds up the weight gradient time step by time step and keeps many small tensors alive;
-    here it is one product over the whole sequence, and all factors that do not depend on the incoming gradient are
-    computed for the whole sequence at once, so that the loop holds four small multiplications and one product.
+    The weight gradient is one product over the whole sequence, and everything else happens step by step in buffers that
+    stay in cache. Columns of the saved values are (r, z, inner, n), those of the gradients (inner, r, z, n): so the first
+    three are what goes to W h and the last three what goes to x, both without a copy.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, projected: Tensor, w_hh: Tensor, b_hh: Tensor, batch_sizes: tuple[int, ...]
+        ctx: Any, projected: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...]
     ) -> Tensor:
-        rows, hidden_dim = projected.shape[0], w_hh.shape[1]
-        out = projected.new_empty(rows, hidden_dim)
-        gates = projected.new_empty(rows, 2 * hidden_dim)
-        new = projected.new_empty(rows, hidden_dim)
-        inner = projected.new_empty(rows, hidden_dim)  # W_n h + b_n
+        rows, width = projected.shape[0], w_hh.shape[1]
+        bias, b_n = _step_biases(b_ih, b_hh)
         w_t = w_hh.t().contiguous()
-        h = projected.new_zeros(batch_sizes[0], hidden_dim)
-        recurrent = projected.new_empty(batch_sizes[0], 3 * hidden_dim)
-        begin = 0
-        for size in batch_sizes:
-            end = begin + size
-            x_t, h, g = projected[begin:end], h[:size], recurrent[:size]
-            torch.addmm(b_hh, h, w_t, out=g)
-            gates_t = gates[begin:end]
-            torch.add(x_t[:, : 2 * hidden_dim], g[:, : 2 * hidden_dim], out=gates_t).sigmoid_()
-            inner_t = inner[begin:end].copy_(g[:, 2 * hidden_dim :])
-            new_t = new[begin:end]
-            torch.addcmul(x_t[:, 2 * hidden_dim :], gates_t[:, :hidden_dim], inner_t, out=new_t).tanh_()
-            h = torch.lerp(new_t, h, gates_t[:, hidden_dim:], out=out[begin:end])
-            begin = end
-        ctx.save_for_backward(out, gates, new, inner, w_hh)
-        ctx.batch_sizes = batch_sizes
+        out = projected.new_empty(rows, width)
+        saved = projected.new_empty(rows, 4 * width)
+        h = projected.new_zeros(sizes[0], width)
+        for x_rz, x_n, out_t, saved_t, size in zip(
+            projected[:, : 2 * width].split(sizes),
+            projected[:, 2 * width :].split(sizes),
+            out.split(sizes),
+            saved.split(sizes),
+            sizes,
+        ):
+            h = h[:size]
+            torch.addmm(bias, h, w_t, out=saved_t[:, : 3 * width])
+            saved_t[:, : 2 * width].add_(x_rz).sigmoid_()
+            r, z, inner, n = saved_t.chunk(4, dim=1)
+            torch.addcmul(x_n, r, inner, out=n).add_(b_n).tanh_()
+            h = torch.lerp(n, h, z, out=out_t)
+        ctx.save_for_backward(out, saved, w_hh)
+        ctx.sizes = sizes
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
-        out, gates, new, inner, w_hh = ctx.saved_tensors
-        sizes: tuple[int, ...] = ctx.batch_sizes
-        rows, hidden_dim = out.shape
-        r, z = gates[:, :hidden_dim], gates[:, hidden_dim:]
-
-        # h of the step before, in packed order: the first rows of that step are the episodes still running now.
-        previous = torch.empty_like(out)
-        previous[: sizes[0]] = 0
-        begin, before = sizes[0], 0
-        for i in range(1, len(sizes)):
-            previous[begin : begin + sizes[i]] = out[before : before + sizes[i]]
-            before += sizes[i - 1]
-            begin += sizes[i]
-
-        # Derivatives of h' by the pre-activations of z and n, and of n's by r's.
-        keep = 1 - z
-        by_z = (previous - new).mul_(z).mul_(keep)
-        by_new = torch.addcmul(keep, keep * new, new, value=-1)
-        by_r = (1 - r).mul_(r).mul_(inner)
-
-        grad_projected = out.new_empty(rows, 3 * hidden_dim)
-        grad_recurrent = torch.empty_like(grad_projected)
-        grad_h = out.new_zeros(sizes[0], hidden_dim)
-        end = rows
-        for size in reversed(sizes):
-            begin = end - size
-            grad = grad_h[:size]
-            grad.add_(grad_out[begin:end])
-            g = grad_recurrent[begin:end]
-            grad_new = grad_projected[begin:end, 2 * hidden_dim :]
-            torch.mul(grad, by_new[begin:end], out=grad_new)
-            torch.mul(grad_new, by_r[begin:end], out=g[:, :hidden_dim])
-            torch.mul(grad, by_z[begin:end], out=g[:, hidden_dim : 2 * hidden_dim])
-            torch.mul(grad_new, r[begin:end], out=g[:, 2 * hidden_dim :])
-            grad.mul_(z[begin:end]).addmm_(g, w_hh)
-            end = begin
-        grad_projected[:, : 2 * hidden_dim] = grad_recurrent[:, : 2 * hidden_dim]
-        return grad_projected, grad_recurrent.t() @ previous, grad_recurrent.sum(0), None
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_out: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        out, saved, w_hh = ctx.saved_tensors
+        sizes: tuple[int, ...] = ctx.sizes
+        width = out.shape[1]
+        w_inner_r_z = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
+        outputs = out.split(sizes)
+        # h before each step: that of the step before, of the episodes still running.
+        previous = [out.new_zeros(sizes[0], width)]
+        previous += [before[:size] for before, size in zip(outputs[:-1], sizes[1:])]
+        gradients = out.new_empty(out.shape[0], 4 * width)
+        carried = out.new_zeros(sizes[0], width)
+        whole_grad, whole_work = torch.empty_like(carried), torch.empty_like(carried)
+        for size, h, saved_t, grad_t, gradient_t in zip(
+            reversed(sizes),
+            reversed(previous),
+            reversed(saved.split(sizes)),
+            reversed(grad_out.split(sizes)),
+            reversed(gradients.split(sizes)),
+        ):
+            carry, work = carried[:size], whole_work[:size]
+            r, z, inner, n = saved_t.chunk(4, dim=1)
+            by_inner, by_r, by_z, by_n = gradient_t.chunk(4, dim=1)
+            grad = torch.add(carry, grad_t, out=whole_grad[:size])
+            _sigmoid_backward(torch.sub(h, n, out=work).mul_(grad), z, grad_input=by_z)
+            torch.mul(grad, z, out=carry)
+            _tanh_backward(torch.sub(grad, carry, out=work), n, grad_input=by_n)
+            _sigmoid_backward(torch.mul(by_n, inner, out=work), r, grad_input=by_r)
+            torch.mul(by_n, r, out=by_inner)
+            carry.addmm_(gradient_t[:, : 3 * width], w_inner_r_z)
+        sums = out.new_ones(1, len(out)).mm(gradients).squeeze(0)
+        by_w = gradients[:, : 3 * width].t().mm(torch.cat(previous))
+        return (
+            gradients[:, width:],
+            torch.cat([by_w[width:], by_w[:width]]),
+            sums[width:],
+            torch.cat([sums[width : 3 * width], sums[:width]]),
+            None,
+        )

@@ -53,7 +53,8 @@ class QMixer(nn.Module):
         w_1 = self.hyper_w_1[1:](of_w_1).abs().view(-1, self.n_agents, self.embed_dim)
         w_final = self.hyper_w_final[1:](of_w_final).abs()
         v = self.V[1:](of_v).squeeze(1)
-        hidden = elu(torch.bmm(q.unsqueeze(1), w_1).squeeze(1) + b_1)
+        # A product of 1 x n by n x embed per row: as a batched matrix product it is three times slower on the CPU.
+        hidden = elu((q.unsqueeze(2) * w_1).sum(1) + b_1)
         return (hidden * w_final).sum(1) + v
 
 

@@ -1,0 +1,47 @@
+# Every target creates .venv when it is missing and installs the package with its tested lock into it.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread per process: Ray starts several processes, and they must not fight for the cores.
+export OMP_NUM_THREADS := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: train test test-fast bench lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make train      set up, train QMIX on predator_prey/small with live progress, write a report"
+	@echo "make test       set up and run every test (make test-fast: without the slow ones)"
+	@echo "make bench      print the benchmarks as JSON lines"
+	@echo "make lint       ruff and mypy"
+
+$(STAMP): setup.cfg pyproject.toml constraints/py311.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not installed; install Python 3.11 or say make PYTHON=..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch on its own first: with a CPU file of the locked release at hand pip takes that one, and keeps it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt --editable ".[dev]"
+	touch $@
+
+train: $(STAMP)
+	$(BIN)/python -m rllib_reborn train predator_prey/small/qmix_quick
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.sampling --json
+	$(BIN)/python -m benchmarks.learner --json
+	$(BIN)/python -m benchmarks.end_to_end --json
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,0 +1,109 @@
+"""What does an env step cost, all in all, through ``algo.train()``? Classic stag hunt, QMIX, PyMARL's ratio: one update
+of 32 whole episodes per collected episode.
+
+- ``stag_hunt/one_process``: CPU time of the one process that samples and learns (after the warm-up).
+- ``stag_hunt/two_learners_overlap``: env steps per second of wall time with two learner processes and overlapped sampling.
+
+``published`` are the figures of reference/peers.md, section 4.4, of another machine (EPYC Zen 4).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.common import cpu_seconds, main
+
+import torch  # isort: skip  (after the thread settings of benchmarks.common)
+
+from rllib_reborn import QMIXConfig
+
+PUBLISHED = {
+    "cpu_us": {"ReBorn": 6272, "EPyMARL": 5824, "PyMARL2 (1 update per 8 episodes)": 3833},
+    "env_steps_per_s": {"ReBorn": 159, "EPyMARL": 172},
+}
+
+
+def config(**training: Any) -> QMIXConfig:
+    settings = {
+        "batch_episodes": 32,
+        "buffer_episodes": 500,
+        "learning_starts_episodes": 32,
+        "updates_per_episode": 1.0,
+    }
+    made: QMIXConfig = (
+        QMIXConfig()
+        .environment("predator_prey/stag_hunt")
+        .training(**(settings | training))
+        .reporting(min_sample_timesteps_per_iteration=1)
+        .debugging(seed=0)
+    )
+    return made
+
+
+def one_process(repeats: int) -> dict[str, Any]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    algorithm = config().env_runners(num_env_runners=0, num_envs_per_env_runner=32).build_algo()
+    torch.set_num_threads(1)
+    try:
+        while algorithm.progress.updates == 0:  # the warm-up collects 32 episodes and does the first updates
+            algorithm.train()
+        steps, updates = algorithm.progress.env_steps, algorithm.progress.updates
+        seconds = cpu_seconds(lambda: [algorithm.train() for _ in range(repeats)])
+        steps, updates = algorithm.progress.env_steps - steps, algorithm.progress.updates - updates
+    finally:
+        algorithm.stop()
+        ray.shutdown()
+    return {
+        "shape": "QMIX, 32 games, batch of 32 episodes, 1 update per episode",
+        "cpu_us": 1e6 * seconds / steps,
+        "env_steps": steps,
+        "updates": updates,
+        "published": PUBLISHED["cpu_us"],
+        "threads": 1,
+        "repeats": repeats,
+    }
+
+
+def two_learners_overlap(repeats: int) -> dict[str, Any]:
+    import ray
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    algorithm = (
+        config(sampling="async", episodes_per_sample=16)
+        .env_runners(num_env_runners=1, num_envs_per_env_runner=16)
+        .learners(num_learners=2)
+        .build_algo()
+    )
+    try:
+        while algorithm.progress.updates < 16:
+            algorithm.train()
+        steps, updates = algorithm.progress.env_steps, algorithm.progress.updates
+        begin = time.perf_counter()
+        while algorithm.progress.updates - updates < 32 * repeats:
+            algorithm.train()
+        seconds = time.perf_counter() - begin
+        updates = algorithm.progress.updates - updates
+        # Sampling runs ahead: what counts is the pace at which episodes are learnt, one update each.
+        learnt = updates * algorithm.replay.env_steps / len(algorithm.replay)
+        collected = algorithm.progress.env_steps - steps
+    finally:
+        algorithm.stop()
+        ray.shutdown()
+    return {
+        "shape": "QMIX, 16 games, batch of 32 episodes, 1 update per episode, 2 learners, overlapped sampling",
+        "env_steps_per_s": min(learnt, collected) / seconds,
+        "updates_per_s": updates / seconds,
+        "updates": updates,
+        "published": PUBLISHED["env_steps_per_s"],
+        "threads": 1,
+        "repeats": repeats,
+    }
+
+
+ROWS = {"stag_hunt/one_process": one_process, "stag_hunt/two_learners_overlap": two_learners_overlap}
+
+if __name__ == "__main__":
+    main(__doc__ or "", ROWS, repeats=3)

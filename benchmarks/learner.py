@@ -1,0 +1,139 @@
+"""How long does one learner update take, beside the PyMARL-style way and beside the bare maths?
+
+Each row times, in turn in one process with one thread:
+
+- ours: ``Learner.update`` on a dense replay sample, everything included (tensor conversion, RLlib's bookkeeping);
+- ``reference``: :mod:`benchmarks.pymarl_style`, what PyMARL-like programs do, on its own ready-made batch;
+- ``limit``: the same maths as ours without RLlib: forward, backward, clipping, optimizer.
+
+The row ``.../two_learners`` compares updates per second of wall time of two learner processes with one.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from benchmarks.common import interleaved, main
+
+import torch  # isort: skip  (after the thread settings of benchmarks.common)
+
+from benchmarks.pymarl_style import PyMARLStyleLearner
+from benchmarks.synthetic import synthetic_batch
+from rllib_reborn import QMIXConfig, VDNConfig
+from rllib_reborn.algorithms import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
+from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
+from rllib_reborn.algorithms.value_factorization.value_factorization_learner import ValueFactorizationLearner
+from rllib_reborn.replay import ReplaySample
+
+#: name -> episodes, horizon, agents, actions, obs, state: classic stag hunt 10x10 8v8, and MPE simple_spread.
+SHAPES = {"32x200x8": (32, 200, 8, 6, 75, 300), "32x25x3": (32, 25, 3, 5, 18, 54)}
+CLOCK = {"num_env_steps_sampled_lifetime": 0, "num_episodes_lifetime": 0}
+
+
+def config_of(config_class: type[ValueFactorizationConfig], shape: str) -> ValueFactorizationConfig:
+    episodes, horizon, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
+    sizes = {"n_agents": n_agents, "n_actions": n_actions, "obs_dim": obs_dim, "state_dim": state_dim}
+    return (
+        config_class()
+        .environment("benchmarks.shapes:Shape", env_config={**sizes, "episode_limit": horizon})
+        .training(batch_episodes=episodes)
+        .debugging(seed=0)
+    )
+
+
+def sample_of(shape: str, lengths: Any) -> ReplaySample:
+    episodes, horizon, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
+    dtype: Any = "uint8" if shape == "32x200x8" else "float32"
+    batch = synthetic_batch(
+        episodes, horizon, n_agents, n_actions, obs_dim, state_dim, lengths=lengths, obs_dtype=dtype, state_dtype=dtype
+    )
+    return ReplaySample(batch, indices=batch["lengths"].astype("int64"))
+
+
+def one_process(config_class: type[ValueFactorizationConfig], shape: str, lengths: str, repeats: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    config = config_of(config_class, shape)
+    spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
+    learner = ValueFactorizationLearner(config=config, module_spec=spec)
+    learner.build()
+    sample = sample_of(shape, lengths)
+    _, _, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
+    reference = PyMARLStyleLearner(n_agents, n_actions, obs_dim, state_dim)
+    prepared = reference.prepare(sample.batch)
+    tensors = {name: torch.from_numpy(array) for name, array in sample.batch.items()}
+    module, optimizer = learner.module["default_policy"], learner.get_optimizer("default_policy")
+
+    def bare() -> None:
+        out = module._forward_train(tensors)
+        loss = learner.compute_loss_for_module(module_id="default_policy", config=config, batch=tensors, fwd_out=out)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        guarded_step(optimizer, global_norm(gradients), config.grad_clip)
+
+    works = {
+        "ours": lambda: learner.update(batch=learner_batch(sample), timesteps=CLOCK),
+        "limit": bare,
+    }
+    if config_class is QMIXConfig:
+        works["reference"] = lambda: reference.update(prepared)
+    seconds = interleaved(repeats, **works)
+    row: dict[str, Any] = {
+        "shape": shape,
+        "cpu_ms": 1e3 * seconds["ours"],
+        "limit": 1e3 * seconds["limit"],
+        "ratio_to_limit": seconds["ours"] / seconds["limit"],
+        "threads": 1,
+        "repeats": repeats,
+    }
+    if "reference" in seconds:
+        row["reference"] = 1e3 * seconds["reference"]
+        row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
+    return row
+
+
+def two_learners(shape: str, repeats: int) -> dict[str, Any]:
+    """Updates per second of wall time: one learner in this process, one in a process of its own, and two."""
+    import ray
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    rates = {}
+    try:
+        for count in (0, 1, 2):
+            config = config_of(QMIXConfig, shape).learners(num_learners=count)
+            group = config.build_learner_group(spaces={"default_policy": team_spaces(config.team_spec)})
+            batch = learner_batch(sample_of(shape, "full"))
+            for _ in range(2):
+                group.update(batch=batch, timesteps=CLOCK)
+            begin = time.perf_counter()
+            for _ in range(repeats):
+                group.update(batch=batch, timesteps=CLOCK)
+            rates[count] = repeats / (time.perf_counter() - begin)
+            group.shutdown()
+    finally:
+        ray.shutdown()
+    return {
+        "shape": shape,
+        "updates_per_s": rates[2],
+        "one_learner_updates_per_s": rates[0],
+        "one_remote_learner_updates_per_s": rates[1],
+        "ratio_to_one_learner": rates[2] / rates[0],
+        "threads": 1,
+        "repeats": repeats,
+    }
+
+
+ROWS = {
+    f"{name}/{shape}/{lengths}": partial(one_process, config_class, shape, lengths)
+    for name, config_class in (("qmix", QMIXConfig), ("vdn", VDNConfig))
+    for shape in SHAPES
+    for lengths in (("full", "variable") if shape == "32x200x8" else ("full",))
+}
+ROWS["qmix/32x200x8/two_learners"] = partial(two_learners, "32x200x8")
+
+if __name__ == "__main__":
+    main(__doc__ or "", ROWS, repeats=9)
