@@ -176,9 +176,7 @@ def _check_mask(env: VectorTeamEnv, seed: int, steps: int) -> str:
         if without.any():
             game, agent = (int(x) for x in np.argwhere(without)[0])
             raise _BrokenError(f"agent {agent} of game {game} has no available action.")
-    return (
-        "Every agent always has an available action, and all available actions that were tried were accepted."
-    )
+    return "Every agent always has an available action, and all available actions that were tried were accepted."
 
 
 def _check_illegal(env: VectorTeamEnv, seed: int) -> str:
@@ -221,9 +219,7 @@ def _check_no_self_reset(env: VectorTeamEnv, seed: int, steps: int) -> str:
         if over.any():
             seen = env.reset(mask=over)
             for old, new in zip(before, seen):
-                _expect(
-                    np.array_equal(old[~over], new[~over]), "reset(mask=...) changed a game that it left out."
-                )
+                _expect(np.array_equal(old[~over], new[~over]), "reset(mask=...) changed a game that it left out.")
             resets += 1
     if not resets:
         raise _UnknownError(f"No game ended within {steps} steps.")
@@ -238,13 +234,9 @@ def _check_determinism(env: VectorTeamEnv, seed: int, steps: int) -> str:
     return "Equal seeds give equal games."
 
 
-def _check_num_envs(
-    env: VectorTeamEnv, seed: int, steps: int, make: Callable[[int], VectorTeamEnv] | None
-) -> str:
+def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[int], VectorTeamEnv] | None) -> str:
     if make is None:
-        raise _UnknownError(
-            "Not checked: this needs a way to build the environment with another number of games."
-        )
+        raise _UnknownError("Not checked: this needs a way to build the environment with another number of games.")
     alone, crowd = make(1), make(3)
     try:
         acts = _policy(alone, seed), _policy(crowd, seed)
@@ -268,9 +260,7 @@ def _check_num_envs(
 
 
 def _depends(step: int) -> str:
-    return (
-        f"the first of 3 games is not the game that is played alone with the same seed, from step {step} on."
-    )
+    return f"the first of 3 games is not the game that is played alone with the same seed, from step {step} on."
 
 
 def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
@@ -283,9 +273,7 @@ def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
         seen = env.reset(mask=over) if over.any() else out.obs
     state = env.get_state()
     if state is None:
-        raise _UnknownError(
-            "The environment gives no state: a restored run starts its running episodes anew."
-        )
+        raise _UnknownError("The environment gives no state: a restored run starts its running episodes anew.")
     kept, here = copy.deepcopy(state), _copies(seen, None)
 
     def go_on(seen: TeamObs) -> list[tuple[npt.NDArray[Any], ...]]:
@@ -323,9 +311,7 @@ def _check_limit(env: VectorTeamEnv, seed: int) -> str:
         over = out.terminated | out.truncated
         if over.any():
             seen = env.reset(mask=over)
-    raise _BrokenError(
-        f"{int(running.sum())} of {env.num_envs} games went on beyond the limit of {limit} steps."
-    )
+    raise _BrokenError(f"{int(running.sum())} of {env.num_envs} games went on beyond the limit of {limit} steps.")
 
 
 def _equal(one: Any, two: Any) -> bool:

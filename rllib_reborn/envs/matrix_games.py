@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs import render
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
 
 OBSERVATIONS = ("constant", "agent_id")
@@ -73,32 +74,22 @@ class _PlainVectorEnv(VectorTeamEnv):
         nothing = np.zeros(self.num_envs, np.bool_)
         return TeamStep(seen, reward.astype(np.float32), over, nothing, {"failed": nothing})
 
-    def _draw(
-        self, index: int, tables: Sequence[npt.NDArray[Any]], chosen: int | None
-    ) -> npt.NDArray[np.uint8]:
-        from rllib_reborn.envs.render import (
-            CAPTION_HEIGHT,
-            GRID_LINE,
-            INK,
-            ORANGE,
-            PICTURE_SIZE,
-            as_array,
-            blank,
-        )
-
+    def _draw(self, index: int, tables: Sequence[npt.NDArray[Any]], chosen: int) -> npt.NDArray[np.uint8]:
         caption = f"step {self._steps[index]} / {self.spec.episode_limit}"
-        image, draw = blank(PICTURE_SIZE, PICTURE_SIZE, caption)
-        width = PICTURE_SIZE // len(tables)
+        size, top = render.PICTURE_SIZE, render.CAPTION_HEIGHT + 10
+        image, draw = render.blank(size, size, caption)
+        font = render.pillow()[2].load_default(24)
+        width = size // len(tables)
         for number, table in enumerate(tables):
             # More than two agents: the first agent's actions are the rows, all others' together the columns.
             rows = table.reshape(len(table), -1)
-            cell_x, cell_y = (width - 20) / rows.shape[1], (PICTURE_SIZE - 40) / len(rows)
+            cell_x, cell_y = (width - 20) / rows.shape[1], (size - 20) / len(rows)
             for (row, column), payoff in np.ndenumerate(rows):
-                x, y = number * width + 10 + column * cell_x, CAPTION_HEIGHT + 20 + row * cell_y
-                fill = ORANGE if payoff == table.max() and number == (chosen or 0) else None
-                draw.rectangle((x, y, x + cell_x, y + cell_y), fill=fill, outline=GRID_LINE)
-                draw.text((x + cell_x / 2, y + cell_y / 2), f"{payoff:g}", fill=INK, anchor="mm")
-        return as_array(image)
+                x, y = number * width + 10 + column * cell_x, top + row * cell_y
+                fill = render.ORANGE if payoff == table.max() and number == chosen else None
+                draw.rectangle((x, y, x + cell_x, y + cell_y), fill=fill, outline=render.GRID_LINE)
+                draw.text((x + cell_x / 2, y + cell_y / 2), f"{payoff:g}", render.INK, font=font, anchor="mm")
+        return render.as_array(image)
 
 
 class MatrixGame(_PlainVectorEnv):
@@ -128,9 +119,7 @@ class MatrixGame(_PlainVectorEnv):
         obs = np.tile(one_agent.astype(np.float32), (num_envs, 1, 1))
         self._seen = TeamObs(obs, np.ones((num_envs, 1), np.float32), self._all_legal.copy())
 
-    def reset(
-        self, *, seed: int | Sequence[int] | None = None, mask: npt.NDArray[np.bool_] | None = None
-    ) -> TeamObs:
+    def reset(self, *, seed: int | Sequence[int] | None = None, mask: npt.NDArray[np.bool_] | None = None) -> TeamObs:
         """See :meth:`VectorTeamEnv.reset`; nothing here is random, so the seed plays no part."""
         self._start(mask)
         return self._seen
@@ -153,7 +142,7 @@ class MatrixGame(_PlainVectorEnv):
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """The payoff table, its best entries coloured; [height, width, 3] uint8. Needs Pillow."""
-        return self._draw(index, [self.payoff], None)
+        return self._draw(index, [self.payoff], 0)
 
 
 class TwoStepGame(_PlainVectorEnv):
@@ -172,9 +161,7 @@ class TwoStepGame(_PlainVectorEnv):
         self._payoffs = np.array(TWO_STEP_PAYOFFS)
         self._situation = np.zeros(num_envs, np.int64)
 
-    def reset(
-        self, *, seed: int | Sequence[int] | None = None, mask: npt.NDArray[np.bool_] | None = None
-    ) -> TeamObs:
+    def reset(self, *, seed: int | Sequence[int] | None = None, mask: npt.NDArray[np.bool_] | None = None) -> TeamObs:
         """See :meth:`VectorTeamEnv.reset`; nothing here is random, so the seed plays no part."""
         self._situation[self._start(mask)] = 0
         return self._look()
@@ -220,8 +207,7 @@ def matrix_spec(payoff: npt.ArrayLike, observation: str = "constant") -> TeamSpe
     payoff = np.asarray(payoff, np.float64)
     if payoff.ndim < 1 or len(set(payoff.shape)) != 1 or payoff.shape[0] < 2 or not np.isfinite(payoff).all():
         raise ValueError(
-            f"payoff has shape {payoff.shape}; give finite numbers with one axis per agent, all of one "
-            "length >= 2."
+            f"payoff has shape {payoff.shape}; give finite numbers with one axis per agent, all of one length >= 2."
         )
     if observation not in OBSERVATIONS:
         raise ValueError(f"observation is {observation!r}; give one of {OBSERVATIONS}.")

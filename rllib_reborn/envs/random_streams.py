@@ -58,9 +58,7 @@ def stream_keys(seed: int | Sequence[int], count: int, *, salt: int = 0) -> npt.
     else:
         seeds, index = [int(x) for x in seed], np.zeros(count, np.uint64)
         if len(seeds) != count:
-            raise ValueError(
-                f"{len(seeds)} seeds were given for {count} games; give one number or one per game."
-            )
+            raise ValueError(f"{len(seeds)} seeds were given for {count} games; give one number or one per game.")
     if min(seeds, default=0) < 0:
         raise ValueError(f"seed {min(seeds)} is negative; expected a whole number >= 0.")
     base = np.array([x % 2**64 for x in seeds], np.uint64)
@@ -119,8 +117,6 @@ class RandomStreams:
 
     def set_state(self, state: dict[str, Any]) -> None:
         if len(state["keys"]) != len(self.keys):
-            raise ValueError(
-                f"state holds {len(state['keys'])} random streams; this object has {len(self.keys)}."
-            )
+            raise ValueError(f"state holds {len(state['keys'])} random streams; this object has {len(self.keys)}.")
         self.keys[:] = state["keys"]
         self.counters[:] = state["counters"]

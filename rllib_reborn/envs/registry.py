@@ -64,8 +64,7 @@ def _predator_prey_entry(preset: str) -> EnvEntry:
     return EnvEntry(
         name=f"predator_prey/{preset}",
         summary=(
-            f"{rules.n_predators} predators hunt {rules.n_stags} stags{hares} "
-            f"on {rules.height} x {rules.width} cells."
+            f"{rules.n_predators} predators hunt {rules.n_stags} stags{hares} on {rules.height} x {rules.width} cells."
         ),
         options=tuple(field.name for field in dataclasses.fields(PredatorPreyRules)),
         make=make,
@@ -200,9 +199,7 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
     if env.num_envs != num_envs:
         count = env.num_envs
         env.close()
-        raise ValueError(
-            f"{name!r} was asked for {num_envs} games and returned {count}; it must honour num_envs."
-        )
+        raise ValueError(f"{name!r} was asked for {num_envs} games and returned {count}; it must honour num_envs.")
     return env
 
 
@@ -215,16 +212,12 @@ def _check_signature(name: str, factory: Callable[..., Any], kwargs: Mapping[str
         return
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if "num_envs" not in names:
-        raise ValueError(
-            f"{name!r} takes no keyword argument num_envs; it must, to be built as an environment."
-        )
+        raise ValueError(f"{name!r} takes no keyword argument num_envs; it must, to be built as an environment.")
     for key in kwargs:
         if key not in names:
             raise ValueError(_unknown_option(name, key, [option for option in names if option != "num_envs"]))
     missing = [
-        p.name
-        for p in parameters
-        if p.name in names and p.default is p.empty and p.name not in (*kwargs, "num_envs")
+        p.name for p in parameters if p.name in names and p.default is p.empty and p.name not in (*kwargs, "num_envs")
     ]
     if missing:
         raise ValueError(f"{name!r} needs the option {missing[0]!r}; give it.")

@@ -57,9 +57,7 @@ def as_array(image: Any) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"), np.uint8).copy()
 
 
-def record_gif(
-    frames: Iterable[npt.NDArray[np.uint8]], path: str | os.PathLike[str], fps: float = 8.0
-) -> Path:
+def record_gif(frames: Iterable[npt.NDArray[np.uint8]], path: str | os.PathLike[str], fps: float = 8.0) -> Path:
     """Write pictures as an endlessly looping GIF.
 
     Args:

@@ -65,9 +65,7 @@ class TeamSpec:
                 raise ValueError(f"TeamSpec.{name} is {value!r}; expected a whole number >= {low}.")
         for name in ("obs_dtype", "state_dtype"):
             if getattr(self, name) not in STORAGE_DTYPES:
-                raise ValueError(
-                    f"TeamSpec.{name} is {getattr(self, name)!r}; expected one of {STORAGE_DTYPES}."
-                )
+                raise ValueError(f"TeamSpec.{name} is {getattr(self, name)!r}; expected one of {STORAGE_DTYPES}.")
         if not self.agent_ids:
             object.__setattr__(self, "agent_ids", tuple(f"agent_{i}" for i in range(self.n_agents)))
         if not self.agent_groups:
@@ -75,9 +73,7 @@ class TeamSpec:
         for name in ("agent_ids", "agent_groups"):
             value = getattr(self, name)
             if len(value) != self.n_agents:
-                raise ValueError(
-                    f"TeamSpec.{name} has {len(value)} entries; expected n_agents = {self.n_agents}."
-                )
+                raise ValueError(f"TeamSpec.{name} has {len(value)} entries; expected n_agents = {self.n_agents}.")
         if len(set(self.agent_ids)) != self.n_agents:
             raise ValueError(f"TeamSpec.agent_ids has repeated names: {self.agent_ids}.")
 
@@ -188,9 +184,7 @@ class VectorTeamEnv(abc.ABC):
         """Release processes and files. May be called twice."""
 
 
-def check_actions(
-    actions: npt.NDArray[np.integer[Any]], action_mask: npt.NDArray[np.bool_], num_envs: int
-) -> None:
+def check_actions(actions: npt.NDArray[np.integer[Any]], action_mask: npt.NDArray[np.bool_], num_envs: int) -> None:
     """Raise ValueError, naming the first offender, unless every action is allowed by ``action_mask`` [B, n,
     A]."""
     expected = (num_envs, action_mask.shape[1])
@@ -206,9 +200,7 @@ def check_actions(
         allowed = action_mask.reshape(-1)[_row_starts(flat.size, n_actions) + flat]
         if np.count_nonzero(allowed) == flat.size:
             return
-    game, agent = next(
-        (g, i) for g, i in np.ndindex(expected) if not _allows(action_mask[g, i], int(actions[g, i]))
-    )
+    game, agent = next((g, i) for g, i in np.ndindex(expected) if not _allows(action_mask[g, i], int(actions[g, i])))
     legal = np.flatnonzero(action_mask[game, agent]).tolist()
     action = int(actions[game, agent])
     raise ValueError(f"action {action} of agent {agent} in game {game} is not allowed; allowed are {legal}.")

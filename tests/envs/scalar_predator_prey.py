@@ -52,9 +52,7 @@ class ScalarPredatorPrey:
             if self.at[j] is None:
                 continue
             around = [self._neighbour(self.at[j], d) for d in range(4)]
-            catchers = [
-                i for i in self.predators if actions[i] == CATCH and self.at[i] in around and self.at[i]
-            ]
+            catchers = [i for i in self.predators if actions[i] == CATCH and self.at[i] in around and self.at[i]]
             if len(catchers) >= (r.catchers_stag if self.kinds[j] == STAG else r.catchers_hare):
                 reward += r.reward_stag if self.kinds[j] == STAG else r.reward_hare
                 any_caught = True
@@ -74,9 +72,7 @@ class ScalarPredatorPrey:
 
         self.steps += 1
         won = all(self.at[j] is None for j in self.prey)
-        terminated = (
-            won or all(self.at[i] is None for i in self.predators) or (any_caught and r.capture_ends_episode)
-        )
+        terminated = won or all(self.at[i] is None for i in self.predators) or (any_caught and r.capture_ends_episode)
         truncated = self.steps >= r.episode_limit and not terminated
         return reward, terminated, truncated, won
 

@@ -64,9 +64,7 @@ def test_bad_observation_is_refused():
 
 
 def test_two_step_game_pays_what_the_paper_says():
-    joint = np.array(
-        list(itertools.product(range(2), repeat=4))
-    )  # both agents' first, then both second actions
+    joint = np.array(list(itertools.product(range(2), repeat=4)))  # both agents' first, then both second actions
     env = TwoStepGame(len(joint))
     seen = env.reset()
     np.testing.assert_array_equal(seen.state, np.tile([1, 0, 0], (16, 1)))

@@ -231,9 +231,7 @@ def random_play(env: PredatorPrey, seed: int, steps: int, game: int = 0) -> list
     seen, record = env.reset(seed=seed), []
     for _ in range(steps):
         out = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
-        record.append(
-            (out.obs.obs[game].copy(), out.obs.state[game].copy(), out.reward[game], out.terminated[game])
-        )
+        record.append((out.obs.obs[game].copy(), out.obs.state[game].copy(), out.reward[game], out.terminated[game]))
         seen = out.obs
         over = out.terminated | out.truncated
         if over.any():

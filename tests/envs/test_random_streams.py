@@ -50,9 +50,7 @@ def test_only_the_streams_of_a_mask_move_on():
 
 def test_a_stream_does_not_depend_on_how_many_there_are():
     np.testing.assert_array_equal(RandomStreams(1, seed=7).bits(9)[0], RandomStreams(64, seed=7).bits(9)[0])
-    np.testing.assert_array_equal(
-        RandomStreams(2, seed=[8, 7]).bits(3)[1], RandomStreams(3, seed=[7, 1, 2]).bits(3)[0]
-    )
+    np.testing.assert_array_equal(RandomStreams(2, seed=[8, 7]).bits(3)[1], RandomStreams(3, seed=[7, 1, 2]).bits(3)[0])
 
 
 def test_streams_look_independent_and_uniform():

@@ -46,9 +46,7 @@ def test_every_single_action_is_judged_by_its_mask():
 
 
 def test_spec_gives_itself_back_and_groups():
-    spec = TeamSpec(
-        n_agents=3, n_actions=2, obs_dim=4, state_dim=0, episode_limit=9, agent_groups=("b", "a", "b")
-    )
+    spec = TeamSpec(n_agents=3, n_actions=2, obs_dim=4, state_dim=0, episode_limit=9, agent_groups=("b", "a", "b"))
     assert TeamSpec(**spec.to_dict()) == spec
     assert spec.group_indices == (0, 1, 0)
     assert spec.agent_ids == ("agent_0", "agent_1", "agent_2")

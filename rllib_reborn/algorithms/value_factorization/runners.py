@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: How long the loop waits for episodes when it has nothing else to do, before it looks after its runners again.
 _IDLE_WAIT_S = 1.0
+_LOOK_EVERY_S = 0.005
 #: Evaluation shares of runners that died are played by the others, at most this often.
 _EVALUATION_ROUNDS = 3
 #: Keeps evaluation games apart from training games under one seed (RLlib's own offset).
@@ -39,10 +40,7 @@ def collect(algorithm: ValueFactorization) -> list[Collected]:
         return [algorithm.env_runner.collect(total)]
     request = {"num_episodes": -(-total // remote)}
     if config.sampling == "async":
-        # One request in flight per runner; while there are updates to do, only what is ready is taken.
-        answers = group.foreach_env_runner_async_fetch_ready(
-            func="collect", kwargs=request, tag="collect", timeout_seconds=_IDLE_WAIT_S
-        )
+        answers = _first_ready(group, request)
     else:
         answers = group.foreach_env_runner(
             "collect", kwargs=request, local_env_runner=False, timeout_seconds=config.sample_timeout_s
@@ -50,6 +48,21 @@ def collect(algorithm: ValueFactorization) -> list[Collected]:
         if not answers:
             time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
     return sorted(answers, key=lambda answer: answer.worker_index)
+
+
+def _first_ready(group: Any, request: dict[str, Any]) -> list[Collected]:
+    """Overlapped sampling: what runners have ready, as soon as one has; each is sent its next request at once.
+
+    RLlib's own timeout waits for all runners, so that the slowest would set the pace; hence short looks.
+    """
+    deadline = time.monotonic() + _IDLE_WAIT_S
+    while True:
+        answers: list[Collected] = group.foreach_env_runner_async_fetch_ready(
+            func="collect", kwargs=request, tag="collect", timeout_seconds=0.0
+        )
+        if answers or time.monotonic() > deadline:
+            return answers
+        time.sleep(_LOOK_EVERY_S)
 
 
 def learner_weights(algorithm: ValueFactorization) -> Weights:

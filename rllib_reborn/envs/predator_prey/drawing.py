@@ -38,9 +38,7 @@ def draw_board(grid: npt.NDArray[np.uint8], caption: str) -> npt.NDArray[np.uint
     image, draw = blank(rows * cell + 1, columns * cell + 1, caption)
     bottom = CAPTION_HEIGHT + rows * cell
     for row in range(rows + 1):
-        draw.line(
-            (0, CAPTION_HEIGHT + row * cell, columns * cell, CAPTION_HEIGHT + row * cell), fill=GRID_LINE
-        )
+        draw.line((0, CAPTION_HEIGHT + row * cell, columns * cell, CAPTION_HEIGHT + row * cell), fill=GRID_LINE)
     for column in range(columns + 1):
         draw.line((column * cell, CAPTION_HEIGHT, column * cell, bottom), fill=GRID_LINE)
     # Prey last: where both stand in one cell, the smaller shape stays visible on the disc.

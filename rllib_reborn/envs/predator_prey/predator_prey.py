@@ -82,14 +82,13 @@ class PredatorPrey(VectorTeamEnv):
     Raises:
         ValueError: ``num_envs`` is not a whole number >= 1.
 
+    >>> from rllib_reborn.envs.predator_prey.rules import PRESETS
     >>> env = PredatorPrey(PRESETS["stag_hunt"], num_envs=2, seed=0)
     >>> env.reset().obs.shape
     (2, 8, 75)
     """
 
-    def __init__(
-        self, rules: PredatorPreyRules, num_envs: int = 1, *, seed: int | Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, rules: PredatorPreyRules, num_envs: int = 1, *, seed: int | Sequence[int] | None = None) -> None:
         if not isinstance(num_envs, int) or num_envs < 1:
             raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
         self.rules = rules
@@ -108,9 +107,7 @@ class PredatorPrey(VectorTeamEnv):
         self._limbo: IntArray = self._boards + tables.limbo
         self._cells: IntArray = np.tile(self._limbo, (n + m, 1))
         self._gone: BoolArray = np.ones((n + m, B), np.bool_)
-        self._away: IntArray = np.full(
-            (n, B), tables.limbo
-        )  # from its cell to a predator's eyes: 0, or limbo
+        self._away: IntArray = np.full((n, B), tables.limbo)  # from its cell to a predator's eyes: 0, or limbo
         self._predators_left: IntArray = np.zeros(B, np.intp)
         self._prey_left: IntArray = np.zeros(B, np.intp)
         self._steps = np.zeros(B, np.int64)
@@ -373,9 +370,7 @@ class PredatorPrey(VectorTeamEnv):
         reward += np.bincount(game, self._prize[who[n + place, game]], minlength=B)
         return _Catch(caught, leaves_at)
 
-    def _move_prey(
-        self, placed: IntArray, choice: npt.NDArray[np.uint64], vacated: Mapping[int, IntArray]
-    ) -> None:
+    def _move_prey(self, placed: IntArray, choice: npt.NDArray[np.uint64], vacated: Mapping[int, IntArray]) -> None:
         """Move the prey in order; ``placed`` [m, B] becomes their new cells.
 
         Args:
