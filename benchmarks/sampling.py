@@ -20,7 +20,7 @@ from torch.nn.functional import linear, one_hot  # isort: skip
 from rllib_reborn import QMIXConfig, make_team_env
 from rllib_reborn.algorithms.value_factorization.env_creator import create
 from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
-from rllib_reborn.envs.random_policy import random_legal_actions
+from rllib_reborn.envs.random_policy import epsilon_greedy, random_legal_actions
 
 EPSILON = 0.05
 ENVS = {"stag_hunt": "predator_prey/stag_hunt", "predator_prey_small": "predator_prey/small"}
@@ -64,9 +64,8 @@ class BareLoop:
             self.hidden = torch.gru_cell(x, self.hidden, *gru.parameters())
             q = linear(self.hidden, head.weight, head.bias).view(count, spec.n_agents, -1)
             actions = q.masked_fill_(~mask, -torch.inf).argmax(2).numpy()
-            u = self.rng.random((2, count, spec.n_agents))
-            random = random_legal_actions(self.obs.action_mask, u[1])
-            actions = np.where(u[0] < EPSILON, random, actions)
+            uniforms = self.rng.random((count, spec.n_agents))
+            actions = epsilon_greedy(actions, self.obs.action_mask, uniforms, EPSILON)
             for name, array in (("obs", self.obs.obs), ("state", self.obs.state), ("mask", self.obs.action_mask)):
                 self.store[name][self.rows, self.time] = array
             step = self.env.step(actions)

@@ -50,6 +50,31 @@ def random_legal_actions(action_mask: npt.NDArray[np.bool_], uniforms: npt.NDArr
     return actions.reshape(shape)
 
 
+def epsilon_greedy(
+    greedy: npt.NDArray[np.integer[Any]],
+    action_mask: npt.NDArray[np.bool_],
+    uniforms: npt.NDArray[np.float64],
+    epsilon: float,
+) -> npt.NDArray[np.int64]:
+    """Each agent's greedy action, or with probability ``epsilon`` a uniformly random available one.
+
+    Args:
+        greedy: [B, n] actions.
+        action_mask: [B, n, A] bool, at least one True in each row.
+        uniforms: [B, n] numbers in [0, 1), one per agent: it explores where its number is below ``epsilon``, and the
+            number divided by ``epsilon`` is then uniform again and chooses the action.
+        epsilon: 0..1.
+
+    Returns:
+        [B, n] int64 actions.
+    """
+    actions = greedy.astype(np.int64)
+    explore = uniforms < epsilon
+    if explore.any():
+        actions[explore] = random_legal_actions(action_mask[explore], uniforms[explore] / epsilon)
+    return actions
+
+
 @functools.lru_cache(maxsize=1)
 def _byte_tables() -> tuple[IntArray, IntArray]:
     """By byte of a mask: [256] how many bits are set; [256 * 8] at ``byte * 8 + k`` which is the k-th."""
@@ -101,7 +126,7 @@ def random_policy_returns(
             running += out.reward
             over = out.terminated | out.truncated
             if over.any():
-                counted = over & (left > 0) & ~out.info["failed"]
+                counted = over & (left > 0) & ~out.info.get("failed", np.zeros_like(over))
                 returns.extend(running[counted])
                 left[counted] -= 1
                 running[over] = 0.0

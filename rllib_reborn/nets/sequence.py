@@ -99,6 +99,17 @@ def gru_sequence(gru: nn.GRU, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
     return on_cuda
 
 
+def _cell(
+    projected: Tensor, h: Tensor, w_t: Tensor, bias: Tensor, b_n: Tensor, buffer: Tensor, out: Tensor | None
+) -> Tensor:
+    """One step of the recurrence, in place of ``buffer`` [rows, 3 * hidden]."""
+    width = h.shape[1]
+    torch.addmm(bias, h, w_t, out=buffer)
+    r, z = buffer[:, : 2 * width].add_(projected[:, : 2 * width]).sigmoid_().chunk(2, dim=1)
+    n = buffer[:, 2 * width :].mul_(r).add_(projected[:, 2 * width :]).add_(b_n).tanh_()
+    return torch.lerp(n, h, z, out=out)
+
+
 def _step_biases(b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor]:
     """Biases as the recurrence uses them: one for (r, z, inner), where r and z take both, and n's own [hidden]."""
     r_and_z = 2 * len(b_ih) // 3
@@ -114,14 +125,8 @@ def _gru_forward(projected: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, ba
     out = projected.new_empty(projected.shape[0], width)
     scratch = projected.new_empty(sizes[0], 3 * width)
     h = projected.new_zeros(sizes[0], width)
-    for x_rz, x_n, out_t, size in zip(
-        projected[:, : 2 * width].split(sizes), projected[:, 2 * width :].split(sizes), out.split(sizes), sizes
-    ):
-        h, buffer = h[:size], scratch[:size]
-        torch.addmm(bias, h, w_t, out=buffer)
-        r, z = buffer[:, : 2 * width].add_(x_rz).sigmoid_().chunk(2, dim=1)
-        n = buffer[:, 2 * width :].mul_(r).add_(x_n).add_(b_n).tanh_()
-        h = torch.lerp(n, h, z, out=out_t)
+    for x_t, out_t, size in zip(projected.split(sizes), out.split(sizes), sizes):
+        h = _cell(x_t, h[:size], w_t, bias, b_n, scratch[:size], out_t)
     return out
 
 

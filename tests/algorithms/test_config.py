@@ -24,6 +24,8 @@ from tests.algorithms.helpers import WALK, quick
         ({"model": {"hidden_dim": -1}}, "model.hidden_dim is -1"),
         ({"mixer": {"embed_dim": 0}}, "mixer.embed_dim is 0"),
         ({"mixer": 3}, "mixer is 3; expected a dict"),
+        ({"mixer": {"embed_dim": "32"}}, "mixer.embed_dim is '32'"),
+        ({"model": {"recurrent": 1}}, "model.recurrent is 1"),
         ({"reward": {"scale": 0}}, "reward.scale is 0"),
         ({"sampling": "sometimes"}, "sampling is 'sometimes'"),
         ({"sampling": "async"}, "set num_env_runners to at least 1"),

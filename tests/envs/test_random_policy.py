@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rllib_reborn.envs.random_policy import random_legal_actions, random_policy_returns
+from rllib_reborn.envs.random_policy import epsilon_greedy, random_legal_actions, random_policy_returns
 
 
 @given(
@@ -53,3 +53,21 @@ def test_returns_are_a_function_of_the_seed():
     assert set(first) != set(random_policy_returns("predator_prey/stag_hunt", seed=4, **options))
     with pytest.raises(ValueError, match="episodes is 0"):
         random_policy_returns("matrix/climbing", 0)
+
+
+def test_epsilon_greedy_by_hand():
+    greedy = np.array([[0, 0]])
+    mask = np.array([[[True, False, True], [True, True, True]]])
+    # Agent 0 explores (0.3 < 0.4; 0.75 of two actions: the second); agent 1 does not.
+    assert epsilon_greedy(greedy, mask, np.array([[0.3, 0.5]]), 0.4).tolist() == [[2, 0]]
+    assert epsilon_greedy(greedy, mask, np.array([[0.0, 0.0]]), 0.0).tolist() == [[0, 0]]
+
+
+def test_epsilon_greedy_explores_at_its_rate_and_uniformly():
+    rng = np.random.default_rng(0)
+    mask = np.ones((200, 100, 4), bool)
+    mask[..., 1] = False
+    actions = epsilon_greedy(np.zeros((200, 100), int), mask, rng.random((200, 100)), 0.3)
+    rate = np.bincount(actions.reshape(-1), minlength=4) / actions.size
+    # 20,000 draws: a standard deviation is at most 0.004.
+    np.testing.assert_allclose(rate, [0.7 + 0.1, 0.0, 0.1, 0.1], atol=0.016)

@@ -13,7 +13,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_reborn.algorithms.value_factorization import runners
-from rllib_reborn.envs.random_policy import random_legal_actions
+from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env
 from rllib_reborn.envs.team_env import TeamSpec
@@ -98,12 +98,7 @@ class Team:
                     }
                 )
                 hidden = out["hidden"]
-                uniforms = streams.uniform(2 * n)
-                actions = np.where(
-                    uniforms[:, :n] < epsilon,
-                    random_legal_actions(obs.action_mask, uniforms[:, n:]),
-                    out["actions"].cpu().numpy(),
-                )
+                actions = epsilon_greedy(out["actions"].cpu().numpy(), obs.action_mask, streams.uniform(n), epsilon)
                 step = env.step(actions)
                 returns += step.reward
                 lengths += 1

@@ -11,6 +11,12 @@ import torch
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
+def skip_filling_empty_buffers() -> None:
+    """RLlib switches deterministic algorithms on with a seed, and torch then writes NaN into every buffer it hands out:
+    a tenth of an update, for a check that nothing here reads memory before it is written."""
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def tune_for_dense_math(num_cpus: float | str) -> None:
     """Pin torch's threads and let glibc keep freed memory.
 
@@ -22,9 +28,7 @@ def tune_for_dense_math(num_cpus: float | str) -> None:
     Args:
         num_cpus: CPUs this process may use, as RLlib's config says it; below 1, or "auto", counts as 1.
     """
-    # RLlib switches deterministic algorithms on with a seed, and torch then writes NaN into every buffer it hands out:
-    # a tenth of an update, for a check that nothing here reads memory before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    skip_filling_empty_buffers()
     torch.set_num_threads(1 if isinstance(num_cpus, str) else max(1, int(num_cpus)))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -125,6 +125,6 @@ def parse(model: type[SettingsT], value: SettingsT | dict[str, Any] | None, name
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{name} is {value!r}; expected a dict with some of the keys {', '.join(model.model_fields)}.")
     try:
-        return model.model_validate(value or {}, strict=False)
+        return model.model_validate(value or {}, strict=True)
     except pydantic.ValidationError as error:
         raise ValueError(first_error(error, prefix=name, model=model)) from None

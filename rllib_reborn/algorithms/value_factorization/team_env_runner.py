@@ -35,8 +35,9 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_reborn.algorithms.value_factorization import ray_internals
+from rllib_reborn.algorithms.value_factorization.process_tuning import skip_filling_empty_buffers
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
-from rllib_reborn.envs.random_policy import random_legal_actions
+from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
 from rllib_reborn.replay.episode_block import Episode, EpisodeBlock, blocks_of, field_layout
@@ -95,6 +96,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._env_creator = kwargs["env_creator"]
         self._spaces: dict[str, Any] | None = kwargs.get("spaces")
         self._callbacks = ray_internals.make_callbacks(self.config)
+        skip_filling_empty_buffers()
         remote = self.worker_index > 0
         gpus = self.config.num_gpus_per_env_runner if remote else 0
         self._device = torch.device(get_device(self.config, gpus))
@@ -344,7 +346,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         return step
 
     def _act(self, obs: TeamObs, epsilon: float) -> npt.NDArray[np.int64]:
-        """Joint actions [B, n] of all games; random numbers are drawn whatever epsilon is, so that streams keep step."""
+        """Joint actions [B, n] of all games."""
         out = self.module._forward_inference(
             {
                 "obs": torch.from_numpy(obs.obs).to(self._device),
@@ -354,13 +356,9 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             }
         )
         self._hidden = out["hidden"]
-        actions: npt.NDArray[np.int64] = out["actions"].cpu().numpy()
-        n = self.spec.n_agents
-        uniforms = self._streams.uniform(2 * n)
-        if epsilon > 0:
-            explore = uniforms[:, :n] < epsilon
-            actions = np.where(explore, random_legal_actions(obs.action_mask, uniforms[:, n:]), actions)
-        return actions
+        # Drawn whatever epsilon is, so that streams keep step.
+        uniforms = self._streams.uniform(self.spec.n_agents)
+        return epsilon_greedy(out["actions"].cpu().numpy(), obs.action_mask, uniforms, epsilon)
 
     def _store_obs(self, obs: TeamObs) -> None:
         rows = self._first_row + self._time

@@ -13,7 +13,6 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
@@ -84,13 +83,13 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             [B, n, input_dim] float32.
         """
         rows, n = obs.shape[:2]
-        x = torch.zeros(rows, n, self.input_dim, device=obs.device)
+        x = torch.empty(rows, n, self.input_dim, device=obs.device)
         x[..., : self.spec.obs_dim] = obs
         at = self.spec.obs_dim
         if self.agent_settings.last_action:
-            # One column too many catches the "none yet", so that no branch is needed.
-            wide = one_hot(last_actions + 1, self.spec.n_actions + 1)
-            x[..., at : at + self.spec.n_actions] = wide[..., 1:]
+            # One-hot by comparison: the "none yet" of -1 equals no action and leaves zeros.
+            every_action = torch.arange(self.spec.n_actions, device=obs.device)
+            x[..., at : at + self.spec.n_actions] = last_actions.unsqueeze(2) == every_action
             at += self.spec.n_actions
         if self.agent_settings.agent_id:
             x[..., at:] = torch.eye(n, device=obs.device)

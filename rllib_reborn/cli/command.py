@@ -1,0 +1,69 @@
+"""What a command is, and the two ways in which it can end badly."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_MISTAKE = 2
+
+
+class UserMistake(Exception):  # noqa: N818  (it is no error of ours)
+    """What the user gave cannot be used; the message is one sentence. Exit status 2."""
+
+
+class CommandFailed(Exception):  # noqa: N818
+    """The command could not finish, and why is known; the message is one sentence. Exit status 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One verb of the command line.
+
+    Attributes:
+        name: What the user types.
+        help: One line.
+        add_arguments: Declares the arguments. Must be quick: it runs for ``--help`` too.
+        run: Does it and returns the exit status. Imports what is slow to import itself.
+        takes_overrides: Whether ``key.path=value`` may stand anywhere among the arguments.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    takes_overrides: bool = False
+
+
+@contextlib.contextmanager
+def mistakes(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds, raised by what reads and checks the user's input, into UserMistake."""
+    try:
+        yield
+    except kinds as error:
+        raise UserMistake(str(error)) from error
+
+
+def program() -> str:
+    """How the user called us, for "type this next"."""
+    return "rllib-reborn" if Path(sys.argv[0]).name == "rllib-reborn" else "python -m rllib_reborn"
+
+
+def whole_number(text: str) -> int:
+    """Argument type: a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

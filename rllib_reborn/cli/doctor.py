@@ -1,0 +1,209 @@
+"""``doctor``: is this machine ready, and if not, what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+from rllib_reborn._version import __version__
+from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command
+
+MARKS = {True: "ok", False: "PROBLEM", None: "-"}
+GIGABYTE = 1e9
+OPTIONAL = {
+    "pettingzoo": "PettingZoo environments",
+    "wandb": "Weights & Biases logging",
+    "mlflow": "MLflow logging",
+    "optuna": "Optuna search in sweeps",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        ok: True: fine. False: something will not work. None: optional and not there, or not applicable.
+        sentence: What was found.
+        remedy: What to do; empty where there is nothing to do.
+    """
+
+    name: str
+    ok: bool | None
+    sentence: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings about this machine."""
+    return [
+        check_python(sys.version_info[:2]),
+        check_package("ray", "2.60", exact=True),
+        check_package("torch", "2.6", exact=False),
+        check_cuda(),
+        check_cores(os.process_cpu_count() if hasattr(os, "process_cpu_count") else _affinity_cores()),
+        check_memory(_available_memory()),
+        check_shared_memory(Path("/dev/shm")),
+        check_auth_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")),
+        *(check_extra(name, purpose) for name, purpose in OPTIONAL.items()),
+        check_smac(),
+    ]
+
+
+def check_python(version: tuple[int, ...]) -> Finding:
+    """Python 3.11 or later."""
+    text = f"Python {platform.python_version()}"
+    if version >= (3, 11):
+        return Finding("python", True, text)
+    return Finding("python", False, f"{text} is too old", "use Python 3.11 or later")
+
+
+def check_package(name: str, version: str, *, exact: bool) -> Finding:
+    """A core dependency: of the release series ``version`` (``exact``), or at least that."""
+    wanted = f"{name}=={version}.*" if exact else f"{name}>={version}"
+    remedy = f"pip install '{wanted}'"
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, f"{name} is not installed", remedy)
+    mine, theirs = _release(version), _release(found)
+    fits = theirs[: len(mine)] == mine if exact else theirs >= mine
+    if fits:
+        return Finding(name, True, f"{name} {found}")
+    return Finding(name, False, f"{name} {found} is not what was tested ({wanted})", remedy)
+
+
+def check_cuda() -> Finding:
+    """Whether torch can use a GPU; training works without one."""
+    try:
+        import torch
+    except ImportError:
+        return Finding("cuda", None, "torch is not installed, so no GPU can be looked for")
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return Finding("cuda", True, f"CUDA {torch.version.cuda}: {names}")
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+    return Finding("cuda", None, f"no GPU (torch is built for {built}); training uses the CPU")
+
+
+def check_cores(cores: int) -> Finding:
+    """Cores this process may use."""
+    if cores >= 2:
+        return Finding("cores", True, f"{cores} cores")
+    return Finding(
+        "cores", True, f"{cores} core", "keep resources.num_env_runners at 0: processes would only take turns"
+    )
+
+
+def check_memory(available: float) -> Finding:
+    """Memory that is free: Ray and torch need about a gigabyte, each worker process half of one."""
+    text = f"{available / GIGABYTE:.1f} GB of memory free"
+    if available >= 2 * GIGABYTE:
+        return Finding("memory", True, text)
+    return Finding("memory", False, text, "free at least 2 GB, or lower training.buffer_episodes")
+
+
+def check_shared_memory(path: Path) -> Finding:
+    """Room for Ray's object store, through which remote runners send episodes."""
+    if not path.is_dir():
+        return Finding("shared_memory", None, f"{path} is not there; Ray uses a temporary folder instead")
+    size = shutil.disk_usage(path).total
+    text = f"{path} has {size / GIGABYTE:.1f} GB"
+    if size >= 0.5 * GIGABYTE:
+        return Finding("shared_memory", True, text)
+    return Finding(
+        "shared_memory",
+        False,
+        f"{text}, so that Ray falls back to slow files on disk",
+        "in a container, start it with --shm-size=2g",
+    )
+
+
+def check_auth_token(path: Path) -> Finding:
+    """Ray's token lets anyone who reads it run code in the cluster."""
+    if not path.exists():
+        return Finding("ray_auth_token", None, f"{path} is not there; Ray makes it when it first starts")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(
+            "ray_auth_token",
+            False,
+            f"{path} has mode {mode:04o}: other users can read it and run code in your cluster",
+            f"chmod 600 {path}",
+        )
+    return Finding("ray_auth_token", True, f"{path} has mode {mode:04o}")
+
+
+def check_extra(name: str, purpose: str) -> Finding:
+    """An optional package."""
+    try:
+        return Finding(name, True, f"{name} {importlib.metadata.version(name)} ({purpose})")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, None, f"{name} is not installed ({purpose})", f"pip install 'rllib-reborn[{name}]'")
+
+
+def check_smac(files: list[str] | None = None) -> Finding:
+    """PyPI's ``smac`` is SMAC3, an optimiser; the StarCraft challenge is installed from its repository.
+
+    Args:
+        files: Files of the installed distribution ``smac``; default: looked up.
+    """
+    if files is None:
+        try:
+            files = [str(file) for file in importlib.metadata.files("smac") or ()]
+        except importlib.metadata.PackageNotFoundError:
+            return Finding("smac", None, "no package named smac is installed")
+    if any("starcraft2" in file for file in files):
+        return Finding("smac", True, "smac is the StarCraft Multi-Agent Challenge")
+    return Finding(
+        "smac",
+        False,
+        "the installed smac is SMAC3, an optimiser of the same name, and not the StarCraft challenge",
+        "pip uninstall smac",
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """``2.13.0+cpu`` as (2, 13, 0)."""
+    parts = version.split("+")[0].split(".")
+    return tuple(int(part) for part in parts if part.isdecimal())
+
+
+def _affinity_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _available_memory() -> float:
+    from rllib_reborn.replay.memory import available_memory
+
+    return float(available_memory())
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _run(args: argparse.Namespace) -> int:
+    findings = examine()
+    healthy = all(finding.ok is not False for finding in findings)
+    if args.json:
+        checks = [dataclasses.asdict(finding) for finding in findings]
+        print(json.dumps({"version": __version__, "ok": healthy, "checks": checks}))
+    else:
+        print(f"rllib-reborn {__version__}")
+        for finding in findings:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            print(f"{MARKS[finding.ok]:<7}  {finding.name:<14}  {finding.sentence}{remedy}")
+    return EXIT_OK if healthy else EXIT_FAILED
+
+
+COMMAND = Command("doctor", "Check this machine and say what to mend.", _add_arguments, _run)

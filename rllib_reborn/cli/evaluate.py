@@ -1,0 +1,113 @@
+"""``evaluate``: greedy episodes of a saved policy, in numbers and as a GIF."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_reborn.cli.command import (
+    EXIT_OK,
+    Command,
+    UserMistake,
+    mistakes,
+    positive_number,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from rllib_reborn.evaluation import Interval
+
+VIDEO_FPS = 5
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
+    )
+    parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
+    parser.add_argument("--video", type=Path, metavar="FILE.gif", help="record one episode")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _run(args: argparse.Namespace) -> int:
+    _check_video(args.video)
+    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+
+    with mistakes(CheckpointError):
+        checkpoint = resolve_checkpoint(args.checkpoint)
+    from rllib_reborn.algorithms import load_team
+    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.evaluation import mean_interval, proportion_interval
+    from rllib_reborn.experiments.ray_session import show_ray_messages
+
+    show_ray_messages("error")
+    with mistakes(FileNotFoundError, UnknownEnvError):
+        team = load_team(checkpoint)
+        outcomes = team.play(args.episodes, args.seed, epsilon=0.0)
+    returns = mean_interval(outcomes.returns)
+    wins = None if outcomes.won is None else proportion_interval(int(outcomes.won.sum()), args.episodes)
+    length = float(outcomes.lengths.mean())
+    if args.video is not None:
+        _record(team, args.seed, args.video)
+    if args.json:
+        content = {
+            "checkpoint": str(checkpoint),
+            "env": team.env_name,
+            "episodes": args.episodes,
+            "seed": args.seed,
+            "return": _as_dict(returns),
+            "win_rate": None if wins is None else _as_dict(wins),
+            "episode_len_mean": length,
+            "returns": [float(value) for value in outcomes.returns],
+            "video": None if args.video is None else str(args.video),
+        }
+        print(json.dumps(content))
+    else:
+        print(f"{team.env_name}, {args.episodes} greedy episodes, seed {args.seed}: {checkpoint}")
+        print(_as_text(returns, wins, length))
+        if args.video is not None:
+            print(f"video     {args.video}")
+    return EXIT_OK
+
+
+def _check_video(path: Path | None) -> None:
+    """Before minutes of playing: can the GIF be written at all?"""
+    if path is None:
+        return
+    if path.suffix.lower() != ".gif":
+        raise UserMistake(f"--video {path} does not end in .gif, the one format that is written.")
+    if not path.parent.is_dir():
+        raise UserMistake(f"--video {path}: there is no folder {path.parent}.")
+
+
+def _record(team: Any, seed: int, path: Path) -> None:
+    from rllib_reborn.envs.render import record_gif
+
+    with mistakes(ValueError):  # an environment that cannot be drawn says so
+        frames = team.play(1, seed, epsilon=0.0, record=True).frames
+    record_gif(frames, path, fps=VIDEO_FPS)
+
+
+def _as_dict(interval: Interval) -> dict[str, Any]:
+    return {
+        "mean": interval.estimate,
+        "low": interval.low if interval.known else None,
+        "high": interval.high if interval.known else None,
+        "level": interval.level,
+    }
+
+
+def _as_text(returns: Interval, wins: Interval | None, length: float) -> str:
+    from rllib_reborn.evaluation.text import format_interval, format_percent
+
+    lines = [f"return    {format_interval(returns)} (95 % interval)"]
+    if wins is not None:
+        lines.append(f"win rate  {format_percent(wins)} (95 % interval)")
+    lines.append(f"length    {length:.1f} env steps")
+    return "\n".join(lines)
+
+
+COMMAND = Command("evaluate", "Play a saved policy greedily: mean, interval, win rate, GIF.", _add_arguments, _run)

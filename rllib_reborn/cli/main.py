@@ -1,0 +1,96 @@
+"""The command line: parses, calls one command, and turns what went wrong into a sentence and an exit status.
+
+0: done. 2: a mistake of the user, told in one sentence on stderr. 1: anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rllib_reborn._version import __version__
+from rllib_reborn.cli import configs, doctor, envs, evaluate, report, train
+from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UserMistake
+from rllib_reborn.suggestions import did_you_mean
+
+# These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
+COMMANDS = (
+    train.COMMAND,
+    evaluate.COMMAND,
+    report.COMMAND,
+    envs.COMMAND,
+    configs.COMMAND,
+    doctor.COMMAND,
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserMistake(f"{message} ('{self.prog} --help' shows what can be given).")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status; ``argv`` is without the program's name."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except UserMistake as mistake:
+        return _tell(str(mistake), EXIT_MISTAKE)
+    except CommandFailed as failure:
+        return _tell(str(failure), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _tell("interrupted.", EXIT_FAILED)
+    except BrokenPipeError:
+        # The reader (head, less) has closed; the rest of the output must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line as a parser."""
+    parser = _Parser(
+        prog="rllib-reborn",
+        description="Train, evaluate and compare cooperative teams with value factorization on Ray RLlib.",
+    )
+    parser.add_argument("--version", action="version", version=f"rllib-reborn {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        part = commands.add_parser(command.name, help=command.help, description=command.help)
+        command.add_arguments(part)
+        part.set_defaults(run=command.run)
+    return parser
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    by_name = {command.name: command for command in COMMANDS}
+    if not argv:
+        raise UserMistake(f"no command given; one of {', '.join(by_name)} ('--help' explains them).")
+    if not argv[0].startswith("-") and argv[0] not in by_name:
+        raise UserMistake(f"unknown command {argv[0]!r}.{did_you_mean(argv[0], by_name)}")
+    arguments, rest = build_parser().parse_known_args(argv)
+    # argparse ends a list of positionals at the first option; overrides may follow one.
+    if by_name[arguments.command].takes_overrides:
+        late = [text for text in rest if not text.startswith("-")]
+        arguments.overrides = [*arguments.overrides, *late]
+        rest = [text for text in rest if text.startswith("-")]
+    if rest:
+        raise UserMistake(f"{arguments.command} does not know {rest[0]!r} ('{arguments.command} --help').")
+    return arguments
+
+
+def _tell(message: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

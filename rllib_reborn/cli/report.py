@@ -1,0 +1,35 @@
+"""``report``: figures and tables of one run, or of many compared."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from rllib_reborn.cli.command import EXIT_OK, Command, mistakes, program
+
+MANY_RUNS_REPORT = Path("runs") / "report"
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="run folders, or folders of run folders")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where to write; default: 'report' inside the run, or {MANY_RUNS_REPORT} for several",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rllib_reborn.evaluation import RunError, find_runs, print_summary, write_report
+
+    with mistakes(RunError, OSError):
+        runs = find_runs(args.runs)
+        out = args.out or (runs[0] / "report" if len(runs) == 1 else MANY_RUNS_REPORT)
+        report = write_report(runs, out, command=shlex.join([*program().split(), "report", *args.runs]))
+    print(print_summary(report))
+    return EXIT_OK
+
+
+COMMAND = Command("report", "Draw return curves and write tables for one or more runs.", _add_arguments, _run)

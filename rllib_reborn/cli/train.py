@@ -1,0 +1,150 @@
+"""``train``: one experiment, from a YAML file to a run folder with a report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rllib_reborn.cli.command import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Command,
+    CommandFailed,
+    UserMistake,
+    mistakes,
+    program,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rllib_reborn.experiments.run import PreparedRun, RunOutcome
+    from rllib_reborn.experiments.run_folder import RunFolder
+    from rllib_reborn.experiments.training_loop import TrainingError
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or a name that 'configs' lists")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=(),
+        metavar="key.path=value",
+        help="change a setting, e.g. training.lr=5e-4",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder; default: runs/<env>_<algorithm>_s<seed>_<time>"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="auto|PATH",
+        help="go on with a checkpoint or run folder; auto: with the run in --out (or the newest of this env, "
+        "algorithm and seed in runs/), if there is one",
+    )
+    parser.add_argument("--seed", type=whole_number, metavar="N", help="the same as seed=N")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rllib_reborn.checkpoints import CheckpointError
+    from rllib_reborn.experiments.errors import ExperimentError
+    from rllib_reborn.experiments.library import find_config
+    from rllib_reborn.experiments.run_folder import RunFolder
+
+    with mistakes(ExperimentError, CheckpointError):
+        # The quick checks come first: what follows imports Ray, which takes seconds.
+        find_config(args.config)
+        if args.out is not None and args.resume is None:
+            RunFolder(args.out).require_free()
+
+        from rllib_reborn.experiments.load import load_experiment
+        from rllib_reborn.experiments.preflight import check_env, check_env_name
+
+        overrides = [*args.overrides, *([] if args.seed is None else [f"seed={args.seed}"])]
+        experiment = load_experiment(args.config, overrides)
+        check_env_name(experiment)
+
+        from rllib_reborn.experiments.run import prepare_run
+
+        run = prepare_run(experiment, out=args.out, resume=args.resume)
+        check_env(experiment)
+    outcome = _train(run, quiet=args.quiet)
+    folder = run.plan.folder
+    if outcome.interrupted_by is not None:
+        print(
+            f"stopped by {outcome.interrupted_by} after {outcome.progress.env_steps:,} env steps; a "
+            f"checkpoint is saved. Go on with:\n  {_resume_command(folder)}"
+        )
+        return EXIT_FAILED
+    _report(folder)
+    video = folder.root / "episode.gif"
+    print(f"next:\n  {program()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
+    return EXIT_OK
+
+
+def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
+    from rich.console import Console
+
+    from rllib_reborn.cli.live_display import display_for
+    from rllib_reborn.experiments.errors import ExperimentError
+    from rllib_reborn.experiments.run import execute_run
+    from rllib_reborn.experiments.training_loop import TrainingError
+
+    experiment, plan = run.experiment, run.plan
+    console = Console()
+    title = f"{experiment.algorithm} on {experiment.env}, seed {experiment.seed}"
+    if not quiet:
+        _print_head(console, run, title)
+    start = dict(plan.rows[-1]) if plan.rows else None
+    display = display_for(console, title, experiment.stop, quiet=quiet, start=start)
+    try:
+        with mistakes(ExperimentError), display:
+            return execute_run(run, display, [*program().split(), *sys.argv[1:]])
+    except TrainingError as error:
+        raise _as_ending(error, plan.folder) from error
+
+
+def _print_head(console: Console, run: PreparedRun, title: str) -> None:
+    from rllib_reborn.experiments.build import replay_limit_bytes
+    from rllib_reborn.replay.memory import format_bytes
+
+    plan = run.plan
+    console.out(title, highlight=False)
+    console.out(f"run folder  {plan.folder.root}", highlight=False)
+    if plan.checkpoint is not None:
+        console.out(f"resuming    {plan.checkpoint}, {plan.progress.env_steps:,} env steps", highlight=False)
+    episodes = run.config.buffer_episodes
+    size = format_bytes(replay_limit_bytes(run.config))
+    console.out(f"replay      {episodes:,} episodes, at most {size}", highlight=False)
+
+
+def _as_ending(error: TrainingError, folder: RunFolder) -> UserMistake | CommandFailed:
+    """An environment that breaks its contract is the mistake of whoever wrote it; anything else is not."""
+    from rllib_reborn.algorithms.value_factorization.team_env_runner import EnvContractError
+
+    message = f"{error} (traceback in {folder.error}; once mended, go on with: {_resume_command(folder)})"
+    return UserMistake(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)
+
+
+def _resume_command(folder: RunFolder) -> str:
+    return f"{program()} train {shlex.quote(str(folder.config))} --resume {shlex.quote(str(folder.root))}"
+
+
+def _report(folder: RunFolder) -> None:
+    from rllib_reborn.evaluation import print_summary, write_report
+
+    command = shlex.join([*program().split(), "report", str(folder.root)])
+    print(print_summary(write_report([folder.root], folder.report, command=command)))
+
+
+COMMAND = Command(
+    "train",
+    "Train one experiment; writes a run folder with metrics, checkpoints and a report.",
+    _add_arguments,
+    _run,
+    takes_overrides=True,
+)

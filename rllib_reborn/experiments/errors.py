@@ -1,0 +1,7 @@
+"""The one error of this room that is the user's to mend."""
+
+from __future__ import annotations
+
+
+class ExperimentError(ValueError):
+    """An experiment cannot be read, is not valid or cannot be run; the message is a sentence for the user."""

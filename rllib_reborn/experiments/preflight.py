@@ -1,0 +1,51 @@
+"""Looks at the environment of an experiment before hours are spent on it. Needs no Ray."""
+
+from __future__ import annotations
+
+import logging
+
+from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.registry import make_team_env, team_spec
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.schema import Experiment
+
+logger = logging.getLogger(__name__)
+
+# Without these nothing can be learnt; the other promises concern exact repetition, and are only warned of.
+_FATAL = frozenset({"shapes", "values", "action_mask"})
+_STEPS = 50
+_GAMES = 2
+
+
+def check_env_name(experiment: Experiment) -> None:
+    """Raise unless the environment exists and takes ``env_config``.
+
+    Raises:
+        ExperimentError: It does not.
+    """
+    try:
+        team_spec(experiment.env, **experiment.env_config)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
+
+
+def check_env(experiment: Experiment) -> None:
+    """Play a few random steps and raise if the environment breaks its contract.
+
+    Raises:
+        ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
+            or the environment fails; the message says what was seen.
+    """
+    env = make_team_env(experiment.env, num_envs=_GAMES, **experiment.env_config)
+    try:
+        results = check_team_env(env, experiment.seed, steps=_STEPS)
+    finally:
+        env.close()
+    for result in results:
+        if result.ok is False and result.name in _FATAL:
+            raise ExperimentError(
+                f"environment {experiment.env!r} cannot be trained on: {result.sentence} "
+                f"('envs {experiment.env}' shows all checks.)"
+            )
+        if result.ok is False:
+            logger.warning("environment %s: %s", experiment.env, result.sentence)

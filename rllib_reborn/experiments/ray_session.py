@@ -1,0 +1,91 @@
+"""A Ray to run on: the cluster that is there, or a small local one that ends with the run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+import torch
+
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.schema import Experiment
+
+_LOCAL_HOST = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def ray_session(experiment: Experiment) -> Iterator[None]:
+    """Connect to Ray or start it; what was started here is shut down again.
+
+    Inside ``ray job submit`` the job's cluster is used (``RAY_ADDRESS`` is set there). Otherwise a local
+    Ray with as many CPUs as the experiment books is started, so that no worker waits for a core that never
+    comes.
+    """
+    # Read when Ray starts; a user who wants to send Ray's usage statistics can still set it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if ray.is_initialized():
+        yield
+        return
+    level = experiment.logging.level
+    options: dict[str, Any] = {
+        "logging_level": level.upper(),
+        # Workers repeat RLlib's warnings, which no logging level of the driver reaches.
+        "log_to_driver": level != "error",
+    }
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {
+            "num_cpus": cpus_needed(experiment),
+            "include_dashboard": experiment.logging.dashboard,
+            "dashboard_host": _LOCAL_HOST,
+        }
+    ray.init(**options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def show_ray_messages(level: str) -> None:
+    """Show messages of Ray and RLlib from ``level`` on; RLlib warns of its own past at every start."""
+    for name in ("ray", "ray.rllib"):
+        logging.getLogger(name).setLevel(level.upper())
+
+
+def cpus_needed(experiment: Experiment) -> int:
+    """Whole cores that the experiment's processes book, and one for the driver."""
+    resources = experiment.resources
+    runners = resources.num_env_runners + experiment.evaluation.num_env_runners
+    per_learner = 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner
+    booked = runners * resources.num_cpus_per_env_runner + resources.num_learners * per_learner
+    return math.ceil(booked) + 1
+
+
+def gpus_needed(experiment: Experiment) -> float:
+    """GPUs that the learners use; a learner in the driver counts as one."""
+    resources = experiment.resources
+    return max(resources.num_learners, 1) * resources.num_gpus_per_learner
+
+
+def check_gpus(experiment: Experiment) -> None:
+    """Raise unless the GPUs that the learners need are there, as far as that can be known before Ray is asked.
+
+    Raises:
+        ExperimentError: There are too few.
+    """
+    needed = gpus_needed(experiment)
+    in_driver = experiment.resources.num_learners == 0
+    if needed == 0 or (os.environ.get("RAY_ADDRESS") and not in_driver):
+        return
+    # Learner processes may sit anywhere in a cluster; a learner in the driver needs a GPU of this machine.
+    whole_cluster = ray.is_initialized() and not in_driver
+    there = ray.cluster_resources().get("GPU", 0) if whole_cluster else torch.cuda.device_count()
+    if needed > there:
+        raise ExperimentError(
+            f"the learners need {needed:g} GPUs and {there:g} are here; set "
+            "resources.num_gpus_per_learner=0, or run where the GPUs are ('doctor' shows what is here)."
+        )

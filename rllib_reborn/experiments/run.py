@@ -1,0 +1,150 @@
+"""One training run from an experiment to a finished run folder.
+
+:func:`prepare_run` finds every mistake that can be found without starting anything, and writes nothing;
+:func:`execute_run` trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from rllib_reborn.algorithms import ValueFactorizationConfig, team_from_algo
+from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.experiments.atomic_text import write_text_atomically
+from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.final_evaluation import evaluate_final, write_final_evaluation
+from rllib_reborn.experiments.interruption import Interruption
+from rllib_reborn.experiments.load import dump_experiment
+from rllib_reborn.experiments.metrics_log import MetricsLog
+from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
+from rllib_reborn.experiments.resume import RunPlan, plan_run
+from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.experiments.training_loop import Observer, Progress, TrainingError, TrainingLoop
+from rllib_reborn.replay import ReplayMemoryError
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRun:
+    """A run that is ready to start.
+
+    Attributes:
+        experiment: What to run.
+        config: The validated RLlib config.
+        resolved: The experiment with every default, as plain data.
+        plan: Where it writes and what it starts from.
+    """
+
+    experiment: Experiment
+    config: ValueFactorizationConfig
+    resolved: dict[str, Any]
+    plan: RunPlan
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        progress: How far it came.
+        interrupted_by: Name of the signal that stopped it, or None: it reached its limit.
+        final_evaluation: Content of ``final_evaluation.json``; None when interrupted.
+    """
+
+    progress: Progress
+    interrupted_by: str | None
+    final_evaluation: dict[str, Any] | None
+
+
+def prepare_run(experiment: Experiment, *, out: Path | None = None, resume: str | None = None) -> PreparedRun:
+    """Check everything and decide where to write; starts nothing and writes nothing.
+
+    Args:
+        experiment: What to run.
+        out: Run folder; None: a new one below ``runs/``.
+        resume: See :func:`rllib_reborn.experiments.resume.plan_run`.
+
+    Raises:
+        ExperimentError: The experiment cannot be run, or not there.
+        CheckpointError: The checkpoint to resume is missing or damaged.
+    """
+    show_ray_messages(experiment.logging.level)
+    check_gpus(experiment)
+    config = build_config(experiment)
+    check_replay_fits(config)
+    resolved = resolved_dict(experiment, config)
+    return PreparedRun(experiment, config, resolved, plan_run(experiment, resolved, out, resume))
+
+
+def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) -> RunOutcome:
+    """Train until a limit of ``stop`` or a signal, then evaluate.
+
+    Args:
+        run: From :func:`prepare_run`.
+        observer: Told of every row and checkpoint.
+        command: What the user typed, for the head of ``config.yaml``.
+
+    Raises:
+        ExperimentError: The run folder is in use, or the replay no longer fits into memory.
+        TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
+    """
+    experiment, plan = run.experiment, run.plan
+    folder, log = plan.folder, MetricsLog(plan.folder.metrics)
+    with ray_session(experiment), _built(run.config) as algo, folder.locked():
+        if plan.checkpoint is not None:
+            algo.restore_from_path(str(plan.checkpoint.resolve()))
+        write_text_atomically(folder.config, dump_experiment(run.resolved, command))
+        log.replace(list(plan.rows))
+        # What an earlier, shorter run of this folder left behind would speak of another policy.
+        for outdated in (folder.final_evaluation, folder.error):
+            outdated.unlink(missing_ok=True)
+        with Interruption() as interruption:
+            loop = TrainingLoop(
+                algo=algo,
+                stop=experiment.stop,
+                checkpointing=experiment.checkpoint,
+                store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
+                log=log,
+                config_hash=config_hash(run.resolved),
+                observer=observer,
+                interruption=interruption,
+            )
+            try:
+                progress = loop.run(plan.progress)
+            except TrainingError:
+                folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+                raise
+        if not loop.has_ended(progress):
+            return RunOutcome(progress, interruption.received, None)
+        final = evaluate_final(
+            team_from_algo(algo),
+            env=experiment.env,
+            env_steps=progress.env_steps,
+            episodes=experiment.evaluation.final_episodes,
+            seed=experiment.seed,
+        )
+        write_final_evaluation(final, folder.final_evaluation)
+        return RunOutcome(progress, None, final)
+
+
+@contextlib.contextmanager
+def _built(config: ValueFactorizationConfig) -> Iterator[Algorithm]:
+    """The algorithm of ``config``, stopped at the end."""
+    try:
+        algo = config.build_algo()
+    except ReplayMemoryError as error:
+        raise ExperimentError(str(error)) from error
+    try:
+        yield algo
+    finally:
+        algo.stop()
+        # RLlib makes a folder in ~/ray_results for every algorithm; nothing is ever put into ours.
+        with contextlib.suppress(OSError):
+            Path(algo.logdir).rmdir()

@@ -1,0 +1,125 @@
+"""The names inside a run folder, and the rules for making one: nothing that exists is ever overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rllib_reborn.experiments.errors import ExperimentError
+
+if TYPE_CHECKING:
+    # The schema brings in Ray; whether a folder is free must be known at once.
+    from rllib_reborn.experiments.schema import Experiment
+
+RUNS_FOLDER = Path("runs")
+_LOCK = ".lock"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run below ``root``."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved experiment; can be run again as it is."""
+        return self.root / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per iteration."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of :class:`rllib_reborn.checkpoints.CheckpointStore`."""
+        return self.root / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """Figures and tables."""
+        return self.root / "report"
+
+    @property
+    def final_evaluation(self) -> Path:
+        """Episodes of the final policy and of a random one."""
+        return self.root / "final_evaluation.json"
+
+    @property
+    def error(self) -> Path:
+        """The full traceback, where training broke off."""
+        return self.root / "error.txt"
+
+    def is_free(self) -> bool:
+        """Whether a new run may be put here: it does not exist, or is an empty folder."""
+        if not self.root.exists():
+            return True
+        return self.root.is_dir() and next(self.root.iterdir(), None) is None
+
+    def require_free(self) -> None:
+        """Raise unless a new run may be put here.
+
+        Raises:
+            ExperimentError: It exists and is no empty folder.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise ExperimentError(f"{self.root} is a file; give a folder with --out.")
+        if not self.is_free():
+            raise ExperimentError(
+                f"{self.root} exists and is not empty; give another --out, "
+                "or --resume auto to go on with the run in it."
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process, making it if need be; the lock goes with the process, however
+        it ends.
+
+        Raises:
+            ExperimentError: Another process is training in it, or it cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / _LOCK).open("w")
+        except OSError as error:
+            raise ExperimentError(f"{self.root} cannot be written ({error}); give another --out.") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ExperimentError(
+                    f"{self.root} is in use by another training process; wait for it, or give another --out."
+                ) from None
+            yield
+
+
+def run_name_prefix(experiment: Experiment) -> str:
+    """``predator_prey-small_qmix_s0_``: the start of the names of all runs of this env, algorithm, seed."""
+    env = "".join(c if c.isalnum() or c in "._-" else "-" for c in experiment.env)
+    return f"{env}_{experiment.algorithm.lower()}_s{experiment.seed}_"
+
+
+def new_run_folder(experiment: Experiment, now: datetime.datetime | None = None) -> RunFolder:
+    """A folder below ``runs/`` that no run has yet."""
+    stamp = (now or datetime.datetime.now()).strftime("%Y%m%d-%H%M%S")
+    base = RUNS_FOLDER / f"{run_name_prefix(experiment)}{stamp}"
+    candidate, number = base, 1
+    while candidate.exists():
+        number += 1
+        candidate = base.with_name(f"{base.name}-{number}")
+    return RunFolder(candidate)
+
+
+def newest_run_folder(experiment: Experiment) -> RunFolder | None:
+    """The latest run of this env, algorithm and seed below ``runs/``, or None."""
+    prefix = run_name_prefix(experiment)
+    if not RUNS_FOLDER.is_dir():
+        return None
+    found = [path for path in RUNS_FOLDER.iterdir() if path.name.startswith(prefix) and path.is_dir()]
+    return RunFolder(max(found, key=lambda path: path.name)) if found else None

@@ -1,0 +1,189 @@
+"""The experiment: every key that a YAML file may have, with its type, range, default and meaning.
+
+Defaults of ``training`` are not here: a key that is not given keeps the default of the algorithm's Config
+class, and the resolved ``config.yaml`` of a run says what that was.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import Field
+from pydantic_core import PydanticCustomError
+
+from rllib_reborn.algorithms.value_factorization.settings import (
+    AgentSettings,
+    EpsilonSettings,
+    MixerSettings,
+    OptimizerSettings,
+    RewardSettings,
+    Settings,
+    TargetUpdateSettings,
+)
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+# The placeholder of a key that was not given. It is never read: only keys in ``model_fields_set`` are.
+NOT_GIVEN: Any = None
+
+
+class TrainingSection(Settings):
+    """How to learn: the arguments of ``Config.training(...)``, which documents them."""
+
+    lr: Positive = NOT_GIVEN
+    gamma: Annotated[float, Field(ge=0, le=1)] = NOT_GIVEN
+    grad_clip: Positive | None = NOT_GIVEN
+    batch_episodes: Count = NOT_GIVEN
+    buffer_episodes: Count = NOT_GIVEN
+    learning_starts_episodes: Count = NOT_GIVEN
+    updates_per_episode: Positive = NOT_GIVEN
+    target_update: TargetUpdateSettings = NOT_GIVEN
+    epsilon: EpsilonSettings = NOT_GIVEN
+    double_q: bool = NOT_GIVEN
+    n_step: Count = NOT_GIVEN
+    td_lambda: Annotated[float, Field(ge=0, le=1)] | None = NOT_GIVEN
+    optimizer: OptimizerSettings = NOT_GIVEN
+    model: AgentSettings = NOT_GIVEN
+    mixer: MixerSettings = NOT_GIVEN
+    reward: RewardSettings = NOT_GIVEN
+    sampling: Literal["sync", "async"] = NOT_GIVEN
+    episodes_per_sample: Count | None = NOT_GIVEN
+    nonfinite_patience: Count = NOT_GIVEN
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were given, nested settings as full plain dicts."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+        return {
+            name: value.model_dump(mode="json") if isinstance(value, Settings) else value
+            for name, value in values.items()
+        }
+
+
+class EvaluationSection(Settings):
+    """Greedy evaluation.
+
+    Attributes:
+        interval_env_steps: Evaluate each time so many env steps were made; null: only after training.
+        episodes: Episodes of one evaluation during training.
+        num_env_runners: Processes that evaluate; 0: the driver does.
+        parallel_to_training: Evaluate while training goes on (needs ``num_env_runners`` of 1 or more).
+        final_episodes: Episodes of the evaluation after training, for the policy and for a random one.
+    """
+
+    interval_env_steps: Count | None = 10_000
+    episodes: Count = 32
+    num_env_runners: CountOrZero = 0
+    parallel_to_training: bool = False
+    final_episodes: Count = 64
+
+    @pydantic.model_validator(mode="after")
+    def _parallel_needs_runners(self) -> Self:
+        if self.parallel_to_training and self.num_env_runners == 0:
+            raise PydanticCustomError(
+                "no_eval_runners",
+                "parallel_to_training needs num_env_runners of 1 or more: the driver cannot do both at once",
+            )
+        return self
+
+
+class ResourcesSection(Settings):
+    """Who works, and on what.
+
+    Attributes:
+        num_env_runners: Processes that sample; 0: the driver samples (exact resume, easy debugging).
+        num_envs_per_env_runner: Games side by side in each.
+        num_cpus_per_env_runner: Cores that Ray books for each.
+        sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
+        num_learners: Learner processes; 0: the driver learns.
+        num_gpus_per_learner: GPUs of each; fractions only with one learner.
+        num_cpus_per_learner: Cores that Ray books for each; null: RLlib decides.
+    """
+
+    num_env_runners: CountOrZero = 0
+    num_envs_per_env_runner: Count = 8
+    num_cpus_per_env_runner: Annotated[float, Field(ge=0)] = 1.0
+    sample_timeout_s: Positive = 600.0
+    num_learners: CountOrZero = 0
+    num_gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
+    num_cpus_per_learner: Annotated[float, Field(ge=0)] | None = None
+
+
+class CheckpointSection(Settings):
+    """What is saved and when; a checkpoint at the end of training is always written.
+
+    Attributes:
+        replay: ``full`` saves the replay with it (exact resume; gigabytes for long games), ``none`` leaves
+            it out.
+        interval_env_steps: Env steps between two checkpoints; null: only at the end.
+        keep: Newest checkpoints to keep.
+    """
+
+    replay: Literal["full", "none"] = "full"
+    interval_env_steps: Count | None = 50_000
+    keep: Count = 2
+
+
+class LoggingSection(Settings):
+    """What is told while training.
+
+    Attributes:
+        report_interval_env_steps: Env steps of one iteration, i.e. of one row of ``metrics.jsonl``, at least.
+        level: The least severe messages of Ray and RLlib that are shown. At ``error`` what worker processes print
+            is not shown either; it is in Ray's own log folder.
+        dashboard: Start Ray's dashboard (on 127.0.0.1), where no cluster runs yet.
+    """
+
+    report_interval_env_steps: Count = 1_000
+    level: Literal["debug", "info", "warning", "error"] = "error"
+    dashboard: bool = False
+
+
+class StopSection(Settings):
+    """When training ends: at the first of the limits that are given. No schedule depends on them."""
+
+    env_steps: Count | None = None
+    iterations: Count | None = None
+    time_s: Positive | None = None
+
+    def fraction(self, *, env_steps: float, iteration: int, time_s: float) -> float:
+        """How far a run is, by the limit that is nearest; 1 or more: it has ended."""
+        pairs = ((env_steps, self.env_steps), (iteration, self.iterations), (time_s, self.time_s))
+        return max(done / limit for done, limit in pairs if limit is not None)
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.env_steps is None and self.iterations is None and self.time_s is None:
+            raise PydanticCustomError("no_limit", "give at least one of env_steps, iterations, time_s")
+        return self
+
+
+class Experiment(Settings):
+    """One training run as data. ``extends`` is resolved by :mod:`rllib_reborn.experiments.load` and not
+    part of it.
+
+    Attributes:
+        algorithm: A name of :data:`rllib_reborn.algorithms.ALGORITHMS`.
+        env: A name that ``envs`` lists.
+        env_config: Arguments of the environment that differ from the name's preset.
+        seed: Decides every random choice of the run.
+    """
+
+    algorithm: str
+    env: str
+    env_config: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    resources: ResourcesSection = ResourcesSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    logging: LoggingSection = LoggingSection()
+    stop: StopSection
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data in the order of the fields, which reads back to an equal experiment."""
+        data = self.model_dump(mode="json", exclude={"training"})
+        training = {"training": self.training.given()}
+        return {name: (training | data)[name] for name in type(self).model_fields}

@@ -1,0 +1,121 @@
+"""The other ways in: Tune by class and by name, and a job submitted to a token-protected cluster on loopback."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.algorithms.helpers import quick
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("by", ["class", "name"])
+def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
+    from ray import tune
+
+    from rllib_reborn.algorithms import QMIX, ValueFactorization
+
+    config = quick(model={"hidden_dim": tune.grid_search([4, 12])})
+    results = tune.Tuner(
+        QMIX if by == "class" else "QMIX",
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            verbose=0,
+            stop={"training_iteration": 2},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+        ),
+    ).fit()
+    assert [result.error for result in results] == [None, None]
+    # Each trial trained the network that its value asked for.
+    widths = {}
+    for result in results:
+        algorithm = ValueFactorization.from_checkpoint(result.checkpoint.path)
+        asked = result.config["team_model"]["hidden_dim"]
+        widths[asked] = algorithm.learner_group.get_state()["learner"]["rl_module"]["default_policy"][
+            "agents.nets.0.head.weight"
+        ].shape[1]
+        assert algorithm.progress.env_steps == result.metrics["team"]["env_steps"] > 0
+        algorithm.stop()
+    assert widths == {4: 4, 12: 12}
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+def token_cluster(tmp_path):
+    """A Ray head on loopback that asks for a token; yields the environment a client needs."""
+    port, dashboard = _free_ports(2)
+    token = tmp_path / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    env |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    # Ray's sockets need a short path.
+    folder = Path("/tmp") / f"rr{os.getpid()}"
+    head = subprocess.Popen(
+        [
+            *("ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"),
+            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=4"),
+            *(f"--temp-dir={folder}", "--disable-usage-stats"),
+        ],
+        env=env,
+        stdout=(tmp_path / "head.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            listed = subprocess.run(["ray", "job", "list"], env=env, capture_output=True, text=True)
+            if listed.returncode == 0:
+                break
+            assert head.poll() is None, (tmp_path / "head.log").read_text()
+            assert time.monotonic() < deadline, listed.stderr
+            time.sleep(1)
+        yield env
+    finally:
+        head.send_signal(signal.SIGTERM)
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            head.kill()
+
+
+@pytest.mark.timeout(420)
+def test_ray_job_submit_trains_on_a_cluster_with_token(token_cluster, tmp_path):
+    out = tmp_path / "run"
+    command = ["ray", "job", "submit", "--working-dir", str(tmp_path / "empty"), "--", sys.executable]
+    command += ["-m", "rllib_reborn", "train", "matrix/two_step/qmix", "stop.env_steps=400", f"--out={out}", "--quiet"]
+    (tmp_path / "empty").mkdir()
+    without = {k: v for k, v in token_cluster.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
+    refused = subprocess.run(["ray", "job", "list"], env=without, capture_output=True, text=True)
+    assert refused.returncode != 0
+    done = subprocess.run(command, env=token_cluster, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "succeeded" in done.stdout + done.stderr
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["env_steps"] >= 400

@@ -1,0 +1,90 @@
+"""Which Ray a run uses, and with how many CPUs; Ray itself is not started here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.load import experiment_from_dict
+from rllib_reborn.experiments.ray_session import check_gpus, cpus_needed, gpus_needed, ray_session
+from rllib_reborn.experiments.schema import Experiment
+
+
+def experiment(**sections: Any) -> Experiment:
+    return experiment_from_dict({"algorithm": "QMIX", "env": "x", "stop": {"iterations": 1}} | sections)
+
+
+class FakeRay:
+    """Notes the calls of ray.init and ray.shutdown."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, running: bool = False) -> None:
+        self.started: list[dict[str, Any]] = []
+        self.stopped = 0
+        monkeypatch.setattr(ray, "is_initialized", lambda: running)
+        monkeypatch.setattr(ray, "init", lambda **options: self.started.append(options))
+        monkeypatch.setattr(ray, "shutdown", self.stop)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_a_local_ray_has_a_core_for_everything_that_books_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(monkeypatch)
+    many = experiment(
+        resources={"num_env_runners": 3, "num_cpus_per_env_runner": 0.5, "num_learners": 2},
+        evaluation={"num_env_runners": 2},
+    )
+    assert cpus_needed(experiment()) == 1
+    assert cpus_needed(many) == 6
+    with ray_session(many):
+        assert fake.started == [
+            {
+                "num_cpus": 6,
+                "include_dashboard": False,
+                "dashboard_host": "127.0.0.1",
+                "logging_level": "ERROR",
+                "log_to_driver": False,
+            }
+        ]
+    assert fake.stopped == 1
+
+
+def test_inside_a_job_the_cluster_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(monkeypatch)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with ray_session(experiment(logging={"level": "warning"})):
+        assert fake.started == [{"logging_level": "WARNING", "log_to_driver": True}]
+    assert fake.stopped == 1
+
+
+def test_a_ray_that_runs_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(monkeypatch, running=True)
+    with ray_session(experiment()):
+        pass
+    assert fake.started == []
+    assert fake.stopped == 0
+
+
+def test_it_is_shut_down_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(monkeypatch)
+    with pytest.raises(KeyError), ray_session(experiment()):
+        raise KeyError
+    assert fake.stopped == 1
+
+
+def test_too_few_gpus_is_told_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    two = experiment(resources={"num_learners": 2, "num_gpus_per_learner": 1.0})
+    assert gpus_needed(two) == 2
+    with pytest.raises(ExperimentError, match="need 2 GPUs and 1 are here"):
+        check_gpus(two)
+    check_gpus(experiment(resources={"num_gpus_per_learner": 1.0}))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    check_gpus(two)  # the cluster may have them
+    assert fake.started == []

@@ -1,0 +1,158 @@
+"""What --resume means: folder, checkpoint, rows; and what is refused before anything is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
+from rllib_reborn.experiments.build import build_config, config_hash, resolved_dict
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.load import dump_experiment, experiment_from_dict
+from rllib_reborn.experiments.metrics_log import MetricsLog
+from rllib_reborn.experiments.resume import RunPlan, plan_run
+from rllib_reborn.experiments.run_folder import RunFolder
+from rllib_reborn.experiments.training_loop import Progress
+
+
+def resolved(**changes: Any) -> dict[str, Any]:
+    data = {"algorithm": "QMIX", "env": "matrix/two_step", "stop": {"iterations": 9}}
+    experiment = experiment_from_dict(data | changes)
+    return resolved_dict(experiment, build_config(experiment))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run of 5 iterations with checkpoints at 2 and 4, as a crash would leave it."""
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("runs/matrix-two_step_qmix_s0_20260101-000000"))
+    folder.root.mkdir(parents=True)
+    folder.config.write_text(dump_experiment(resolved()))
+    log, store = MetricsLog(folder.metrics), CheckpointStore(folder.checkpoints)
+    for iteration in range(1, 6):
+        log.append({"iteration": iteration, "env_steps": 10 * iteration, "time/total_s": float(iteration)})
+        if iteration in (2, 4):
+            store.save(
+                lambda path: (path / "state").write_text("x") and None,
+                iteration=iteration,
+                env_steps=10 * iteration,
+                config_hash=config_hash(resolved()),
+            )
+    return folder
+
+
+def plan(out: Path | None = None, resume: str | None = None, **changes: Any) -> RunPlan:
+    data = resolved(**changes)
+    return plan_run(experiment_from_dict(data), data, out, resume)
+
+
+def iterations(planned: RunPlan) -> list[int]:
+    return [row["iteration"] for row in planned.rows]
+
+
+def assert_goes_on(planned: RunPlan, run: RunFolder) -> None:
+    assert planned.folder.root.resolve() == run.root.resolve()
+    assert planned.checkpoint is not None
+    assert planned.checkpoint.name == "checkpoint_000002"
+    assert planned.progress == Progress(4, 40, 4.0)
+    assert iterations(planned) == [1, 2, 3, 4]
+
+
+def test_without_resume_a_run_is_new(run: RunFolder) -> None:
+    planned = plan()
+    assert planned.checkpoint is None
+    assert planned.folder.root.parent == Path("runs")
+    assert planned.folder.root != run.root
+    with pytest.raises(ExperimentError, match="not empty"):
+        plan(out=run.root)
+
+
+def test_auto_goes_on_from_the_newest_checkpoint_and_drops_the_rows_after_it(run: RunFolder) -> None:
+    assert_goes_on(plan(resume="auto"), run)
+    assert_goes_on(plan(out=run.root, resume="auto"), run)
+
+
+def test_a_path_may_be_the_run_or_its_newest_checkpoint(run: RunFolder) -> None:
+    assert_goes_on(plan(resume=str(run.root)), run)
+    assert_goes_on(plan(resume=str(run.checkpoints / "checkpoint_000002")), run)
+
+
+def test_limits_may_change(run: RunFolder) -> None:
+    assert_goes_on(plan(resume="auto", stop={"env_steps": 10_000}), run)
+
+
+def test_auto_starts_anew_where_there_is_nothing(run: RunFolder) -> None:
+    assert plan(resume="auto", seed=8).checkpoint is None
+    planned = plan(out=Path("elsewhere"), resume="auto")
+    assert planned == RunPlan(RunFolder(Path("elsewhere")))
+
+
+def test_auto_starts_again_in_place_when_the_run_ended_before_its_first_checkpoint(run: RunFolder) -> None:
+    for path in CheckpointStore(run.checkpoints).paths():
+        path.rename(run.root.parent / path.name)
+    assert plan(out=run.root, resume="auto") == RunPlan(RunFolder(run.root))
+    with pytest.raises(ExperimentError, match="other settings"):
+        plan(out=run.root, resume="auto", training={"lr": 0.1})
+
+
+def test_auto_does_not_take_a_folder_that_is_no_run(tmp_path: Path, run: RunFolder) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_text("")
+    with pytest.raises(ExperimentError, match="no run folder"):
+        plan(out=tmp_path / "photos", resume="auto")
+
+
+def test_a_damaged_newest_checkpoint_falls_back(run: RunFolder) -> None:
+    (run.checkpoints / "checkpoint_000002" / "state").write_text("y")
+    planned = plan(resume="auto")
+    assert planned.progress.iteration == 2
+    assert iterations(planned) == [1, 2]
+    # Named outright, the older one may be taken too: nothing sound comes after it.
+    assert plan(resume=str(run.checkpoints / "checkpoint_000001")).progress.iteration == 2
+
+
+def test_all_damaged_is_no_silent_fresh_start(run: RunFolder) -> None:
+    for path in CheckpointStore(run.checkpoints).paths():
+        (path / "state").unlink()
+    with pytest.raises(CheckpointError, match="sound"):
+        plan(resume="auto")
+
+
+def test_an_older_checkpoint_needs_a_folder_of_its_own(run: RunFolder) -> None:
+    older = str(run.checkpoints / "checkpoint_000001")
+    with pytest.raises(ExperimentError, match="not the newest checkpoint"):
+        plan(resume=older)
+    branch = plan(out=Path("branch"), resume=older)
+    assert branch.folder.root == Path("branch")
+    assert iterations(branch) == [1, 2]
+    with pytest.raises(ExperimentError, match="not empty"):
+        plan(out=Path("runs"), resume=older)
+
+
+def test_other_settings_are_refused_by_name(run: RunFolder) -> None:
+    with pytest.raises(ExperimentError, match=r"training\.lr is 0\.1 here and 0\.0005 there"):
+        plan(resume=str(run.root), training={"lr": 0.1})
+    with pytest.raises(ExperimentError, match=r"config\.yaml, or start a new run"):
+        plan(resume="auto", training={"lr": 0.1})
+
+
+def test_a_checkpoint_without_its_run_is_taken_if_its_hash_fits(run: RunFolder, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    (run.checkpoints / "checkpoint_000002").rename(alone)
+    planned = plan(resume=str(alone))
+    assert planned.checkpoint == alone
+    assert planned.progress == Progress(4, 40, 0.0)
+    assert planned.folder.root != run.root
+    with pytest.raises(ExperimentError, match="other settings"):
+        plan(resume=str(alone), training={"lr": 0.1})
+
+
+def test_missing_and_foreign_checkpoints(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        plan(resume="nowhere")
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "rllib_checkpoint.json").write_text("{}")
+    with pytest.raises(ExperimentError, match="runs of 'train' only"):
+        plan(resume=str(tmp_path / "tune"))

@@ -1,0 +1,84 @@
+"""The shipped YAML files: every one is valid, fits its environment, and explains each of its keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rllib_reborn.experiments.build import build_config
+from rllib_reborn.experiments.library import PART_FOLDERS, config_names, configs_folder, first_comment
+from rllib_reborn.experiments.load import load_experiment
+from rllib_reborn.experiments.yaml_text import parse_yaml
+
+FOLDER = configs_folder()
+assert FOLDER is not None
+FILES = sorted(FOLDER.rglob("*.yaml"))
+KEY = re.compile(r"^\s*[A-Za-z_]\w*:(\s|$)")
+
+
+def keys_without_comment(text: str) -> list[str]:
+    """Lines that set a key and have no comment on them."""
+    return [line for line in text.splitlines() if KEY.match(line) and "# " not in line]
+
+
+def test_the_finder_finds() -> None:
+    assert keys_without_comment("a: 1\nb: 2  # why\nc:\n  d: 3\n# e: 4\n") == ["a: 1", "c:", "  d: 3"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_every_key_has_a_comment(path: Path) -> None:
+    assert keys_without_comment(path.read_text()) == []
+    assert first_comment(path)
+    # One key a line, so that the finder above misses none.
+    assert "{" not in re.sub(r"#.*", "", path.read_text())
+
+
+def test_what_the_issue_names_is_there() -> None:
+    predator_prey = ("small", "middle", "large", "gradps_small", "gradps_medium", "gradps_large", "stag_hunt")
+    scenarios = [
+        "matrix/two_step",
+        "matrix/nonmonotonic",
+        *(f"predator_prey/{name}" for name in predator_prey),
+    ]
+    names = config_names()
+    for scenario in scenarios:
+        assert f"{scenario}/qmix" in names
+        assert f"{scenario}/vdn" in names
+    assert "predator_prey/small/qmix_quick" in names
+    assert not any(name.startswith(PART_FOLDERS) for name in names)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_an_experiment_is_valid_and_stands_where_its_name_says(name: str) -> None:
+    experiment = load_experiment(name)
+    scenario, _, file = name.rpartition("/")
+    assert experiment.env == scenario
+    assert file.split("_")[0] == experiment.algorithm.lower()
+    build_config(experiment)
+
+
+@pytest.mark.parametrize("name", ["algorithms/qmix", "algorithms/vdn"])
+def test_the_algorithm_parts_say_every_setting_and_agree_with_the_defaults(name: str) -> None:
+    """A shipped default and the one in Python must not drift apart."""
+    assert FOLDER is not None
+    data = parse_yaml((FOLDER / f"{name}.yaml").read_text(), name)
+    written = load_experiment(f"{name}.yaml", ["env=matrix/two_step", "stop.iterations=1"])
+    bare = load_experiment(
+        "matrix/two_step/qmix",
+        [f"algorithm={data['algorithm']}"],
+    ).model_copy(update={"training": type(written.training)()})
+    from rllib_reborn.experiments.build import resolved_dict
+
+    resolved = resolved_dict(bare, build_config(bare))["training"]
+    assert written.training.given() == resolved
+
+
+@pytest.mark.parametrize("resources", ["two_learners", "gpu"])
+def test_resources_can_be_laid_over_any_experiment(resources: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: [predator_prey/small/qmix.yaml, resources/{resources}.yaml]\n")
+    experiment = load_experiment(path)
+    assert experiment.training.sampling == "async"
+    build_config(experiment)

@@ -1,0 +1,174 @@
+"""The loop around train(), with an algorithm that only counts."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.experiments.interruption import Interruption
+from rllib_reborn.experiments.metrics_log import MetricsLog
+from rllib_reborn.experiments.schema import CheckpointSection, StopSection
+from rllib_reborn.experiments.training_loop import Progress, TrainingError, TrainingLoop
+
+
+class Counter:
+    """Makes 10 env steps and takes 2 seconds per iteration."""
+
+    def __init__(self, fail_at: int | None = None, signal_at: int | None = None) -> None:
+        self.iterations = 0
+        self.fail_at = fail_at
+        self.signal_at = signal_at
+
+    def train(self) -> dict[str, Any]:
+        self.iterations += 1
+        if self.iterations == self.fail_at:
+            raise ValueError("first line\nsecond line")
+        if self.iterations == self.signal_at:
+            signal.raise_signal(signal.SIGTERM)
+        return {"team": {"env_steps": 10 * self.iterations, "time/total_s": 2.0 * self.iterations}}
+
+    def save_to_path(self, path: str) -> str:
+        (Path(path) / "state").write_text(str(self.iterations))
+        return path
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.checkpoints: list[Path] = []
+
+    def on_row(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def on_checkpoint(self, path: Path) -> None:
+        self.checkpoints.append(path)
+
+
+class Run:
+    """A loop in a folder, with what it told."""
+
+    def __init__(self, folder: Path, stop: StopSection, interval: int | None, algo: Counter) -> None:
+        self.observer = Recorder()
+        self.store = CheckpointStore(folder / "checkpoints", keep=99)
+        self.log = MetricsLog(folder / "metrics.jsonl")
+        self.interruption = Interruption()
+        self.loop = TrainingLoop(
+            algo=algo,
+            stop=stop,
+            checkpointing=CheckpointSection(interval_env_steps=interval),
+            store=self.store,
+            log=self.log,
+            config_hash="hash",
+            observer=self.observer,
+            interruption=self.interruption,
+        )
+
+    def saved(self) -> list[int]:
+        """Env steps of each checkpoint."""
+        manifests = [json.loads((path / "manifest.json").read_text()) for path in self.store.paths()]
+        return [manifest["env_steps"] for manifest in manifests]
+
+
+@pytest.mark.parametrize(
+    ("stop", "iterations"),
+    [
+        (StopSection(env_steps=30), 3),
+        (StopSection(env_steps=31), 4),
+        (StopSection(iterations=2), 2),
+        (StopSection(time_s=7.0), 4),
+        (StopSection(env_steps=1000, iterations=1000, time_s=2.0), 1),
+    ],
+)
+def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: StopSection, iterations: int) -> None:
+    run = Run(tmp_path, stop, None, Counter())
+    progress = run.loop.run(Progress())
+    assert progress == Progress(iterations, 10 * iterations, 2.0 * iterations)
+    assert run.saved() == [10 * iterations]
+    assert run.log.rows() == run.observer.rows
+    assert [row["iteration"] for row in run.log.rows()] == list(range(1, iterations + 1))
+
+
+def test_checkpoints_come_by_env_steps_and_not_by_the_limit(tmp_path: Path) -> None:
+    short = Run(tmp_path / "short", StopSection(env_steps=70), 25, Counter())
+    (tmp_path / "short").mkdir()
+    short.loop.run(Progress())
+    long = Run(tmp_path / "long", StopSection(env_steps=110), 25, Counter())
+    (tmp_path / "long").mkdir()
+    long.loop.run(Progress())
+    assert short.saved() == [30, 50, 70]
+    assert long.saved() == [30, 50, 80, 100, 110]
+    assert short.log.rows() == long.log.rows()[:7]
+
+
+def test_the_last_iteration_is_not_saved_twice(tmp_path: Path) -> None:
+    run = Run(tmp_path, StopSection(env_steps=50), 25, Counter())
+    run.loop.run(Progress())
+    assert run.saved() == [30, 50]
+
+
+def test_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
+    algo = Counter()
+    algo.iterations = 4
+    run = Run(tmp_path, StopSection(env_steps=60), 25, algo)
+    assert run.loop.run(Progress(4, 40, 8.0)).iteration == 6
+    assert [row["iteration"] for row in run.log.rows()] == [5, 6]
+    assert run.saved() == [50, 60]
+
+
+def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:
+    algo = Counter()
+    run = Run(tmp_path, StopSection(env_steps=40), 25, algo)
+    assert run.loop.run(Progress(4, 40, 8.0)) == Progress(4, 40, 8.0)
+    assert algo.iterations == 0
+    assert run.store.paths() == []
+
+
+def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path, StopSection(env_steps=1000), None, Counter(signal_at=3))
+    with run.interruption:
+        progress = run.loop.run(Progress())
+    assert run.interruption.received == "SIGTERM"
+    assert progress.iteration == 3
+    assert run.saved() == [30]
+
+
+def test_a_failure_is_one_sentence_and_leaves_earlier_checkpoints(tmp_path: Path) -> None:
+    run = Run(tmp_path, StopSection(env_steps=1000), 20, Counter(fail_at=4))
+    with pytest.raises(TrainingError) as caught:
+        run.loop.run(Progress())
+    assert str(caught.value) == "training broke off after 30 env steps: ValueError: first line"
+    assert run.saved() == [20]
+    assert len(run.log.rows()) == 3
+
+
+def test_an_error_that_came_through_ray_is_told_by_its_origin(tmp_path: Path) -> None:
+    class Travelled(Exception):  # noqa: N818
+        cause = ValueError("the env returned NaN")
+
+    algo = Counter()
+
+    def train() -> dict[str, Any]:
+        raise Travelled("a whole remote traceback\n" * 20)
+
+    algo.train = train  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="ValueError: the env returned NaN"):
+        Run(tmp_path, StopSection(iterations=1), None, algo).loop.run(Progress())
+
+
+class TestInterruption:
+    """Signals as a wish."""
+
+    def test_the_first_is_noted_and_the_second_interrupts(self) -> None:
+        before = signal.getsignal(signal.SIGINT)
+        with Interruption() as interruption:
+            assert interruption.received is None
+            signal.raise_signal(signal.SIGINT)
+            assert interruption.received == "SIGINT"
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is before
