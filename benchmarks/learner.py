@@ -19,7 +19,7 @@ from benchmarks.common import interleaved, main
 
 import torch  # isort: skip  (after the thread settings of benchmarks.common)
 
-from benchmarks.pymarl_style import PyMARLStyleLearner
+from benchmarks.pymarl_style import PaddedEpisodes, PyMARLStyleLearner
 from benchmarks.synthetic import synthetic_batch
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms import ValueFactorizationConfig
@@ -80,7 +80,7 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
         "limit": bare,
     }
     if config_class is QMIXConfig:
-        works["reference"] = lambda: reference.update(prepared)
+        works["reference"] = lambda: reference_update(reference, prepared)
     seconds = interleaved(repeats, **works)
     row: dict[str, Any] = {
         "shape": shape,
@@ -94,6 +94,13 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
         row["reference"] = 1e3 * seconds["reference"]
         row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
     return row
+
+
+def reference_update(reference: PyMARLStyleLearner, prepared: PaddedEpisodes) -> None:
+    """With torch's default handling of denormal numbers, as those programs run; the learner's process flushes them."""
+    torch.set_flush_denormal(False)
+    reference.update(prepared)
+    torch.set_flush_denormal(True)
 
 
 def two_learners(shape: str, repeats: int) -> dict[str, Any]:
