@@ -127,7 +127,7 @@ class TrainingLoop:
 
 
 def _write_checkpoint(save: Callable[[str], str], folder: Path) -> None:
-    save(str(folder))
+    save(str(folder.absolute()))
 
 
 def _root_cause(error: BaseException) -> str:

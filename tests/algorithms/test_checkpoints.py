@@ -69,6 +69,21 @@ def test_a_checkpoint_is_taken_in_the_middle_of_episodes(build, tmp_path):
     assert equal(mine["buffers"], theirs["buffers"])
 
 
+def test_relative_paths_are_paths(build, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    algorithm = build(quick(env=WALK))
+    rows(algorithm, 2)
+    algorithm.save_to_path("here/checkpoint")
+    again = build(quick(env=WALK))
+    again.restore_from_path("here/checkpoint")
+    restored = ValueFactorization.from_checkpoint("here/checkpoint")
+    assert restored.progress.env_steps == algorithm.progress.env_steps
+    restored.stop()
+    assert len(load_team("here/checkpoint").play(2, 0).returns) == 2
+    assert again.progress.env_steps == algorithm.progress.env_steps
+    assert equal(learner_weights(algorithm), learner_weights(again))
+
+
 def test_state_in_memory_rolls_a_live_algorithm_back(build):
     algorithm = build(quick(env=WALK))
     rows(algorithm, 2)

@@ -134,7 +134,7 @@ def load_team(checkpoint: str | Path) -> Team:
     Raises:
         FileNotFoundError: The folder is no checkpoint of an algorithm.
     """
-    folder = Path(checkpoint)
+    folder = Path(checkpoint).absolute()  # RLlib takes a relative path for a URI without a scheme
     module_folder = folder / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER / COMPONENT_RL_MODULE / DEFAULT_MODULE_ID
     if not module_folder.is_dir():
         raise FileNotFoundError(

@@ -583,8 +583,20 @@ class ValueFactorization(Algorithm):
         # RLlib's own weight message after a restore is not waited for and may be dropped (reference, section 4.3).
         self.push_weights()
 
+    @classmethod
+    @override(Algorithm)
+    def from_checkpoint(cls, path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        return super().from_checkpoint(_absolute(path), *args, **kwargs)
+
+    @override(Algorithm)
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """As RLlib's, but a relative path is one (RLlib takes it for a URI without a scheme and fails)."""
+        saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
+        return saved
+
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        path = _absolute(path)
         super().restore_from_path(path, *args, **kwargs)
         if self.config.replay_in_checkpoints == "none" or not len(self._replay()):
             self.progress.replay_lost()
@@ -606,6 +618,11 @@ class ValueFactorization(Algorithm):
     def _replay(self) -> EpisodeReplay:
         assert self.replay is not None
         return self.replay
+
+
+def _absolute(path: str | Path) -> str:
+    """A local path made absolute; a URI (``s3://...``) as it is."""
+    return str(path) if "://" in str(path) else str(Path(path).absolute())
 
 
 def learner_batch(sample: ReplaySample, scaler: RewardScaler | None = None) -> MultiAgentBatch:
