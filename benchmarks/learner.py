@@ -19,11 +19,12 @@ from benchmarks.common import interleaved, main
 
 import torch  # isort: skip  (after the thread settings of benchmarks.common)
 
-from benchmarks.pymarl_style import PaddedEpisodes, PyMARLStyleLearner
+from benchmarks.pymarl_style import PyMARLStyleLearner
 from benchmarks.synthetic import synthetic_batch
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
+from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import ValueFactorizationLearner
@@ -67,6 +68,7 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
     tensors = {name: torch.from_numpy(array) for name, array in sample.batch.items()}
     module, optimizer = learner.module["default_policy"], learner.get_optimizer("default_policy")
 
+    @flushed_denormals()
     def bare() -> None:
         out = module._forward_train(tensors)
         loss = learner.compute_loss_for_module(module_id="default_policy", config=config, batch=tensors, fwd_out=out)
@@ -80,7 +82,7 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
         "limit": bare,
     }
     if config_class is QMIXConfig:
-        works["reference"] = lambda: reference_update(reference, prepared)
+        works["reference"] = lambda: reference.update(prepared)
     seconds = interleaved(repeats, **works)
     row: dict[str, Any] = {
         "shape": shape,
@@ -94,13 +96,6 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
         row["reference"] = 1e3 * seconds["reference"]
         row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
     return row
-
-
-def reference_update(reference: PyMARLStyleLearner, prepared: PaddedEpisodes) -> None:
-    """With torch's default handling of denormal numbers, as those programs run; the learner's process flushes them."""
-    torch.set_flush_denormal(False)
-    reference.update(prepared)
-    torch.set_flush_denormal(True)
 
 
 def two_learners(shape: str, repeats: int) -> dict[str, Any]:

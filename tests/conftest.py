@@ -1,4 +1,4 @@
-"""Shared fixtures: one small Ray for the whole session, and quick configs."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_session():
-    """A local Ray with more logical CPUs than the machine has, so that several small actors fit."""
+    """A local Ray for a module's tests, with more logical CPUs than the machine has, so that several small actors fit."""
     import ray
 
     if not ray.is_initialized():

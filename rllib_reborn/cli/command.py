@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +55,18 @@ def mistakes(*kinds: type[Exception]) -> Iterator[None]:
 def program() -> str:
     """How the user called us, for "type this next"."""
     return "rllib-reborn" if Path(sys.argv[0]).name == "rllib-reborn" else "python -m rllib_reborn"
+
+
+def program_here() -> str:
+    """As :func:`program`, for a line to be typed here and now: with the interpreter that runs us where a plain
+    ``python`` would be another one (``make train`` uses a virtual environment that is not activated)."""
+    usual = shutil.which("python")
+    if not program().startswith("python") or (usual and Path(usual).absolute() == Path(sys.executable).absolute()):
+        return program()
+    # Not resolved: a virtual environment's python is a link, and following it would leave the environment.
+    python = Path(sys.executable).absolute()
+    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return shlex.join([str(shown), "-m", "rllib_reborn"])
 
 
 def whole_number(text: str) -> int:

@@ -16,6 +16,7 @@ from rllib_reborn.cli.command import (
     UserMistake,
     mistakes,
     program,
+    program_here,
     whole_number,
 )
 
@@ -82,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
         return EXIT_FAILED
     _report(folder)
     video = folder.root / "episode.gif"
-    print(f"next:\n  {program()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
+    print(f"next:\n  {program_here()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
     return EXIT_OK
 
 
@@ -131,7 +132,7 @@ def _as_ending(error: TrainingError, folder: RunFolder) -> UserMistake | Command
 
 
 def _resume_command(folder: RunFolder) -> str:
-    return f"{program()} train {shlex.quote(str(folder.config))} --resume {shlex.quote(str(folder.root))}"
+    return f"{program_here()} train {shlex.quote(str(folder.config))} --resume {shlex.quote(str(folder.root))}"
 
 
 def _report(folder: RunFolder) -> None:

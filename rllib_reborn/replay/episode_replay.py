@@ -98,6 +98,11 @@ class EpisodeReplay:
             self.nbytes += _nbytes(episode)
             self.episodes_added += 1
 
+    def clear(self) -> None:
+        """Forget all episodes; their running numbers go on."""
+        self._episodes.clear()
+        self.nbytes = 0
+
     def _check(self, block: EpisodeBlock) -> None:
         if len(block) and not 1 <= block.lengths.min() <= block.lengths.max() <= self.episode_limit:
             raise ValueError(

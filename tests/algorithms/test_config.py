@@ -32,6 +32,9 @@ from tests.algorithms.helpers import WALK, quick
         ({"nonfinite_patience": 0}, "nonfinite_patience is 0"),
         ({"episodes_per_sample": 0}, "episodes_per_sample is 0"),
         ({"gamma": 1.5}, r"gamma is 1\.5"),
+        ({"gamma": "0.9"}, "gamma is '0.9'"),
+        ({"updates_per_episode": float("inf")}, "updates_per_episode is inf"),
+        ({"episodes_per_sample": 2.5}, r"episodes_per_sample is 2\.5"),
         ({"lr": 0.0}, r"lr is 0\.0"),
         ({"grad_clip": -1.0}, r"grad_clip is -1\.0"),
         ({"grad_clip_by": "value"}, "only 'global_norm'"),
@@ -40,6 +43,11 @@ from tests.algorithms.helpers import WALK, quick
 def test_a_bad_training_setting_is_named(training, message):
     with pytest.raises(ValueError, match=message):
         quick(**training).validate()
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="seed is -1"):
+        quick(seed=-1).validate()
 
 
 def test_learners_must_share_the_batch_equally():

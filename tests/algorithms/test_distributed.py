@@ -72,6 +72,7 @@ def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
         .fault_tolerance(delay_between_env_runner_restarts_s=1)
     )
     algorithm = config.build_algo()
+    initial = learner_weights(algorithm)
     before = rows(algorithm, 2)[-1]
     pids = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
     os.kill(pids[0], signal.SIGKILL)
@@ -86,11 +87,42 @@ def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
     new = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
     assert len(set(new)) == 2
     assert pids[0] not in new
-    algorithm.push_weights()
-    assert all(equal(learner_weights(algorithm), weights) for weights in runner_weights(algorithm))
+    assert not any(equal(initial, weights) for weights in runner_weights(algorithm)), "the run's first weights"
+    clocks = algorithm.env_runner_group.foreach_env_runner(
+        lambda r: r.num_env_steps_sampled_lifetime, local_env_runner=False
+    )
+    assert min(clocks) >= before["env_steps"]
     # Nothing half-finished came in: every stored episode ends by termination or at the limit.
     for episode in algorithm.replay.get_state()["episodes"]:
         assert episode["terminated"][-1] or len(episode["reward"]) == 6
+    algorithm.stop()
+
+
+def test_a_remote_run_saved_before_its_first_update_goes_on_equally(tmp_path):
+    config = quick(env=WALK, learning_starts_episodes=40, epsilon={"anneal_env_steps": 400}).env_runners(
+        num_env_runners=2
+    )
+    whole = config.build_algo()
+    assert rows(whole, 1)[-1]["updates"] == 0
+    whole.save_to_path(tmp_path)
+    rest = rows(whole, 3)
+    resumed = config.copy(copy_frozen=False).build_algo()
+    resumed.restore_from_path(tmp_path)
+    assert rows(resumed, 3) == rest
+    whole.stop()
+    resumed.stop()
+
+
+def test_overlapped_requests_belong_to_the_checkpoint_they_were_made_in(tmp_path):
+    algorithm = quick(env=WALK, sampling="async").env_runners(num_env_runners=2).build_algo()
+    rows(algorithm, 3)
+    algorithm.save_to_path(tmp_path)
+    progress = algorithm.progress.get_state()
+    assert len(algorithm.replay) == min(64, progress["episodes"])
+    rows(algorithm, 2)
+    algorithm.restore_from_path(tmp_path)
+    assert algorithm.progress.episodes == progress["episodes"]
+    assert algorithm.replay.episodes_added == progress["episodes"]
     algorithm.stop()
 
 
@@ -106,7 +138,7 @@ def test_a_broken_env_on_a_remote_runner_ends_training_with_its_sentence():
 
     config = quick(env=WALK).environment(env_config={"fault": "nan_reward"}).env_runners(num_env_runners=1)
     algorithm = config.build_algo()
-    with pytest.raises(EnvContractError, match="returned the reward nan"):
+    with pytest.raises(EnvContractError, match="returned reward with the value nan"):
         rows(algorithm, 20)
     algorithm.stop()
 
@@ -120,8 +152,19 @@ def test_remote_evaluation_plays_exactly_the_episodes_asked_for(parallel):
         evaluation_parallel_to_training=parallel,
     )
     algorithm = config.build_algo()
-    evaluated = [row for row in rows(algorithm, 4) if row["eval/episodes"] is not None]
-    assert evaluated
+    if parallel:  # beside the next iteration, with the weights from before it
+        asked = []
+        original = algorithm._evaluate_with
+        algorithm._evaluate_with = lambda weights: (
+            asked.append((weights, learner_weights(algorithm))),
+            original(weights),
+        )[1]
+    every = rows(algorithm, 5)
+    evaluated = [row for row in every if row["eval/episodes"] is not None]
+    # Iterations pass the interval of 40 steps every time; beside training the first one has nothing to evaluate yet.
+    assert len(evaluated) == len(every) - parallel
+    if parallel:
+        assert len(asked) == len(evaluated)
     assert all(row["eval/episodes"] == 5 == len(row["eval/returns"]) for row in evaluated)
     assert algorithm.evaluate()["env_runners"]["num_episodes"] == 5
     algorithm.stop()

@@ -59,9 +59,12 @@ def test_env_runner_seed_is_config_seed_plus_index():
     assert ray_internals.env_runner_seed(runner(seed=None)) is None
 
 
-def test_count_env_steps_raises_the_prometheus_counter():
-    ray_internals.count_env_steps(runner(), 3)
-    ray_internals.count_env_steps(runner(), 0)  # Ray's counter refuses 0
+def test_count_env_steps_raises_the_prometheus_counter(monkeypatch):
+    made, counted = runner(), []
+    monkeypatch.setattr(made._metrics_num_env_steps_sampled, "inc", lambda value: counted.append(value))
+    ray_internals.count_env_steps(made, 3)
+    ray_internals.count_env_steps(made, 0)  # Ray's counter refuses 0
+    assert counted == [3]
 
 
 def test_wants_component_follows_both_lists():

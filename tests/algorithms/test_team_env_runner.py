@@ -101,23 +101,48 @@ def test_greedy_play_gives_each_game_its_share_and_repeats_itself():
     assert len(first) == 10
     assert first == second
     assert first != made.play(10, seed=6)
-    assert made.play(3, seed=5) != []  # fewer episodes than games
-    assert len(made.play(3, seed=5)) == 3
+    assert len(made.play(3, seed=5)) == 3  # fewer episodes than games
 
 
-def test_play_does_not_touch_what_training_continues_with():
+def test_after_play_the_next_sample_starts_new_episodes():
     made = runner()
     made.sample(num_episodes=2)
     made.play(4, seed=1)
-    assert made.games_state() is None  # the next sample starts anew
+    assert made.games_state() is None
+
+
+def test_later_starts_do_not_play_the_beginning_again():
+    def first_obs(made):
+        made._run(steps_wanted=4, explore=False, random_actions=False, force_reset=False)
+        return made.games_state()["buffers"]["obs"][:, 0]
+
+    beginning, again, later = runner(), runner(), runner()
+    later.num_env_steps_sampled_lifetime = 1000  # as after a restore or a restart in the middle of a run
+    start = first_obs(beginning)
+    np.testing.assert_array_equal(start, first_obs(again))
+    assert not np.array_equal(start, first_obs(later))
+    again.set_games_state(None)
+    assert not np.array_equal(start, first_obs(again))
+
+
+def test_exploration_follows_the_clock_of_the_request():
+    made = runner(epsilon={"start": 1.0, "end": 0.0, "anneal_env_steps": 1000})
+    made.collect(1, env_steps=10_000)
+    greedy = runner(epsilon={"start": 0.0, "end": 0.0})
+    greedy.collect(1, env_steps=10_000)
+    for name, array in made.games_state()["buffers"].items():
+        np.testing.assert_array_equal(array, greedy.games_state()["buffers"][name])
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan_obs", "obs with a value that is not finite"),
-        ("nan_reward", "returned the reward nan"),
-        ("wrong_shape", r"obs of shape \(4, 1, 3\); expected \(4, 2, 3\)"),
+        ("nan_obs", "obs with the value nan"),
+        ("nan_reward", "returned reward with the value nan"),
+        ("wrong_shape", r"obs of shape \(4, 1, 3\) and dtype float32; expected \(4, 2, 3\)"),
+        ("int_mask", "action_mask of shape .* and dtype int8; expected .* and bool"),
+        ("float_ends", "terminated of shape .* and dtype float64"),
+        ("no_action", "allows agent 1 of game 0 no action"),
         ("endless", "runs on after its 6 steps"),
     ],
 )
@@ -146,6 +171,24 @@ def test_a_crash_costs_the_running_episodes_and_is_counted():
 def test_an_env_that_always_crashes_ends_with_a_sentence():
     with pytest.raises(EnvContractError, match=r"failed 3 time\(s\) in a row.*the game process died"):
         runner(env_config={"fault": "raise_always"}).sample(num_episodes=1)
+
+
+def test_an_env_that_cannot_be_reset_ends_with_a_sentence():
+    with pytest.raises(EnvContractError, match=r"failed 3 time\(s\) in a row.*no new game"):
+        runner(env_config={"fault": "reset_always"}).sample(num_episodes=1)
+    answer = runner(env_config={"fault": "reset_always"}).play_for_driver(2, 0)
+    assert answer.env_is_broken
+    assert "no new game" in answer.error
+
+
+def test_an_env_that_raises_now_and_then_before_any_episode_ends_is_given_up():
+    with pytest.raises(EnvContractError, match="without a finished episode"):
+        runner(env_config={"fault": "raise_every_second"}).sample(num_episodes=5)
+
+
+def test_games_that_always_fail_are_given_up():
+    with pytest.raises(EnvContractError, match="failed 40 times without a finished episode"):
+        runner(env_config={"fault": "games_always_fail"}).sample(num_episodes=1)
 
 
 def test_a_failed_game_drops_its_episode_only():

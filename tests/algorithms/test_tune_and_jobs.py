@@ -63,7 +63,7 @@ def _free_ports(count: int) -> list[int]:
 @pytest.fixture
 def token_cluster(tmp_path):
     """A Ray head on loopback that asks for a token; yields the environment a client needs."""
-    port, dashboard = _free_ports(2)
+    port, dashboard, agent = _free_ports(3)
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
@@ -81,6 +81,8 @@ def token_cluster(tmp_path):
         [
             *("ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=4"),
+            # Without an agent of its own (another Ray may hold the usual port) no job can be started.
+            f"--dashboard-agent-listen-port={agent}",
             *(f"--temp-dir={folder}", "--disable-usage-stats"),
         ],
         env=env,
@@ -114,7 +116,13 @@ def test_ray_job_submit_trains_on_a_cluster_with_token(token_cluster, tmp_path):
     without = {k: v for k, v in token_cluster.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
     refused = subprocess.run(["ray", "job", "list"], env=without, capture_output=True, text=True)
     assert refused.returncode != 0
-    done = subprocess.run(command, env=token_cluster, capture_output=True, text=True, cwd=REPOSITORY)
+    deadline = time.monotonic() + 120
+    while True:
+        done = subprocess.run(command, env=token_cluster, capture_output=True, text=True, cwd=REPOSITORY)
+        # The head answers some seconds before the agent that starts jobs is there.
+        if "No available agent" not in done.stderr + done.stdout or time.monotonic() > deadline:
+            break
+        time.sleep(2)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "succeeded" in done.stdout + done.stderr
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -18,7 +18,8 @@ class MaskedWalk(VectorTeamEnv):
     Args:
         limit: Episode limit.
         fault: None, or what goes wrong at env step ``at`` of every game batch: ``nan_obs``, ``nan_reward``,
-            ``wrong_shape``, ``endless``, ``raise`` (once per object), ``raise_always``, ``game_failed``.
+            ``wrong_shape``, ``endless``, ``raise`` (once per object), ``raise_always``, ``raise_every_second``,
+            ``reset_always``, ``game_failed``, ``games_always_fail``, ``int_mask``, ``float_ends``, ``no_action``.
     """
 
     def __init__(self, num_envs: int = 1, limit: int = 6, fault: str | None = None, at: int = 5, state_dim: int = 3):
@@ -44,6 +45,8 @@ class MaskedWalk(VectorTeamEnv):
         return TeamObs(self._obs.copy(), self._state.copy(), self._mask.copy())
 
     def reset(self, *, seed: Any = None, mask: np.ndarray | None = None) -> TeamObs:
+        if self._fault == "reset_always":
+            raise RuntimeError("no new game")
         chosen = np.ones(self.num_envs, bool) if mask is None else mask
         if seed is not None:
             self._streams.seed(seed, chosen)
@@ -57,6 +60,8 @@ class MaskedWalk(VectorTeamEnv):
         now = self._steps == self._at
         if self._fault == "raise_always" or (self._fault == "raise" and now):
             raise RuntimeError("the game process died")
+        if self._fault == "raise_every_second" and self._steps % 2 == 0:
+            raise RuntimeError("the game process died again")
         self._time += 1
         everyone = np.ones(self.num_envs, bool)
         u = self._streams.uniform(1)[:, 0]
@@ -66,6 +71,8 @@ class MaskedWalk(VectorTeamEnv):
         terminated = (u < 0.15) & ~truncated
         info = {"won": terminated.copy()}
         obs = self._team_obs()
+        if self._fault == "raise_every_second":
+            terminated[:] = False
         if self._fault == "endless":
             terminated[:] = truncated[:] = False
         if now:
@@ -75,8 +82,14 @@ class MaskedWalk(VectorTeamEnv):
                 reward[0] = np.nan
             if self._fault == "wrong_shape":
                 obs = TeamObs(obs.obs[:, :1], obs.state, obs.action_mask)
-            if self._fault == "game_failed":
-                info["failed"] = everyone.copy()
+            if self._fault == "int_mask":
+                obs = TeamObs(obs.obs, obs.state, obs.action_mask.astype(np.int8))
+            if self._fault == "float_ends":
+                terminated = terminated.astype(np.float64)
+            if self._fault == "no_action":
+                obs.action_mask[0, 1] = False
+        if self._fault == "games_always_fail" or (self._fault == "game_failed" and now):
+            info["failed"] = everyone.copy()
         return TeamStep(obs, reward, terminated, truncated, info)
 
     def get_state(self) -> dict[str, Any]:

@@ -64,5 +64,7 @@ def step_if(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], cond
 
 
 def _state_tensors(optimizer: torch.optim.Optimizer, p: Tensor, *, clone: bool = False) -> dict[str, Tensor]:
+    # Step counters live on the CPU: undoing one would make the device wait, for a count that is off by one.
     state: dict[str, Any] = optimizer.state.get(p, {})
-    return {k: v.clone() if clone else v for k, v in state.items() if isinstance(v, Tensor)}
+    on_device = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.device == p.device}
+    return {k: v.clone() if clone else v for k, v in on_device.items()}

@@ -108,7 +108,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
     """One row of ``metrics.jsonl``; every name is present in every row, None where nothing is known.
 
     ``train/return_mean`` and the like are over the episodes finished in this iteration, ``train/loss`` and the like are
-    those of its last update. What differs between equal runs stands under ``time/``, ``memory/`` or ``faults/``.
+    those of its last update. What differs between equal runs stands under ``time/`` or ``memory/``.
     """
     progress = algorithm.progress
     outcomes = progress.take_outcomes()

@@ -103,15 +103,18 @@ class Team:
                 returns += step.reward
                 lengths += 1
                 last_actions = actions
-                done = step.terminated | step.truncated
+                failed = step.info.get("failed", np.zeros(count, bool))
+                done = step.terminated | step.truncated | failed
+                if (lengths >= self.spec.episode_limit)[~done].any():
+                    raise ValueError(f"a game of {self.env_name!r} runs on after its {self.spec.episode_limit} steps.")
                 if frames is not None and played[0] == 0 and done[0]:
                     frames.append(env.render(0))
-                for i in np.flatnonzero(done & (played < quotas)):
+                for i in np.flatnonzero(done & ~failed & (played < quotas)):
                     won = bool(step.info["won"][i]) if self.spec.has_win else False
                     finished.append((int(i), float(returns[i]), int(lengths[i]), won))
                 obs = step.obs
                 if done.any():
-                    played += done
+                    played += done & ~failed  # a crashed episode is played again, never scored
                     obs = env.reset(mask=done)
                     returns[done] = 0
                     lengths[done] = 0

@@ -26,12 +26,6 @@ def accept_any_weights(learner: Any, state: dict[str, Any]) -> None:
         learner._weights_seq_no = -1
 
 
-def weights_seq_no(learner_group: Any) -> int:
-    """Number of the learners' current weights, which env runners compare with their own."""
-    results = learner_group.foreach_learner(lambda learner: learner._weights_seq_no)
-    return int(next(iter(results)).get())
-
-
 def count_env_steps(env_runner: Any, steps: int) -> None:
     """Raise RLlib's own Prometheus counter of sampled env steps."""
     if steps > 0:

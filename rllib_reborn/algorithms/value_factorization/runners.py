@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import ray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rllib_reborn.algorithms.value_factorization.team_env_runner import Collected, EpisodeOutcome, TeamEnvRunner
+from rllib_reborn.algorithms.value_factorization.team_env_runner import (
+    Collected,
+    EnvContractError,
+    EpisodeOutcome,
+    Played,
+    TeamEnvRunner,
+)
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
+
+logger = logging.getLogger(__name__)
 
 #: How long the loop waits for episodes when it has nothing else to do, before it looks after its runners again.
 _IDLE_WAIT_S = 1.0
@@ -36,16 +45,25 @@ def collect(algorithm: ValueFactorization) -> list[Collected]:
     config, group = algorithm.config, algorithm.env_runner_group
     remote = group.num_remote_env_runners()
     total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, remote)
+    # The clock goes with the request, so that exploration follows it whatever messages a runner has missed.
+    request = {"num_episodes": -(-total // max(1, remote)), "env_steps": algorithm.progress.env_steps}
     if remote == 0:
-        return [algorithm.env_runner.collect(total)]
-    request = {"num_episodes": -(-total // remote)}
+        return [algorithm.env_runner.collect(**request)]
     if config.sampling == "async":
         answers = _first_ready(group, request)
     else:
         answers = group.foreach_env_runner(
             "collect", kwargs=request, local_env_runner=False, timeout_seconds=config.sample_timeout_s
         )
-        if not answers:
+        missing = group.num_healthy_remote_env_runners() - len(answers)
+        if missing > 0:
+            logger.warning(
+                "%d env runner(s) took longer than sample_timeout_s=%g seconds; their episodes are lost. Raise it in "
+                "env_runners(sample_timeout_s=...).",
+                missing,
+                config.sample_timeout_s,
+            )
+        elif not answers:
             time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
     return sorted(answers, key=lambda answer: answer.worker_index)
 
@@ -65,6 +83,28 @@ def _first_ready(group: Any, request: dict[str, Any]) -> list[Collected]:
         time.sleep(_LOOK_EVERY_S)
 
 
+def drain(algorithm: ValueFactorization) -> list[Collected]:
+    """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""
+    group = algorithm.env_runner_group
+    if group is None or algorithm.config.sampling != "async" or group.num_in_flight_async_reqs(tag="collect") == 0:
+        return []
+    answers = group.fetch_ready_async_reqs(
+        tags="collect", timeout_seconds=algorithm.config.sample_timeout_s, return_obj_refs=False
+    )
+    return sorted((answer for _, answer in answers), key=lambda answer: answer.worker_index)
+
+
+def raise_error(answer: Collected | Played) -> None:
+    """Raise what went wrong in a runner; it travels as data, since RLlib would restart the runner for ever.
+
+    Raises:
+        EnvContractError: The environment is broken.
+        RuntimeError: Anything else.
+    """
+    if answer.error is not None:
+        raise EnvContractError(answer.error) if answer.env_is_broken else RuntimeError(answer.error)
+
+
 def learner_weights(algorithm: ValueFactorization) -> Weights:
     """The agents' weights from the learners; mixer and targets stay there."""
     state = algorithm.learner_group.get_state(
@@ -74,13 +114,9 @@ def learner_weights(algorithm: ValueFactorization) -> Weights:
 
 
 def send_weights(algorithm: ValueFactorization) -> None:
-    """Weights and the env-step clock to the sampling runners; see :meth:`ValueFactorization.send_weights`."""
+    """Weights to the sampling runners; see :meth:`ValueFactorization.send_weights`."""
     weights = learner_weights(algorithm)
-    state = {
-        COMPONENT_RL_MODULE: weights.rl_module,
-        WEIGHTS_SEQ_NO: weights.seq_no,
-        NUM_ENV_STEPS_SAMPLED_LIFETIME: algorithm.progress.env_steps,
-    }
+    state = {COMPONENT_RL_MODULE: weights.rl_module, WEIGHTS_SEQ_NO: weights.seq_no}
     group = algorithm.env_runner_group
     if group.num_remote_env_runners() == 0:
         algorithm.env_runner.set_state(state)
@@ -97,6 +133,13 @@ def send_weights(algorithm: ValueFactorization) -> None:
 
 def push_weights(algorithm: ValueFactorization) -> None:
     """Weights to all runners, whatever they have; returns when every healthy one has them."""
+    for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+        if group is not None:
+            push_weights_to(algorithm, group, None)
+
+
+def push_weights_to(algorithm: ValueFactorization, group: Any, workers: list[int] | None) -> None:
+    """The same to the remote runners ``workers`` of a group; None: to all of it, the local one included."""
     weights = learner_weights(algorithm)
     reference = ray.put(weights.rl_module)
     env_steps = algorithm.progress.env_steps
@@ -104,9 +147,7 @@ def push_weights(algorithm: ValueFactorization) -> None:
     def force(env_runner: TeamEnvRunner) -> None:
         env_runner.force_weights(ray.get(reference), weights.seq_no, env_steps)
 
-    for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
-        if group is not None:
-            group.foreach_env_runner(force)
+    group.foreach_env_runner(force, local_env_runner=workers is None, remote_worker_ids=workers)
 
 
 def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[EpisodeOutcome]:
@@ -132,7 +173,7 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[Episode
             share = shares[env_runner.worker_index]
             env_runner.force_weights(ray.get(reference), weights.seq_no, 0)
             first = seed + 1_000 * (env_runner.worker_index + 100 * round_number)
-            return env_runner.worker_index, env_runner.play(share, first)
+            return env_runner.play_for_driver(share, first)
 
         answers = group.foreach_env_runner(
             play,
@@ -140,8 +181,17 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[Episode
             remote_worker_ids=[worker for worker in healthy if shares[worker]],
             timeout_seconds=algorithm.config.evaluation_sample_timeout_s,
         )
-        for _, played in sorted(answers, key=lambda answer: answer[0]):
-            outcomes += played
+        for answer in sorted(answers, key=lambda answer: answer.worker_index):
+            raise_error(answer)
+            outcomes += answer.outcomes
+    if len(outcomes) < wanted:
+        logger.warning(
+            "Evaluation played %d of %d episodes: the other runners died or took longer than "
+            "evaluation_sample_timeout_s=%g seconds.",
+            len(outcomes),
+            wanted,
+            algorithm.config.evaluation_sample_timeout_s,
+        )
     return outcomes
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import traceback
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -46,14 +47,22 @@ logger = logging.getLogger(__name__)
 
 #: Separates the exploration draws from the env's own draws under one seed.
 _EXPLORATION_SALT = 0xE5
-#: Envs of one runner may fail this often without a single step in between before the runner gives up.
+#: The envs of one runner may fail this often without a finished episode in between before the runner gives up.
 _MAX_FAILURES_IN_ROW = 3
+#: Each game may report ``failed`` this often, on average, without a finished episode in between.
+_MAX_FAILED_GAMES_IN_ROW = 10
+#: Keep the seeds of later starts apart from those of the first one and of other runners (config seed + index): primes.
+_START_STRIDE, _CLOCK_STRIDE = 15_485_863, 32_452_843
 #: Largest block of episodes shipped in one piece, in bytes.
 MAX_BLOCK_BYTES = 64 * 2**20
 
 
 class EnvContractError(RuntimeError):
     """The environment returned something that its contract forbids (NaN, a wrong shape, an endless episode)."""
+
+
+class EnvCallError(Exception):
+    """A call of the environment raised; the cause is chained."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +86,17 @@ class Collected:
     env_failures: int
     metrics: Any
     error: str | None = None
+    env_is_broken: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """Answer of :meth:`TeamEnvRunner.play_for_driver`."""
+
+    worker_index: int
+    outcomes: list[EpisodeOutcome]
+    error: str | None = None
+    env_is_broken: bool = False
 
 
 class TeamEnvRunner(EnvRunner, Checkpointable):
@@ -106,6 +126,10 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = 0
         self.spec: TeamSpec = self.config.team_spec
         self.env: VectorTeamEnv | None = None
+        self._outcomes: list[EpisodeOutcome] = []
+        self._starts = 0
+        self._failures_in_row = self._failed_games_in_row = 0
+        self._dropped_episodes = self._env_failures = 0
         seed = ray_internals.env_runner_seed(self)
         self._streams = RandomStreams(self.num_envs, seed, salt=_EXPLORATION_SALT)
         # With remote runners the local one only keeps weights and spaces: it must start no game.
@@ -151,10 +175,6 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._last_actions = np.full((rows, spec.n_agents), -1, np.int64)
         self._hidden: torch.Tensor | None = None
         self._obs: TeamObs | None = None
-        self._outcomes: list[EpisodeOutcome] = []
-        self._failures_in_row = 0
-        self._dropped_episodes = 0
-        self._env_failures = 0
 
     @override(EnvRunner)
     def make_module(self) -> None:
@@ -215,22 +235,47 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         )
         return blocks
 
-    def collect(self, num_episodes: int, **kwargs: Any) -> Collected:
-        """Sample and report in one call. A broken env is answered with its error as data: an exception would make RLlib
-        restart this process for ever instead of telling the user."""
+    def collect(self, num_episodes: int, env_steps: int | None = None, **kwargs: Any) -> Collected:
+        """Sample and report in one call. An error is answered as data: an exception would make RLlib restart this process
+        for ever instead of telling the user.
+
+        Args:
+            num_episodes: Episodes to finish at least.
+            env_steps: The run's env-step clock, which exploration follows; None goes on with this runner's own.
+            **kwargs: As for :meth:`sample`.
+        """
+        if env_steps is not None:
+            self.num_env_steps_sampled_lifetime = env_steps
         steps_before = self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0)
-        error = None
+        error, env_is_broken = None, False
         blocks: list[EpisodeBlock] = []
         try:
             blocks = self.sample(num_episodes=num_episodes, **kwargs)
-        except EnvContractError as broken:
-            error = str(broken)
+        except Exception as failure:
+            error, env_is_broken = _as_data(failure)
         outcomes, self._outcomes = self._outcomes, []
         steps = int(self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0) - steps_before)
         dropped, self._dropped_episodes = self._dropped_episodes, 0
         failures, self._env_failures = self._env_failures, 0
         self._log_outcomes(outcomes)
-        return Collected(self.worker_index, blocks, outcomes, steps, dropped, failures, self.metrics.reduce(), error)
+        return Collected(
+            self.worker_index,
+            blocks,
+            outcomes,
+            steps,
+            dropped,
+            failures,
+            self.metrics.reduce(),
+            error,
+            env_is_broken,
+        )
+
+    def play_for_driver(self, num_episodes: int, seed: int) -> Played:
+        """:meth:`play` for the driver, with an error as data."""
+        try:
+            return Played(self.worker_index, self.play(num_episodes, seed))
+        except Exception as failure:
+            return Played(self.worker_index, [], *_as_data(failure))
 
     def play(self, num_episodes: int, seed: int, *, random_actions: bool = False) -> list[EpisodeOutcome]:
         """Greedy (or random) episodes from fresh starts: exactly ``num_episodes``, each game a fixed share of them.
@@ -240,6 +285,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         """
         quotas = np.full(self.num_envs, num_episodes // self.num_envs)
         quotas[: num_episodes % self.num_envs] += 1
+        self._outcomes = []
         self._run(
             quotas=quotas, explore=False, random_actions=random_actions, force_reset=True, reset_seed=seed, keep=False
         )
@@ -261,7 +307,12 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
     ) -> tuple[list[Episode], int]:
         """The loop: act, step, store, finish; returns finished episodes and env steps taken."""
         if self._obs is None or force_reset:
-            self._start_all(ray_internals.env_runner_seed(self) if reset_seed is None else reset_seed)
+            runner_seed = self._next_start_seed() if not force_reset else ray_internals.env_runner_seed(self)
+            seed = runner_seed if reset_seed is None else reset_seed
+            try:
+                self._start_all(seed)
+            except EnvCallError as failure:
+                self._replace_env(failure)
         episodes: list[Episode] = []
         finished = steps = 0
         clock = self.num_env_steps_sampled_lifetime
@@ -278,15 +329,16 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             elif steps_wanted is not None and steps >= steps_wanted:
                 break
             epsilon = self._epsilon.at(clock + steps * per_step) if explore else 0.0
-            step = self._step(1.0 if random_actions else epsilon)
-            if step is None:
+            try:
+                step = self._step(1.0 if random_actions else epsilon)
+            except EnvCallError as failure:
+                self._replace_env(failure)
                 continue
             steps += self.num_envs
             done = step.terminated | step.truncated
             failed = step.info.get("failed")
             if failed is not None and failed.any():
-                self._dropped_episodes += int(failed.sum())
-                self._env_failures += int(failed.sum())
+                self._count_failed_games(int(failed.sum()))
                 done = done | failed
             if not done.any():
                 continue
@@ -294,39 +346,55 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
                 if failed is not None and failed[i]:
                     continue
                 finished += 1
+                self._failures_in_row = self._failed_games_in_row = 0
                 if quotas is not None and played[i] >= quotas[i]:
                     continue
                 played[i] += 1
                 self._finish(int(i), step, episodes if keep else None)
-            self._reset(done)
+            try:
+                self._reset(done)
+            except EnvCallError as failure:
+                self._replace_env(failure)
         self.num_env_steps_sampled_lifetime = clock + steps * per_step if explore else clock
         return episodes, steps
 
+    def _next_start_seed(self) -> int | None:
+        """Seed of a start from nothing: the runner's own at the very first, another one at each later start and each later
+        time of the run, so that a restored or restarted runner does not play the run's beginning again."""
+        seed = ray_internals.env_runner_seed(self)
+        if seed is None:
+            return None
+        number = self._starts * _START_STRIDE + self.num_env_steps_sampled_lifetime * _CLOCK_STRIDE
+        self._starts += 1
+        # Small enough for any library's seed; the first start keeps the seed that the user gave.
+        return seed if number == 0 else (seed + number) % 2**31
+
     def _start_all(self, seed: int | None) -> None:
-        assert self.env is not None, "this env runner holds no env"
         if seed is not None:
             self._streams.seed(seed)
-        self._obs = self.env.reset(seed=seed)
-        self._check_obs(self._obs)
+        obs = self._call_env("reset", seed=seed)
+        self._check_obs(obs)
+        self._obs = obs
         self._hidden = self.module.initial_hidden(self.num_envs)
         self._last_actions.fill(-1)
         self._time.fill(0)
         self._returns.fill(0)
-        self._store_obs(self._obs)
+        self._store_obs(obs)
 
-    def _step(self, epsilon: float) -> TeamStep | None:
-        """Act and step every game once; None when the env failed and was replaced."""
-        assert self.env is not None
+    def _call_env(self, method: Literal["reset", "step"], *args: Any, **kwargs: Any) -> Any:
+        """Call the env; whatever it raises becomes an EnvCallError, so that nothing else is taken for one."""
+        assert self.env is not None, "this env runner holds no env"
+        call = self.env.step if method == "step" else self.env.reset
+        try:
+            return call(*args, **kwargs)
+        except Exception as failure:
+            raise EnvCallError from failure
+
+    def _step(self, epsilon: float) -> TeamStep:
+        """Act and step every game once."""
         assert self._obs is not None
         actions = self._act(self._obs, epsilon)
-        try:
-            step = self.env.step(actions)
-        except EnvContractError:
-            raise
-        except Exception as failure:
-            self._replace_env(failure)
-            return None
-        self._failures_in_row = 0
+        step: TeamStep = self._call_env("step", actions)
         self._check_step(step)
         rows = self._first_row + self._time
         _rows(self._buffers["actions"])[rows] = actions
@@ -336,7 +404,8 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._time += 1
         self._last_actions = actions
         self._obs = step.obs
-        overdue = (self._time >= self.spec.episode_limit) & ~(step.terminated | step.truncated)
+        ended = step.terminated | step.truncated | step.info.get("failed", False)
+        overdue = (self._time >= self.spec.episode_limit) & ~ended
         if overdue.any():
             raise EnvContractError(
                 f"game {int(np.flatnonzero(overdue)[0])} of {self.config.env!r} runs on after its "
@@ -378,66 +447,86 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         episodes.append(episode)
 
     def _reset(self, done: npt.NDArray[np.bool_]) -> None:
-        assert self.env is not None
-        self._obs = self.env.reset(mask=done)
-        self._check_obs(self._obs)
+        obs = self._call_env("reset", mask=done)
+        self._check_obs(obs)
+        self._obs = obs
         self._time[done] = 0
         self._returns[done] = 0
         self._last_actions[done] = -1
         assert self._hidden is not None
         self._hidden[torch.from_numpy(done).to(self._device)] = 0
-        self._store_obs(self._obs)
+        self._store_obs(obs)
 
-    def _replace_env(self, failure: Exception) -> None:
-        """The whole batch of games failed at once: make it anew, dropping the running episodes."""
-        self._env_failures += 1
-        self._failures_in_row += 1
-        self._dropped_episodes += int((self._time > 0).sum())
-        if self._failures_in_row >= _MAX_FAILURES_IN_ROW or not self.config.restart_failed_sub_environments:
+    def _count_failed_games(self, count: int) -> None:
+        self._dropped_episodes += count
+        self._env_failures += count
+        self._failed_games_in_row += count
+        if self._failed_games_in_row >= _MAX_FAILED_GAMES_IN_ROW * self.num_envs:
             raise EnvContractError(
-                f"{self.config.env!r} failed {self._failures_in_row} time(s) in a row without a step in between, last with "
-                f"{type(failure).__name__}: {failure}"
-            ) from failure
-        logger.warning("Env %r failed (%r); it is made anew.", self.config.env, failure)
-        failures, dropped, in_row = self._env_failures, self._dropped_episodes, self._failures_in_row
-        outcomes = self._outcomes
-        self.make_env()
-        self._env_failures, self._dropped_episodes, self._failures_in_row = failures, dropped, in_row
-        self._outcomes = outcomes
-        # Not the runner's seed: that would replay the same beginning.
-        self._start_all(None)
+                f"the games of {self.config.env!r} failed {self._failed_games_in_row} times without a finished episode in "
+                "between; run `rllib-reborn envs` on it."
+            )
+
+    def _replace_env(self, failure: EnvCallError) -> None:
+        """The whole batch of games failed at once: make it anew, dropping the running episodes."""
+        self._dropped_episodes += int((self._time > 0).sum())
+        while True:
+            cause = failure.__cause__
+            self._env_failures += 1
+            self._failures_in_row += 1
+            if self._failures_in_row >= _MAX_FAILURES_IN_ROW or not self.config.restart_failed_sub_environments:
+                raise EnvContractError(
+                    f"{self.config.env!r} failed {self._failures_in_row} time(s) in a row without a finished episode in "
+                    f"between, last with {type(cause).__name__}: {cause}"
+                ) from cause
+            logger.warning("Env %r failed (%r); it is made anew.", self.config.env, cause)
+            try:
+                self._make_env_or_fail()
+                self._start_all(self._next_start_seed())
+            except EnvCallError as again:
+                failure = again
+            else:
+                return
+
+    def _make_env_or_fail(self) -> None:
+        try:
+            self.make_env()
+        except Exception as failure:
+            raise EnvCallError from failure
 
     # ------------------------------------------------------------------ contract checks
 
     def _check_obs(self, obs: TeamObs) -> None:
         spec, rows = self.spec, self.num_envs
-        expected = {
-            "obs": (rows, spec.n_agents, spec.obs_dim),
-            "state": (rows, spec.state_dim),
-            "action_mask": (rows, spec.n_agents, spec.n_actions),
-        }
-        for name, shape in expected.items():
-            array = getattr(obs, name)
-            if array.shape != shape:
-                raise EnvContractError(f"{self.config.env!r} returned {name} of shape {array.shape}; expected {shape}.")
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise EnvContractError(
-                    f"{self.config.env!r} returned {name} with a value that is not finite; every {name} must be a finite "
-                    "number. Run `rllib-reborn envs` on it."
-                )
+        for name, shape, dtype in (
+            ("obs", (rows, spec.n_agents, spec.obs_dim), spec.obs_dtype),
+            ("state", (rows, spec.state_dim), spec.state_dtype),
+            ("action_mask", (rows, spec.n_agents, spec.n_actions), "bool"),
+        ):
+            self._check_array(name, getattr(obs, name), shape, dtype)
+        if not obs.action_mask.any(axis=2).all():
+            game, agent = np.argwhere(~obs.action_mask.any(axis=2))[0]
+            raise EnvContractError(
+                f"{self.config.env!r} allows agent {agent} of game {game} no action; every agent needs one at every step "
+                "(a no-op for a dead one)."
+            )
 
     def _check_step(self, step: TeamStep) -> None:
         self._check_obs(step.obs)
-        for name in ("reward", "terminated", "truncated"):
-            array = getattr(step, name)
-            if array.shape != (self.num_envs,):
-                raise EnvContractError(
-                    f"{self.config.env!r} returned {name} of shape {array.shape}; expected {(self.num_envs,)}."
-                )
-        if not np.isfinite(step.reward).all():
+        self._check_array("reward", step.reward, (self.num_envs,), "float32")
+        self._check_array("terminated", step.terminated, (self.num_envs,), "bool")
+        self._check_array("truncated", step.truncated, (self.num_envs,), "bool")
+
+    def _check_array(self, name: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: str) -> None:
+        if array.shape != shape or array.dtype != dtype:
             raise EnvContractError(
-                f"{self.config.env!r} returned the reward {step.reward[~np.isfinite(step.reward)][0]}; expected a finite "
-                "number. Run `rllib-reborn envs` on it."
+                f"{self.config.env!r} returned {name} of shape {array.shape} and dtype {array.dtype}; expected {shape} and "
+                f"{dtype}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise EnvContractError(
+                f"{self.config.env!r} returned {name} with the value {array[~np.isfinite(array)].flat[0]}; expected finite "
+                "numbers. Run `rllib-reborn envs` on it."
             )
 
     # ------------------------------------------------------------------ metrics
@@ -583,6 +672,13 @@ def team_spaces(spec: TeamSpec) -> tuple[gym.Space, gym.Space]:
         ),
         gym.spaces.MultiDiscrete([a] * n),
     )
+
+
+def _as_data(failure: Exception) -> tuple[str, bool]:
+    """An error as text, and whether the environment is to blame for it."""
+    if isinstance(failure, EnvContractError):
+        return str(failure), True
+    return f"env runner failed with {type(failure).__name__}: {failure}\n{traceback.format_exc()}", False
 
 
 def _rows(buffer: npt.NDArray[Any]) -> npt.NDArray[Any]:

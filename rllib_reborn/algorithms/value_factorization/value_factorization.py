@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -39,7 +41,6 @@ from rllib_reborn.algorithms.value_factorization.settings import (
 )
 from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Collected,
-    EnvContractError,
     TeamEnvRunner,
 )
 from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
@@ -84,6 +85,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.broadcast_env_runner_states = False
         self.restart_failed_sub_environments = True
         self.delay_between_env_runner_restarts_s = 5.0
+        # RLlib's 60 and 120 s are short for slow games, and what comes later is dropped.
+        self.sample_timeout_s = 600.0
+        self.evaluation_sample_timeout_s = 600.0
         self.num_envs_per_env_runner = 8
         self.min_sample_timesteps_per_iteration = 1_000
         # RLlib's names, PyMARL's values (method reference 7.1).
@@ -347,9 +351,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
     def _validate_numbers(self) -> None:
         whole = ("batch_episodes", "buffer_episodes", "learning_starts_episodes", "n_step", "nonfinite_patience")
         for name in whole:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
+            _check_whole(name, getattr(self, name), 1)
         for name in ("batch_episodes", "learning_starts_episodes"):
             if getattr(self, name) > self.buffer_episodes:
                 raise ValueError(
@@ -361,25 +363,23 @@ class ValueFactorizationConfig(AlgorithmConfig):
             raise ValueError(
                 f"batch_episodes is {self.batch_episodes}, which {learners} learners cannot share equally; use a multiple."
             )
-        if not isinstance(self.updates_per_episode, int | float) or not self.updates_per_episode > 0:
-            raise ValueError(f"updates_per_episode is {self.updates_per_episode!r}; expected a number > 0.")
+        _check_number("updates_per_episode", self.updates_per_episode, above=0)
         if self.td_lambda is not None:
-            if not isinstance(self.td_lambda, int | float) or not 0 <= self.td_lambda <= 1:
-                raise ValueError(f"td_lambda is {self.td_lambda!r}; expected a number in 0..1, or None.")
+            _check_number("td_lambda", self.td_lambda, low=0, high=1, alternative="None")
             if self.n_step != 1:
                 raise ValueError(f"n_step is {self.n_step} and td_lambda {self.td_lambda}; use one of them.")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma is {self.gamma!r}; expected a number in 0..1.")
-        if isinstance(self.lr, int | float) and not self.lr > 0:
-            raise ValueError(f"lr is {self.lr!r}; expected a number > 0.")
-        if self.grad_clip is not None and not self.grad_clip > 0:
-            raise ValueError(f"grad_clip is {self.grad_clip!r}; expected a number > 0, or None.")
+        _check_number("gamma", self.gamma, low=0, high=1)
+        if not isinstance(self.lr, list | tuple):  # those are schedules, which RLlib checks
+            _check_number("lr", self.lr, above=0)
+        if self.grad_clip is not None:
+            _check_number("grad_clip", self.grad_clip, above=0, alternative="None")
         if self.grad_clip_by != "global_norm":
             raise ValueError(f"grad_clip_by is {self.grad_clip_by!r}; only 'global_norm' is supported.")
-        if self.num_envs_per_env_runner < 1:
-            raise ValueError(f"num_envs_per_env_runner is {self.num_envs_per_env_runner!r}; expected at least 1.")
-        if self.episodes_per_sample is not None and self.episodes_per_sample < 1:
-            raise ValueError(f"episodes_per_sample is {self.episodes_per_sample!r}; expected at least 1, or None.")
+        _check_whole("num_envs_per_env_runner", self.num_envs_per_env_runner, 1)
+        if self.episodes_per_sample is not None:
+            _check_whole("episodes_per_sample", self.episodes_per_sample, 1, alternative="None")
+        if self.seed is not None:
+            _check_whole("seed", self.seed, 0, alternative="None")
 
     def _validate_evaluation(self) -> None:
         interval = self.env_steps_per_evaluation
@@ -449,8 +449,7 @@ class ValueFactorization(Algorithm):
         """Take in what runners have collected: replay, counters, metrics."""
         assert self.replay is not None
         for answer in collected:
-            if answer.error is not None:
-                raise EnvContractError(answer.error)
+            runners.raise_error(answer)
         if collected:
             self.metrics.aggregate([answer.metrics for answer in collected], key=ENV_RUNNER_RESULTS)
         for answer in collected:
@@ -473,8 +472,16 @@ class ValueFactorization(Algorithm):
         self.progress.env_steps_trained += sample.env_steps
 
     def send_weights(self) -> None:
-        """Agent weights and the env-step clock to the sampling runners, without waiting for remote ones."""
+        """Agent weights to the sampling runners; with overlapped sampling without waiting for them."""
         runners.send_weights(self)
+
+    @override(Algorithm)
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """As RLlib's; runners that were started again also get the present weights, not those of the run's start."""
+        restored: list[int] = super().restore_env_runners(env_runner_group)
+        if restored:
+            runners.push_weights_to(self, env_runner_group, restored)
+        return restored
 
     def push_weights(self) -> None:
         """The same to all runners, evaluation included, whatever weights they have; waits until all have them."""
@@ -483,31 +490,31 @@ class ValueFactorization(Algorithm):
     @override(Algorithm)
     def step(self) -> dict[str, Any]:
         """One ``train()``: training steps, an evaluation when one is due, and the metrics row under ``"team"``."""
-        due = self._evaluation_due()
         evaluation: dict[str, Any] | None = None
-        if due and self.config.evaluation_parallel_to_training:
+        if self.config.evaluation_parallel_to_training:
+            # What has become due is evaluated beside the next iteration, with the weights from before it.
+            due, weights = self._take_due_evaluation(), runners.learner_weights(self)
             with ThreadPoolExecutor(max_workers=1) as executor:
-                weights = runners.learner_weights(self)
-                future = executor.submit(self._evaluate_with, weights)
+                future = executor.submit(self._evaluate_with, weights) if due else None
                 results = super().step()
-                evaluation = future.result()
-            self.progress.last_evaluation_env_steps = self.progress.env_steps
+                evaluation = future.result() if future is not None else None
         else:
             results = super().step()
-            if self._evaluation_due():
+            if self._take_due_evaluation():
                 evaluation = self.evaluate()
-                self.progress.last_evaluation_env_steps = self.progress.env_steps
         if evaluation is not None:
             results[EVALUATION_RESULTS] = evaluation
         results[NUM_ENV_STEPS_SAMPLED_LIFETIME] = self.progress.env_steps
         results[TEAM_METRICS] = metrics_row(self, results)
         return results
 
-    def _evaluation_due(self) -> bool:
-        interval = self.config.env_steps_per_evaluation
-        if interval is None:
+    def _take_due_evaluation(self) -> bool:
+        """Has the env-step clock passed a multiple of the interval since this last said so?"""
+        interval, progress = self.config.env_steps_per_evaluation, self.progress
+        if interval is None or progress.env_steps // interval <= progress.last_evaluation_env_steps // interval:
             return False
-        return self.progress.env_steps // interval > self.progress.last_evaluation_env_steps // interval
+        progress.last_evaluation_env_steps = progress.env_steps
+        return True
 
     # ------------------------------------------------------------------ evaluation
 
@@ -551,6 +558,12 @@ class ValueFactorization(Algorithm):
         )
         return results
 
+    @override(Algorithm)
+    def cleanup(self) -> None:
+        if self._evaluation_runner is not None:
+            self._evaluation_runner.stop()
+        super().cleanup()
+
     # ------------------------------------------------------------------ checkpoints
 
     @override(Algorithm)
@@ -561,8 +574,11 @@ class ValueFactorization(Algorithm):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
+        # Overlapped requests that are under way belong to this state: the runners' games are already past them.
+        self._receive(runners.drain(self))
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         state["value_factorization"] = {
+            "replay_saved": self.config.replay_in_checkpoints == "full",
             "progress": self.progress.get_state(),
             "reward_scaler": self.reward_scaler.get_state(),
         }
@@ -573,10 +589,15 @@ class ValueFactorization(Algorithm):
 
     @override(Algorithm)
     def set_state(self, state: dict[str, Any]) -> None:
+        runners.drain(self)  # what is under way belongs to the time line that is left
         super().set_state(state)
-        if "value_factorization" in state:
-            self.progress.set_state(state["value_factorization"]["progress"])
-            self.reward_scaler.set_state(state["value_factorization"]["reward_scaler"])
+        ours = state.get("value_factorization")
+        if ours is not None:
+            self.progress.set_state(ours["progress"])
+            self.reward_scaler.set_state(ours["reward_scaler"])
+            if not ours["replay_saved"] or self.config.replay_in_checkpoints == "none":
+                self._replay().clear()
+                self.progress.replay_lost()
         for name, component in self._own_components():
             if name in state:
                 component.set_state(state[name])
@@ -596,10 +617,7 @@ class ValueFactorization(Algorithm):
 
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
-        path = _absolute(path)
-        super().restore_from_path(path, *args, **kwargs)
-        if self.config.replay_in_checkpoints == "none" or not len(self._replay()):
-            self.progress.replay_lost()
+        super().restore_from_path(_absolute(path), *args, **kwargs)
         self.push_weights()
 
     @override(Algorithm)
@@ -618,6 +636,30 @@ class ValueFactorization(Algorithm):
     def _replay(self) -> EpisodeReplay:
         assert self.replay is not None
         return self.replay
+
+
+def _check_whole(name: str, value: Any, low: int, *, alternative: str = "") -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        other = f", or {alternative}" if alternative else ""
+        raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}{other}.")
+
+
+def _check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    alternative: str = "",
+) -> None:
+    """Raise ValueError unless ``value`` is a finite number in low..high and greater than ``above``."""
+    good = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not (low <= value <= high and value > above):
+        wanted = f"in {low:g}..{high:g}" if low > -math.inf else f"> {above:g}"
+        other = f", or {alternative}" if alternative else ""
+        raise ValueError(f"{name} is {value!r}; expected a number {wanted}{other}.")
 
 
 def _absolute(path: str | Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.utils import update_target_network
@@ -22,7 +22,7 @@ from torch import Tensor
 from rllib_reborn.algorithms.value_factorization import ray_internals
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
 from rllib_reborn.algorithms.value_factorization.learner_callback import LearnerCallback
-from rllib_reborn.algorithms.value_factorization.process_tuning import tune_for_dense_math
+from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals, tune_for_dense_math
 from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings, parse
 from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
 
@@ -88,6 +88,11 @@ class ValueFactorizationLearner(TorchLearner):
         )
 
     # ------------------------------------------------------------------ one update
+
+    @override(Learner)
+    def update(self, *args: Any, **kwargs: Any) -> Any:
+        with flushed_denormals():
+            return super().update(*args, **kwargs)
 
     @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -209,8 +214,12 @@ class ValueFactorizationLearner(TorchLearner):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        # RLlib's optimizer state consists of views of live tensors; a state kept in memory must not change.
-        state: dict[str, Any] = copy.deepcopy(super().get_state(components, not_components=not_components, **kwargs))
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        if COMPONENT_OPTIMIZER in state:
+            # RLlib hands out views of live tensors; a state kept in memory must not change.
+            state[COMPONENT_OPTIMIZER] = copy.deepcopy(state[COMPONENT_OPTIMIZER])
+        if not ray_internals.wants_component(self, "value_factorization", components, not_components):
+            return state  # weights are asked for after every training step; the rest stays here
         state["value_factorization"] = {
             "num_updates": self.num_updates,
             "num_target_updates": self.num_target_updates,
@@ -233,7 +242,7 @@ class ValueFactorizationLearner(TorchLearner):
         self.last_target_update_episodes = ours["last_target_update_episodes"]
         self._nonfinite_steps.fill_(ours["nonfinite_steps"])
         self._nonfinite_in_row.fill_(ours["nonfinite_in_row"])
-        for callback, callback_state in zip(self._callbacks, ours["callbacks"]):
+        for callback, callback_state in zip(self._callbacks, ours["callbacks"], strict=True):
             callback.set_learner_state(callback_state)
 
 
