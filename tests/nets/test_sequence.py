@@ -91,9 +91,7 @@ def test_gru_without_gradient_equals_gru_with():
 
 
 @pytest.mark.cuda
-def test_gru_on_cuda_equals_cpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU on this machine")
+def test_gru_on_cuda_equals_cpu(no_gpu_skip):
     gru = nn.GRU(5, 8)
     x = torch.randn(12, 5)
     expected = gru_sequence(gru, x, [4, 4, 3, 1])
