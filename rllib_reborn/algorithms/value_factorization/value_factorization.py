@@ -47,6 +47,7 @@ from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLMod
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
     ENV_STEPS,
     EPISODES,
+    STEPS_OF_ALL_LEARNERS,
     ValueFactorizationLearner,
 )
 from rllib_reborn.envs.registry import team_spec
@@ -670,6 +671,7 @@ def _absolute(path: str | Path) -> str:
 def learner_batch(sample: ReplaySample, scaler: RewardScaler | None = None) -> MultiAgentBatch:
     """A replay sample as RLlib's learners take it: dense, episode-major, under the default module id."""
     batch = dict(sample.batch)
+    batch[STEPS_OF_ALL_LEARNERS] = np.full(len(batch["lengths"]), sample.env_steps, np.float32)
     if scaler is not None:
         batch["reward"] = scaler(batch["reward"])
     return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch)}, env_steps=sample.env_steps)

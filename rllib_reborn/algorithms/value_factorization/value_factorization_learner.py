@@ -30,6 +30,9 @@ from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
 ENV_STEPS = NUM_ENV_STEPS_SAMPLED_LIFETIME
 EPISODES = "num_episodes_lifetime"
 
+#: Column of a learner's batch: env steps in the whole batch, the parts of other learners included; in every row the same.
+STEPS_OF_ALL_LEARNERS = "steps_of_all_learners"
+
 #: Keys of what a learner logs per update.
 TD_ERROR_ABS = "td_error_abs"
 GRAD_NORM = "grad_norm"
@@ -109,11 +112,9 @@ class ValueFactorizationLearner(TorchLearner):
         mask = (torch.arange(horizon, device=self.device) < batch["lengths"].to(self.device).unsqueeze(1)).float()
         target = self.targets(config, batch, fwd_out, mask)
         error = fwd_out["q_tot"] - target
-        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank.
-        count = mask.sum()
-        if _world_size() > 1:
-            dist.all_reduce(count)
-            count = count / _world_size()
+        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
+        # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
+        count = batch[STEPS_OF_ALL_LEARNERS][0] / _world_size()
         loss = masked_mean(error.square(), mask, count)
         self.metrics.log_dict(
             {
