@@ -12,15 +12,19 @@ from rllib_reborn._version import __version__
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms import ALGORITHMS, QMIX, VDN, QMIXConfig, VDNConfig, load_team
+    from rllib_reborn.callbacks import DormancyCallback, LearnerCallback, ReBornCallback
     from rllib_reborn.envs import TeamSpec, VectorTeamEnv, make_team_env
 
 _HOME = {
     "ALGORITHMS": "rllib_reborn.algorithms",
+    "DormancyCallback": "rllib_reborn.callbacks",
+    "LearnerCallback": "rllib_reborn.callbacks",
     "QMIX": "rllib_reborn.algorithms",
     "QMIXConfig": "rllib_reborn.algorithms",
     "VDN": "rllib_reborn.algorithms",
     "VDNConfig": "rllib_reborn.algorithms",
     "load_team": "rllib_reborn.algorithms",
+    "ReBornCallback": "rllib_reborn.callbacks",
     "TeamSpec": "rllib_reborn.envs",
     "VectorTeamEnv": "rllib_reborn.envs",
     "make_team_env": "rllib_reborn.envs",
@@ -30,7 +34,10 @@ __all__ = [
     "ALGORITHMS",
     "QMIX",
     "VDN",
+    "DormancyCallback",
+    "LearnerCallback",
     "QMIXConfig",
+    "ReBornCallback",
     "TeamSpec",
     "VDNConfig",
     "VectorTeamEnv",

@@ -16,6 +16,8 @@ FORBIDDEN = {
     "replay": ("envs", "algorithms", "nets", "losses", "experiments", "cli"),
     "envs": ("algorithms", "replay", "nets", "losses", "experiments", "cli"),
     "evaluation": ("algorithms", "replay", "nets", "losses", "experiments", "cli"),
+    "plasticity": ("envs", "algorithms", "replay", "nets", "losses", "callbacks", "experiments", "cli", "evaluation"),
+    "callbacks": ("algorithms", "experiments", "cli", "evaluation"),
     "algorithms": ("experiments", "cli", "evaluation"),
     "checkpoints": ("algorithms", "experiments", "cli"),
     "experiments": ("cli",),
@@ -59,6 +61,11 @@ def test_rooms_import_only_what_they_may(path):
         assert not {m for m in used if m == "torch" or m.startswith("torch.")}
 
 
+@pytest.mark.parametrize("name", ["units", "statistics", "scores", "masks", "history", "discovery", "dormancy_check"])
+def test_what_measures_knows_nothing_of_what_acts(name):
+    assert not {m for m in imports(PACKAGE / "plasticity" / f"{name}.py") if "interventions" in m}
+
+
 def test_private_ray_names_stay_in_one_file():
     """No attribute of the form ``x._name`` on Ray's objects outside ray_internals.py (own underscores on self are fine)."""
     private = (
@@ -86,6 +93,8 @@ def test_private_ray_names_stay_in_one_file():
         ("rllib_reborn.envs", ("ray", "torch", "gymnasium", "PIL", "pettingzoo", "pygame")),
         ("rllib_reborn.evaluation", ("ray", "torch", "matplotlib")),
         ("rllib_reborn.nets.agents", ("ray",)),
+        ("rllib_reborn.plasticity", ("ray", "pydantic", "pandas")),
+        ("rllib_reborn.plasticity.interventions", ("ray", "pydantic", "pandas")),
         ("rllib_reborn.replay", ("ray", "torch")),
         ("rllib_reborn.cli.main", ("ray", "torch", "pandas", "matplotlib")),
     ],

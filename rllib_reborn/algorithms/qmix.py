@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from rllib_reborn.algorithms.value_factorization.settings import MixerSettings, Settings
 from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
 from rllib_reborn.algorithms.value_factorization.value_factorization import (
@@ -13,11 +11,11 @@ from rllib_reborn.algorithms.value_factorization.value_factorization import (
     ValueFactorizationConfig,
 )
 from rllib_reborn.envs.team_env import TeamSpec
-from rllib_reborn.nets.mixers import QMixer
+from rllib_reborn.nets.mixers import Mixer, QMixer
 
 
 class QMIXModule(TeamRLModule):
-    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> nn.Module:
+    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         return QMixer(spec.n_agents, spec.state_dim, **settings)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from rllib_reborn.algorithms.value_factorization.settings import Settings
 from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
 from rllib_reborn.algorithms.value_factorization.value_factorization import (
@@ -13,7 +11,7 @@ from rllib_reborn.algorithms.value_factorization.value_factorization import (
     ValueFactorizationConfig,
 )
 from rllib_reborn.envs.team_env import TeamSpec
-from rllib_reborn.nets.mixers import VDNMixer
+from rllib_reborn.nets.mixers import Mixer, VDNMixer
 
 
 class NoMixerSettings(Settings):
@@ -21,7 +19,7 @@ class NoMixerSettings(Settings):
 
 
 class VDNModule(TeamRLModule):
-    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> nn.Module:
+    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         return VDNMixer()
 
 

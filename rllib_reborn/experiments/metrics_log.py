@@ -23,6 +23,7 @@ class MetricsLog:
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; a value that is not finite becomes null, so that every line is strict JSON."""
         line = json.dumps(plain(row), allow_nan=False) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
@@ -43,6 +44,7 @@ class MetricsLog:
 
     def replace(self, rows: list[dict[str, Any]]) -> None:
         """Make ``rows`` the whole content, in one atomic step."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

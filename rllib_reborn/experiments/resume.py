@@ -29,12 +29,14 @@ class RunPlan:
         checkpoint: What to restore; None: from the beginning.
         progress: How far the checkpoint is.
         rows: Rows that ``metrics.jsonl`` starts with: those that the checkpoint knows of.
+        events: The same of the plasticity events.
     """
 
     folder: RunFolder
     checkpoint: Path | None = None
     progress: Progress = dataclasses.field(default_factory=Progress)
     rows: tuple[dict[str, Any], ...] = ()
+    events: tuple[dict[str, Any], ...] = ()
 
 
 def plan_run(experiment: Experiment, resolved: dict[str, Any], out: Path | None, resume: str | None) -> RunPlan:
@@ -92,12 +94,14 @@ def _plan_from(checkpoint: Path, source: RunFolder | None, target: RunFolder, re
                 "which could tell them; resume with the config.yaml of that run."
             )
         rows: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
     else:
         _require_same(source, resolved)
         rows = rows_until(MetricsLog(source.metrics).rows(), manifest.iteration)
+        events = rows_until(MetricsLog(source.dormancy).rows(), manifest.iteration)
     time_s = float(rows[-1]["time/total_s"] or 0.0) if rows else 0.0
     progress = Progress(manifest.iteration, manifest.env_steps, time_s)
-    return RunPlan(target, checkpoint, progress, tuple(rows))
+    return RunPlan(target, checkpoint, progress, tuple(rows), tuple(events))
 
 
 def _manifest_of(checkpoint: Path) -> Manifest:

@@ -96,12 +96,14 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
     experiment, plan = run.experiment, run.plan
-    folder, log = plan.folder, MetricsLog(plan.folder.metrics)
+    folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with ray_session(experiment), _built(run.config) as algo, folder.locked():
         if plan.checkpoint is not None:
             algo.restore_from_path(str(plan.checkpoint.resolve()))
         write_text_atomically(folder.config, dump_experiment(run.resolved, command))
         log.replace(list(plan.rows))
+        if plan.events or folder.dormancy.exists():
+            events.replace(list(plan.events))
         # What an earlier, shorter run of this folder left behind would speak of another policy.
         for outdated in (folder.final_evaluation, folder.error):
             outdated.unlink(missing_ok=True)
@@ -112,6 +114,7 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
                 checkpointing=experiment.checkpoint,
                 store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
                 log=log,
+                events=events,
                 config_hash=config_hash(run.resolved),
                 observer=observer,
                 interruption=interruption,

@@ -37,6 +37,11 @@ class RunFolder:
         return self.root / "metrics.jsonl"
 
     @property
+    def dormancy(self) -> Path:
+        """One JSON object per dormancy check and per application of an intervention, unit by unit."""
+        return self.root / "dormancy" / "events.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of :class:`rllib_reborn.checkpoints.CheckpointStore`."""
         return self.root / "checkpoints"

@@ -6,6 +6,8 @@ class, and the resolved ``config.yaml`` of a run says what that was.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -21,6 +23,8 @@ from rllib_reborn.algorithms.value_factorization.settings import (
     Settings,
     TargetUpdateSettings,
 )
+from rllib_reborn.plasticity.dormancy_check import make_dormancy_check
+from rllib_reborn.plasticity.interventions import make_intervention, to_dict
 
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
@@ -28,6 +32,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 # The placeholder of a key that was not given. It is never read: only keys in ``model_fields_set`` are.
 NOT_GIVEN: Any = None
+
+
+def _checked(make: Callable[[Any], Any], value: Any) -> Any:
+    """``make(value)``, its ValueError as pydantic tells errors."""
+    try:
+        return make(value)
+    except ValueError as error:
+        raise PydanticCustomError("plasticity", "{reason}", {"reason": str(error)}) from None
 
 
 class TrainingSection(Settings):
@@ -52,6 +64,12 @@ class TrainingSection(Settings):
     sampling: Literal["sync", "async"] = NOT_GIVEN
     episodes_per_sample: Count | None = NOT_GIVEN
     nonfinite_patience: Count = NOT_GIVEN
+    dormancy: dict[str, Any] | None = NOT_GIVEN
+
+    @pydantic.field_validator("dormancy")
+    @classmethod
+    def _dormancy_is_valid(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if value is None else dataclasses.asdict(_checked(make_dormancy_check, value))
 
     def given(self) -> dict[str, Any]:
         """The keys that were given, nested settings as full plain dicts."""
@@ -168,6 +186,8 @@ class Experiment(Settings):
         algorithm: A name of :data:`rllib_reborn.algorithms.ALGORITHMS`.
         env: A name that ``envs`` lists.
         env_config: Arguments of the environment that differ from the name's preset.
+        interventions: What is done against plasticity loss: a list of ``kind`` and settings, each as
+            :data:`rllib_reborn.plasticity.interventions.KINDS` documents it.
         seed: Decides every random choice of the run.
     """
 
@@ -175,12 +195,18 @@ class Experiment(Settings):
     env: str
     env_config: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSection = TrainingSection()
+    interventions: list[dict[str, Any]] = Field(default_factory=list)
     evaluation: EvaluationSection = EvaluationSection()
     resources: ResourcesSection = ResourcesSection()
     checkpoint: CheckpointSection = CheckpointSection()
     logging: LoggingSection = LoggingSection()
     stop: StopSection
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @pydantic.field_validator("interventions")
+    @classmethod
+    def _interventions_are_valid(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [to_dict(_checked(make_intervention, entry)) for entry in value]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the order of the fields, which reads back to an equal experiment."""

@@ -20,7 +20,7 @@ class Trainable(Protocol):
     """What the loop needs of an RLlib Algorithm."""
 
     def train(self) -> dict[str, Any]:
-        """One iteration; its metrics row stands under ``team``."""
+        """One iteration; its metrics row stands under ``team``, what plasticity has to tell under ``plasticity``."""
 
     def save_to_path(self, path: str) -> str:
         """Write the whole state into a folder."""
@@ -62,6 +62,7 @@ class TrainingLoop:
         checkpointing: When to save.
         store: Where to.
         log: Where rows go.
+        events: Where dormancy checks and applications of interventions go.
         config_hash: Goes into each checkpoint's manifest.
         observer: Who is told.
         interruption: Looked at after each iteration.
@@ -72,6 +73,7 @@ class TrainingLoop:
     checkpointing: CheckpointSection
     store: CheckpointStore
     log: MetricsLog
+    events: MetricsLog
     config_hash: str
     observer: Observer
     interruption: Interruption
@@ -101,13 +103,16 @@ class TrainingLoop:
 
     def _iterate(self, progress: Progress) -> Progress:
         try:
-            team_row = self.algo.train()["team"]
+            result = self.algo.train()
         except Exception as error:
             raise TrainingError(
                 f"training broke off after {progress.env_steps:,} env steps: {_root_cause(error)}"
             ) from error
         iteration = progress.iteration + 1
-        row = {"iteration": iteration, **team_row}
+        row = {"iteration": iteration, **result["team"]}
+        # Events first: a crash in between leaves events of an iteration without a row, which a resume cuts off.
+        for event in result.get("plasticity", ()):
+            self.events.append({"iteration": iteration, **event})
         self.log.append(row)
         self.observer.on_row(row)
         return Progress(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.sequence import gru_sequence
+from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units
 
 
 class AgentNet(nn.Module):
@@ -73,6 +74,40 @@ class AgentNet(nn.Module):
         if isinstance(self.memory, nn.GRU):
             return self.head(gru_sequence(self.memory, encoded, batch_sizes))
         return self.head(self.memory(encoded))
+
+    def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
+        """The agent's hidden layers as plasticity sees them.
+
+        Args:
+            choice: ``released``: the first layer, as in the official ReBorn code (method reference 2.1). ``full``: every
+                hidden layer; the GRU's units can be scored only.
+            prefix: In front of the names, where there are several networks.
+        """
+        linears = [module for module in self.encoder if isinstance(module, nn.Linear)]
+        activations = [module for module in self.encoder if not isinstance(module, nn.Linear)]
+        first_of_memory = self.memory if isinstance(self.memory, nn.GRU) else self.memory[0]
+        readers = [*linears[1:], first_of_memory]
+        layers = [
+            declare_units("agent", f"{prefix}encoder.{2 * at}", source, activation, reader)
+            for at, (source, activation, reader) in enumerate(zip(linears, activations, readers, strict=True))
+        ]
+        if choice == "released":
+            return layers[:1]
+        if isinstance(self.memory, nn.GRU):
+            layers.append(
+                UnitLayer(
+                    net="agent",
+                    name=f"{prefix}memory",
+                    width=self.hidden_dim,
+                    tap=Tap(self.head, side="input"),
+                    activation="GRU",
+                    surgery=Surgery.IMPOSSIBLE,
+                    reason="a GRU's units feed back into themselves through gates, so their weights cannot be shared out",
+                )
+            )
+        else:
+            layers.append(declare_units("agent", f"{prefix}memory.0", self.memory[0], self.memory[1], self.head))
+        return layers
 
 
 class AgentTeam(nn.Module):
@@ -140,3 +175,15 @@ class AgentTeam(nn.Module):
             parts.append(self._net(number).unroll(x[:, agents].flatten(0, 1), sizes).view(rows, len(agents), -1))
         order = torch.tensor([agent for agents in self.members for agent in agents], device=x.device)
         return torch.cat(parts, dim=1).index_select(1, order.argsort())
+
+    def layers_by_net(self, choice: LayerChoice = "released") -> list[list[UnitLayer]]:
+        """Hidden layers of each network; names begin with ``nets.k.`` where there are several."""
+        several = len(self.nets) > 1
+        return [
+            self._net(number).unit_layers(choice, prefix=f"nets.{number}." if several else "")
+            for number in range(len(self.nets))
+        ]
+
+    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+        """Hidden layers of all networks."""
+        return [layer for layers in self.layers_by_net(choice) for layer in layers]

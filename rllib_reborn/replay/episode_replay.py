@@ -116,13 +116,14 @@ class EpisodeReplay:
                     f"{name} rows are {array.dtype}{list(array.shape[1:])}; expected {dtype}{list(shape)}."
                 )
 
-    def sample(self, episodes: int, *, shards: int = 1) -> ReplaySample:
+    def sample(self, episodes: int, *, shards: int = 1, rng: np.random.Generator | None = None) -> ReplaySample:
         """Draw uniformly, with replacement.
 
         Args:
             episodes: ``E``, >= 1.
             shards: Learners that will each take one contiguous part of E / shards rows; the episodes are dealt out by
                 length, so that each part holds about equally many steps. Within a part the longest come first.
+            rng: Draws from it in place of the replay's own stream, which then does not move.
 
         Raises:
             ValueError: The replay is empty, or ``episodes`` is no multiple of ``shards``.
@@ -131,14 +132,31 @@ class EpisodeReplay:
             raise ValueError("the replay is empty; add episodes before sampling.")
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
-        drawn = self._rng.integers(0, len(self._episodes), episodes)
+        drawn = (self._rng if rng is None else rng).integers(0, len(self._episodes), episodes)
         lengths = np.array([len(self._episodes[i]["reward"]) for i in drawn], np.int32)
         by_length = np.argsort(-lengths, kind="stable")
         # Round-robin over the shards, then one shard after the other.
         order = by_length.reshape(-1, shards).T.reshape(-1)
-        drawn, lengths = drawn[order], lengths[order]
+        return self._gather(drawn[order], lengths[order])
+
+    def latest(self, episodes: int) -> ReplaySample:
+        """The newest episodes (fewer while fewer are held), longest first.
+
+        Raises:
+            ValueError: The replay is empty, or ``episodes`` is below 1.
+        """
+        if not self._episodes:
+            raise ValueError("the replay is empty; add episodes before sampling.")
+        if episodes < 1:
+            raise ValueError(f"cannot take the latest {episodes} episodes; expected at least 1.")
+        newest = np.arange(max(0, len(self._episodes) - episodes), len(self._episodes))
+        lengths = np.array([len(self._episodes[i]["reward"]) for i in newest], np.int32)
+        order = np.argsort(-lengths, kind="stable")
+        return self._gather(newest[order], lengths[order])
+
+    def _gather(self, positions: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]) -> ReplaySample:
         first = self.episodes_added - len(self._episodes)
-        return ReplaySample(self._dense(drawn, lengths), drawn + first)
+        return ReplaySample(self._dense(positions, lengths), positions + first)
 
     def _dense(self, chosen: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[Any]]:
         horizon = int(lengths.max())

@@ -9,13 +9,13 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step, step_if
-from rllib_reborn.algorithms.value_factorization.learner_callback import LearnerCallback
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
     NonFiniteTrainingError,
     ValueFactorizationLearner,
 )
+from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
 from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, field_layout
 from tests.algorithms.helpers import WALK, quick
@@ -233,10 +233,10 @@ def test_learner_callbacks_see_every_gradient_step_and_are_saved():
     learner = make_learner(callbacks=Recorder)
     for _ in range(3):
         update(learner, make_sample(learner.config))
-    assert learner._callbacks[0].calls == [(1, 100), (2, 100), (3, 100)]
+    assert learner.learner_callbacks[0].calls == [(1, 100), (2, 100), (3, 100)]
     again = make_learner(callbacks=Recorder)
     again.set_state(learner.get_state())
-    assert again._callbacks[0].calls == learner._callbacks[0].calls
+    assert again.learner_callbacks[0].calls == learner.learner_callbacks[0].calls
     assert again.num_updates == 3
 
 

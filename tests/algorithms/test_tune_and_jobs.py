@@ -50,6 +50,46 @@ def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
     assert widths == {4: 4, 12: 12}
 
 
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("how", ["data", "partial"])
+def test_tuner_searches_inside_interventions(how, tmp_path):
+    """Alpha, beta and the interval: the callback in each trial's learner performs with its trial's own."""
+    from functools import partial
+
+    from ray import tune
+
+    from rllib_reborn import ReBornCallback
+
+    searched = {
+        "alpha": tune.grid_search([0.05, 0.4]),
+        "beta": tune.grid_search([1.5, 2.0]),
+        "every": tune.grid_search([3, 4]),
+    }
+    settings = {"unit": "updates", "scoring_episodes": 4, **searched}
+    if how == "data":
+        config = quick(interventions=[{"kind": "reborn", **settings}])
+    else:
+        config = quick().callbacks(partial(ReBornCallback, **settings))
+    results = tune.Tuner(
+        "QMIX",
+        param_space=config,
+        tune_config=tune.TuneConfig(reuse_actors=False),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, stop={"training_iteration": 2}),
+    ).fit()
+    assert [result.error for result in results] == [None] * 8
+    seen = set()
+    for result in results:
+        told = result.metrics["plasticity"]
+        assert told
+        for event in told:
+            used = event["settings"]
+            asked = result.config["interventions"][0]
+            assert {name: used[name] for name in searched} == {name: asked[name] for name in searched}
+            assert event["clock"]["updates"] % used["every"] == 0
+        seen.add((used["alpha"], used["beta"], used["every"]))
+    assert len(seen) == 8
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:

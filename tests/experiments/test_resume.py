@@ -74,6 +74,13 @@ def test_auto_goes_on_from_the_newest_checkpoint_and_drops_the_rows_after_it(run
     assert_goes_on(plan(out=run.root, resume="auto"), run)
 
 
+def test_plasticity_events_are_cut_back_with_the_rows(run: RunFolder) -> None:
+    log = MetricsLog(run.dormancy)
+    for iteration in range(1, 6):
+        log.append({"iteration": iteration, "event": "dormancy"})
+    assert [event["iteration"] for event in plan(resume="auto").events] == [1, 2, 3, 4]
+
+
 def test_a_path_may_be_the_run_or_its_newest_checkpoint(run: RunFolder) -> None:
     assert_goes_on(plan(resume=str(run.root)), run)
     assert_goes_on(plan(resume=str(run.checkpoints / "checkpoint_000002")), run)

@@ -56,11 +56,13 @@ class Run:
         self.observer = Recorder()
         self.store = CheckpointStore(folder / "checkpoints", keep=99)
         self.log = MetricsLog(folder / "metrics.jsonl")
+        self.events = MetricsLog(folder / "dormancy" / "events.jsonl")
         self.interruption = Interruption()
         self.loop = TrainingLoop(
             algo=algo,
             stop=stop,
             checkpointing=CheckpointSection(interval_env_steps=interval),
+            events=self.events,
             store=self.store,
             log=self.log,
             config_hash="hash",
@@ -103,6 +105,19 @@ def test_checkpoints_come_by_env_steps_and_not_by_the_limit(tmp_path: Path) -> N
     assert short.saved() == [30, 50, 70]
     assert long.saved() == [30, 50, 80, 100, 110]
     assert short.log.rows() == long.log.rows()[:7]
+
+
+def test_plasticity_events_are_written_beside_the_rows(tmp_path: Path) -> None:
+    class Telling(Counter):
+        def train(self) -> dict[str, Any]:
+            result = super().train()
+            told = [{"event": "dormancy", "clock": {"env_steps": result["team"]["env_steps"]}}]
+            return result | {"plasticity": told if self.iterations % 2 else []}
+
+    run = Run(tmp_path, StopSection(iterations=4), None, Telling())
+    run.loop.run(Progress())
+    assert [(event["iteration"], event["clock"]["env_steps"]) for event in run.events.rows()] == [(1, 10), (3, 30)]
+    assert len(run.log.rows()) == 4
 
 
 def test_the_last_iteration_is_not_saved_twice(tmp_path: Path) -> None:

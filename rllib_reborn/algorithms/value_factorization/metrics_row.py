@@ -13,6 +13,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS, LEARNER_RESULTS
 
 from rllib_reborn.algorithms.value_factorization import value_factorization_learner as learner
+from rllib_reborn.algorithms.value_factorization.probing import PLASTICITY_EVENTS
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
 from rllib_reborn.algorithms.value_factorization.team_env_runner import Collected, EpisodeOutcome
 
@@ -36,6 +37,10 @@ class Progress:
     last_evaluation_env_steps: int = 0
     #: Updates that collected episodes have paid for and that are not done yet.
     update_budget: float = 0.0
+    #: ``train()`` calls that are complete.
+    iterations: int = 0
+    #: Applications of interventions, dry runs included.
+    interventions: int = 0
     #: Episodes in the replay since it was last empty.
     episodes_since_empty: int = 0
     #: Seconds of training before the last restore.
@@ -71,6 +76,16 @@ class Progress:
         whole = math.floor(self.update_budget + 1e-9)
         self.update_budget -= whole
         return whole
+
+    def clock(self) -> dict[str, int]:
+        """Clocks of the run at the update that is about to be made, by the names of schedules. ``iterations`` counts those
+        that are complete; RLlib's own counter does not survive a restore."""
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.updates + 1,
+            "episodes": self.episodes,
+            "iterations": self.iterations,
+        }
 
     def replay_lost(self) -> None:
         """The replay is empty (a checkpoint without it was restored): warm up again."""
@@ -137,6 +152,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
         "eval/episode_len_mean": evaluation.get("episode_len_mean"),
         "eval/episodes": evaluation.get("num_episodes"),
         "eval/returns": evaluation.get("episode_returns"),
+        **plasticity_columns(algorithm, results[PLASTICITY_EVENTS]),
         "faults/episodes_dropped": progress.episodes_dropped,
         "faults/env_failures": progress.env_failures,
         "faults/runner_restarts": int(fault_tolerance.get("num_remote_worker_restarts", 0)),
@@ -146,6 +162,29 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
         "time/total_s": progress.seconds(),
         "memory/replay_bytes": algorithm.replay.nbytes if algorithm.replay is not None else None,
         "memory/rss_bytes": psutil.Process().memory_info().rss,
+    }
+
+
+#: What the row always says of the two networks, whatever their layers are (architecture, section 6).
+_OF_EVERY_NET = ("dormant_fraction", "overactive_fraction", "overactive_sum", "overlap")
+
+
+def plasticity_columns(algorithm: ValueFactorization, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Dormancy and interventions of this iteration: the last check's values and the last application's, None without one;
+    ``intervention/count`` over the whole run."""
+    row: dict[str, Any] = {f"dormancy/{net}/{name}": None for net in ("mixer", "agent") for name in _OF_EVERY_NET}
+    row |= dict.fromkeys(algorithm.dormancy_metric_names)
+    checks = [event for event in events if event["event"] == "dormancy"]
+    if checks:
+        row |= checks[-1]["metrics"]
+    applied = [event for event in events if event["event"] == "intervention"]
+    algorithm.progress.interventions += len(applied)
+    last = applied[-1] if applied else {}
+    return row | {
+        "intervention/count": algorithm.progress.interventions,
+        "intervention/units": last.get("units"),
+        "intervention/function_drift": last.get("function_drift"),
+        "intervention/greedy_actions_changed": last.get("greedy_actions_changed"),
     }
 
 

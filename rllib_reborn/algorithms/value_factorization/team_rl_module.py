@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
@@ -17,7 +18,13 @@ from torch import Tensor, nn
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.agents import AgentTeam
+from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.sequence import PackedLayout
+from rllib_reborn.plasticity.interventions import make_intervention
+from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
+
+#: Optional column of a learner's batch, [E]: observations and states of an episode are multiplied by it (MARR).
+AMPLITUDE = "amplitude"
 
 
 class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
@@ -45,10 +52,13 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         )
         # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
         self.mixer = self.make_mixer(self.spec, config["mixer"])
+        # Methods that add parameters allocate them here, so that targets, optimizer, DDP and runners all know them.
+        for data in config.get("interventions", ()):
+            make_intervention(data).prepare({"agent": self.agents, "mixer": self.mixer})
         self.make_target_networks()
 
     @abc.abstractmethod
-    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> nn.Module:
+    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         """The mixer: (values of the chosen actions [rows, n], state [rows, s]) -> Q_tot [rows]."""
 
     def _net_of_agent(self) -> tuple[int, ...]:
@@ -127,16 +137,9 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             ``q_tot`` [E, T], value of the actions taken, with gradient; ``next_q_tot`` [E, T], the target networks'
             value of the following observation, without; both 0 behind the end of an episode.
         """
-        obs, actions = batch["obs"], batch["actions"]
-        episodes, horizon = actions.shape[:2]
-        layout = PackedLayout.of(batch["lengths"].cpu(), horizon, obs.device)
+        episodes, horizon = batch["actions"].shape[:2]
+        layout, taken, x, state = self.packed_inputs(batch)
         action_mask = batch["action_mask"].flatten(0, 1)[layout.obs_rows]
-        taken = actions.flatten(0, 1)[layout.step_rows].long()
-        state = batch["state"].flatten(0, 1)[layout.obs_rows].float()
-
-        last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
-        last_actions[layout.next] = taken
-        x = self.agent_inputs(obs.flatten(0, 1)[layout.obs_rows], last_actions)
 
         q = self.agents.unroll(x, layout.obs_sizes)
         chosen = q[layout.now].gather(2, taken.unsqueeze(2)).squeeze(2)
@@ -152,6 +155,65 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             return packed.new_zeros(episodes * horizon).index_put((layout.step_rows,), packed).view(episodes, horizon)
 
         return {"q_tot": dense(q_tot), "next_q_tot": dense(next_q_tot)}
+
+    def packed_inputs(self, batch: dict[str, Any]) -> tuple[PackedLayout, Tensor, Tensor, Tensor]:
+        """Layout, actions taken [steps, n], agents' inputs [rows, n, input_dim] and states [rows, s], all packed."""
+        obs, actions = batch["obs"], batch["actions"]
+        layout = PackedLayout.of(batch["lengths"].cpu(), actions.shape[1], obs.device)
+        taken = actions.flatten(0, 1)[layout.step_rows].long()
+        state = batch["state"].flatten(0, 1)[layout.obs_rows].float()
+        last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
+        last_actions[layout.next] = taken
+        x = self.agent_inputs(obs.flatten(0, 1)[layout.obs_rows], last_actions)
+        if AMPLITUDE in batch:
+            amplitude = batch[AMPLITUDE][layout.obs_rows // obs.shape[1]]
+            state = state * amplitude.unsqueeze(1)
+            x[..., : self.spec.obs_dim] *= amplitude.view(-1, 1, 1)
+        return layout, taken, x, state
+
+    # ------------------------------------------------------------------ plasticity (learners)
+
+    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+        """Hidden layers of the online networks, as scores and interventions see them."""
+        return [*self.agents.unit_layers(choice), *self.mixer.unit_layers(choice)]
+
+    def target_unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+        """The same layers of the target networks."""
+        agents, mixer = cast(AgentTeam, self.target_agents), cast(Mixer, self.target_mixer)
+        return [*agents.unit_layers(choice), *mixer.unit_layers(choice)]
+
+    def observe(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the online networks say about whole episodes, without gradients and without the targets.
+
+        Args:
+            batch: As in :meth:`_forward_train`.
+
+        Returns:
+            Packed: ``q_tot`` [steps], the value of the actions taken; ``greedy`` [rows, n], each agent's best allowed
+            action at every observation.
+        """
+        with torch.no_grad():
+            layout, taken, x, state = self.packed_inputs(batch)
+            action_mask = batch["action_mask"].flatten(0, 1)[layout.obs_rows]
+            q = self.agents.unroll(x, layout.obs_sizes)
+            q_tot = self.mixer(q[layout.now].gather(2, taken.unsqueeze(2)).squeeze(2), state[layout.now])
+            greedy = q.masked_fill(~action_mask, -torch.inf).argmax(2)
+        return {"q_tot": q_tot, "greedy": greedy}
+
+    def row_masks(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Which rows of :meth:`observe` count for the layers of the agents: those at which the agent has a choice (a dead
+        one has its no-op alone).
+
+        Returns:
+            By layer key (:attr:`UnitLayer.key`): bool, one entry for each row that the layer sees.
+        """
+        layout = PackedLayout.of(batch["lengths"].cpu(), batch["actions"].shape[1], batch["obs"].device)
+        choosing = batch["action_mask"].flatten(0, 1)[layout.obs_rows].sum(2) > 1
+        masks: dict[str, Tensor] = {}
+        for layers, agents in zip(self.agents.layers_by_net("full"), self.agents.members, strict=True):
+            of_net = choosing[:, agents].flatten()
+            masks |= {layer.key: of_net for layer in layers}
+        return masks
 
     # ------------------------------------------------------------------ RLlib's APIs
 
@@ -184,4 +246,5 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
     ) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, inference_only=inference_only, **kwargs)
         # RLlib hands out views of the live parameters, so that a state kept in memory would change with training.
-        return {name: value.copy() for name, value in state.items()}
+        # np.array: RLlib makes a plain bool of a buffer without dimensions.
+        return {name: np.array(value) for name, value in state.items()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -30,6 +32,14 @@ from ray.rllib.utils.metrics import (
 from rllib_reborn.algorithms.value_factorization import checkpoint_parts, ray_internals, runners
 from rllib_reborn.algorithms.value_factorization.env_creator import env_name, register_team_env
 from rllib_reborn.algorithms.value_factorization.metrics_row import TEAM_METRICS, Progress, metrics_row
+from rllib_reborn.algorithms.value_factorization.probing import (
+    PLASTICITY_EVENTS,
+    Prober,
+    amplitudes,
+    dormancy_metric_names,
+    take_events,
+)
+from rllib_reborn.algorithms.value_factorization.rehearsal import rehearse
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
     EpsilonSettings,
@@ -43,15 +53,18 @@ from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Collected,
     TeamEnvRunner,
 )
-from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.team_rl_module import AMPLITUDE, TeamRLModule
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
     ENV_STEPS,
     EPISODES,
     STEPS_OF_ALL_LEARNERS,
     ValueFactorizationLearner,
 )
+from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
 from rllib_reborn.envs.registry import team_spec
 from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
+from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, make_intervention, to_dict
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample, format_bytes
 from rllib_reborn.replay.episode_block import field_layout
 from rllib_reborn.replay.reward_scaling import RewardScaler
@@ -113,6 +126,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.sampling = "sync"
         self.episodes_per_sample: int | None = None
         self.nonfinite_patience = 10
+        self.interventions: list[dict[str, Any]] = []
+        self.dormancy: dict[str, Any] | None = None
         self.env_steps_per_evaluation: int | None = None
         self.replay_in_checkpoints = "full"
 
@@ -158,6 +173,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         sampling: str = NotProvided,
         episodes_per_sample: int | None = NotProvided,
         nonfinite_patience: int = NotProvided,
+        interventions: list[dict[str, Any]] = NotProvided,
+        dormancy: dict[str, Any] | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets what is trained and how. Defaults without another source are PyMARL's (method reference 7.1).
@@ -185,6 +202,11 @@ class ValueFactorizationConfig(AlgorithmConfig):
             episodes_per_sample: Episodes to finish, over all runners, before learning goes on. Default None: one per game.
             nonfinite_patience: Updates in a row with a gradient that is not finite before training stops with the batch
                 written to disk, >= 1; such updates are skipped and counted. Default 10.
+            interventions: What is done against plasticity loss, in this order: ``[{"kind": "reborn", "every": 200_000,
+                "alpha": 0.1, ...}, ...]``. Kinds and settings: :data:`rllib_reborn.plasticity.interventions.KINDS`. Data, so
+                that Tune can search inside it. Default []: nothing.
+            dormancy: When and how dormancy is measured (:class:`~rllib_reborn.plasticity.dormancy_check.DormancyCheck`);
+                ``{}`` for every 10,000 env steps. Measuring changes nothing else. Default None: not measured.
             **kwargs: RLlib's: ``lr`` (default 5e-4, a number or a schedule), ``gamma`` (0.99), ``grad_clip`` (10.0, by
                 global norm; None switches it off), ...
         """
@@ -207,10 +229,34 @@ class ValueFactorizationConfig(AlgorithmConfig):
             "sampling": sampling,
             "episodes_per_sample": episodes_per_sample,
             "nonfinite_patience": nonfinite_patience,
+            "interventions": interventions,
+            "dormancy": dormancy,
         }
         for name, value in given.items():
             if value is not NotProvided:
                 setattr(self, name, value)
+        return self
+
+    @override(AlgorithmConfig)
+    def callbacks(self, callbacks_class: Any = NotProvided, **kwargs: Any) -> Self:
+        """As RLlib's, and: settings of ``partial(ReBornCallback, ...)`` and ``partial(DormancyCallback, ...)`` become data.
+
+        Args:
+            callbacks_class: Callback classes. A :class:`~rllib_reborn.callbacks.ReBornCallback` adds an entry to
+                ``interventions``, a :class:`~rllib_reborn.callbacks.DormancyCallback` sets ``dormancy``, with the keyword
+                arguments of the ``partial`` around it, if any.
+            **kwargs: RLlib's.
+        """
+        super().callbacks(callbacks_class, **kwargs)
+        if callbacks_class is not NotProvided and callbacks_class is not None:
+            for given in callbacks_class if isinstance(callbacks_class, list | tuple) else [callbacks_class]:
+                made, settings = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
+                if isinstance(made, type) and issubclass(made, ReBornCallback):
+                    entry = {"kind": made.kind, **settings}
+                    if entry not in self.interventions:
+                        self.interventions = [*self.interventions, entry]
+                elif isinstance(made, type) and issubclass(made, DormancyCallback) and (settings or not self.dormancy):
+                    self.dormancy = dict(settings)
         return self
 
     @override(AlgorithmConfig)
@@ -271,6 +317,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
             "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
             "mixer": self.parse_mixer().model_dump(),
             "double_q": self.double_q,
+            # Methods that add parameters allocate them when the networks are built.
+            "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
             # A checkpoint of the module alone knows the env it was trained on.
             "env": self.env,
             "env_config": dict(self.env_config),
@@ -290,6 +338,31 @@ class ValueFactorizationConfig(AlgorithmConfig):
     def parse_mixer(self) -> Settings:
         """The mixer's settings, validated."""
         return parse(self.mixer_settings(), self.mixer, "mixer")
+
+    def parse_interventions(self) -> list[Intervention]:
+        """The interventions, validated.
+
+        Raises:
+            ValueError: ``interventions[i]``, its setting, the value and what was expected.
+        """
+        if not isinstance(self.interventions, list | tuple):
+            raise ValueError(f"interventions is {self.interventions!r}; expected a list of dicts with a kind each.")
+        made = []
+        for position, data in enumerate(self.interventions):
+            try:
+                made.append(make_intervention(data))
+            except ValueError as error:
+                raise ValueError(f"interventions[{position}]: {error}") from None
+        return made
+
+    def parse_dormancy(self) -> DormancyCheck | None:
+        """The dormancy check, validated; None: dormancy is not measured."""
+        return None if self.dormancy is None else make_dormancy_check(self.dormancy)
+
+    def updates_per_collected_episode(self) -> float:
+        """``updates_per_episode``, or the replay ratio that an intervention (SR, MARR) brings with it."""
+        ratios = [one.updates_per_episode for one in self.parse_interventions() if isinstance(one, SR | MARR)]
+        return float(ratios[0] if ratios else self.updates_per_episode)
 
     @override(AlgorithmConfig)
     def get_default_rl_module_spec(self) -> RLModuleSpec:
@@ -337,6 +410,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
             parse(model, value, name)
         self.parse_mixer()
         self._validate_numbers()
+        self._validate_plasticity()
         self._validate_evaluation()
         if self.sampling not in ("sync", "async"):
             raise ValueError(f"sampling is {self.sampling!r}; expected 'sync' or 'async'.")
@@ -382,6 +456,22 @@ class ValueFactorizationConfig(AlgorithmConfig):
         if self.seed is not None:
             _check_whole("seed", self.seed, 0, alternative="None")
 
+    def _validate_plasticity(self) -> None:
+        self.parse_dormancy()
+        interventions = self.parse_interventions()
+        with_ratio = [one.kind for one in interventions if isinstance(one, SR | MARR)]
+        if len(with_ratio) > 1:
+            raise ValueError(f"interventions {' and '.join(with_ratio)} each bring a replay ratio; use one of them.")
+        decay = parse(OptimizerSettings, self.team_optimizer, "optimizer").weight_decay
+        for one in interventions:
+            if one.adds_parameters and decay > 0:
+                raise ValueError(
+                    f"optimizer.weight_decay is {decay} with intervention {one.kind!r}, which freezes weights that the "
+                    "decay would go on moving; set it to 0."
+                )
+        if interventions:
+            rehearse(self)
+
     def _validate_evaluation(self) -> None:
         interval = self.env_steps_per_evaluation
         if interval is not None and (not isinstance(interval, int) or interval < 1):
@@ -413,6 +503,12 @@ class ValueFactorization(Algorithm):
         self.progress = Progress()
         self._evaluation_runner: TeamEnvRunner | None = None
         super().setup(config)
+        self._interventions = self.config.parse_interventions()
+        seed = self.config.seed if self.config.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        self.prober = Prober(self._interventions, self.config.parse_dormancy(), seed)
+        self._updates_per_episode = self.config.updates_per_collected_episode()
+        self._plasticity_events: list[dict[str, Any]] = []
+        self.dormancy_metric_names = dormancy_metric_names(self)
         spec = self.config.team_spec
         layout = field_layout(
             spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim, spec.obs_dtype, spec.state_dtype
@@ -439,7 +535,7 @@ class ValueFactorization(Algorithm):
     def training_step(self) -> None:
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             self._receive(runners.collect(self))
-        updates = self.progress.updates_due(self.config.updates_per_episode, self.config.learning_starts_episodes)
+        updates = self.progress.updates_due(self._updates_per_episode, self.config.learning_starts_episodes)
         for _ in range(updates):
             self._update()
         if updates:
@@ -463,12 +559,18 @@ class ValueFactorization(Algorithm):
         assert self.replay is not None
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             sample = self.replay.sample(self.config.batch_episodes, shards=max(1, self.config.num_learners))
+        clock = self.progress.clock()
+        probe = self.prober.probe(clock, self.replay)
+        amplitude = amplitudes(self._interventions, self.config.batch_episodes, self.prober.seed, clock)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
-                batch=learner_batch(sample, self.reward_scaler),
+                batch=learner_batch(sample, self.reward_scaler, amplitude),
                 timesteps={ENV_STEPS: self.progress.env_steps, EPISODES: self.progress.episodes},
+                **({} if probe is None else {"probe": probe}),
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        if probe is not None:
+            self._plasticity_events += take_events(self)
         self.progress.updates += 1
         self.progress.env_steps_trained += sample.env_steps
 
@@ -506,6 +608,8 @@ class ValueFactorization(Algorithm):
         if evaluation is not None:
             results[EVALUATION_RESULTS] = evaluation
         results[NUM_ENV_STEPS_SAMPLED_LIFETIME] = self.progress.env_steps
+        self.progress.iterations += 1
+        results[PLASTICITY_EVENTS], self._plasticity_events = self._plasticity_events, []
         results[TEAM_METRICS] = metrics_row(self, results)
         return results
 
@@ -582,6 +686,7 @@ class ValueFactorization(Algorithm):
             "replay_saved": self.config.replay_in_checkpoints == "full",
             "progress": self.progress.get_state(),
             "reward_scaler": self.reward_scaler.get_state(),
+            "prober": self.prober.get_state(),
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):
@@ -596,6 +701,7 @@ class ValueFactorization(Algorithm):
         if ours is not None:
             self.progress.set_state(ours["progress"])
             self.reward_scaler.set_state(ours["reward_scaler"])
+            self.prober.set_state(ours["prober"])
             if not ours["replay_saved"] or self.config.replay_in_checkpoints == "none":
                 self._replay().clear()
                 self.progress.replay_lost()
@@ -668,10 +774,20 @@ def _absolute(path: str | Path) -> str:
     return str(path) if "://" in str(path) else str(Path(path).absolute())
 
 
-def learner_batch(sample: ReplaySample, scaler: RewardScaler | None = None) -> MultiAgentBatch:
-    """A replay sample as RLlib's learners take it: dense, episode-major, under the default module id."""
+def learner_batch(
+    sample: ReplaySample, scaler: RewardScaler | None = None, amplitude: npt.NDArray[np.float32] | None = None
+) -> MultiAgentBatch:
+    """A replay sample as RLlib's learners take it: dense, episode-major, under the default module id.
+
+    Args:
+        sample: From the replay.
+        scaler: Applied to the rewards.
+        amplitude: [E] factors of the episodes' observations and states, see :data:`AMPLITUDE`.
+    """
     batch = dict(sample.batch)
     batch[STEPS_OF_ALL_LEARNERS] = np.full(len(batch["lengths"]), sample.env_steps, np.float32)
     if scaler is not None:
         batch["reward"] = scaler(batch["reward"])
+    if amplitude is not None:
+        batch[AMPLITUDE] = amplitude
     return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(batch)}, env_steps=sample.env_steps)

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization import ray_internals
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
-from rllib_reborn.algorithms.value_factorization.learner_callback import LearnerCallback
 from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals, tune_for_dense_math
 from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings, parse
+from rllib_reborn.callbacks import DormancyCallback, InterventionCallback, LearnerCallback, Probe
 from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
 
 #: Keys of the ``timesteps`` dict that the algorithm sends with every update.
@@ -64,9 +64,12 @@ class ValueFactorizationLearner(TorchLearner):
         self._nonfinite_in_row = torch.zeros((), dtype=torch.int64, device=self.device)
         self._timesteps: dict[str, Any] = {}
         self._last_batch: dict[str, Any] = {}
-        self._callbacks = [
-            callback for callback in ray_internals.make_callbacks(self.config) if isinstance(callback, LearnerCallback)
-        ]
+        self._probe: Probe | None = None
+        self.learner_callbacks = _learner_callbacks(self.config)
+        for callback in self.learner_callbacks:
+            callback.on_learner_build(
+                learner=self, module_id=DEFAULT_MODULE_ID, module=self.module[DEFAULT_MODULE_ID].unwrapped()
+            )
 
     # ------------------------------------------------------------------ optimizer
 
@@ -93,9 +96,14 @@ class ValueFactorizationLearner(TorchLearner):
     # ------------------------------------------------------------------ one update
 
     @override(Learner)
-    def update(self, *args: Any, **kwargs: Any) -> Any:
-        with flushed_denormals():
-            return super().update(*args, **kwargs)
+    def update(self, *args: Any, probe: Probe | None = None, **kwargs: Any) -> Any:
+        """As RLlib's; ``probe`` says what is due at this update, see :class:`~rllib_reborn.callbacks.Probe`."""
+        self._probe = probe
+        try:
+            with flushed_denormals():
+                return super().update(*args, **kwargs)
+        finally:
+            self._probe = None
 
     @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -124,6 +132,11 @@ class ValueFactorizationLearner(TorchLearner):
             key=module_id,
             window=1,
         )
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        for callback in self.learner_callbacks:
+            term = callback.on_learner_loss(learner=self, module_id=module_id, module=module)
+            if term is not None:
+                loss = loss + term
         return loss
 
     def targets(self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor) -> Tensor:
@@ -153,15 +166,21 @@ class ValueFactorizationLearner(TorchLearner):
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         self._update_targets(module)
         self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
-        for callback in self._callbacks:
+        probe, self._probe = self._probe, None
+        for callback in self.learner_callbacks:
             callback.on_learner_update(
                 learner=self,
                 module_id=DEFAULT_MODULE_ID,
                 module=module,
                 num_updates=self.num_updates,
                 timesteps=self._timesteps,
+                probe=probe,
                 metrics_logger=self.metrics,
             )
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """What learner callbacks have to tell since this was last asked, in their order."""
+        return [event for callback in self.learner_callbacks for event in callback.take_events()]
 
     def _update_targets(self, module: RLModule) -> None:
         settings = parse(TargetUpdateSettings, self.config.target_update, "target_update")
@@ -227,7 +246,7 @@ class ValueFactorizationLearner(TorchLearner):
             "last_target_update_episodes": self.last_target_update_episodes,
             "nonfinite_steps": int(self._nonfinite_steps),
             "nonfinite_in_row": int(self._nonfinite_in_row),
-            "callbacks": [callback.get_learner_state() for callback in self._callbacks],
+            "callbacks": [callback.get_learner_state() for callback in self.learner_callbacks],
         }
         return state
 
@@ -243,8 +262,28 @@ class ValueFactorizationLearner(TorchLearner):
         self.last_target_update_episodes = ours["last_target_update_episodes"]
         self._nonfinite_steps.fill_(ours["nonfinite_steps"])
         self._nonfinite_in_row.fill_(ours["nonfinite_in_row"])
-        for callback, callback_state in zip(self._callbacks, ours["callbacks"], strict=True):
+        if len(ours["callbacks"]) != len(self.learner_callbacks):
+            raise ValueError(
+                f"the checkpoint holds the state of {len(ours['callbacks'])} learner callbacks, this config has "
+                f"{len(self.learner_callbacks)}; restore with the same callbacks, interventions and dormancy check."
+            )
+        for callback, callback_state in zip(self.learner_callbacks, ours["callbacks"], strict=True):
             callback.set_learner_state(callback_state)
+
+
+def _learner_callbacks(config: Any) -> list[LearnerCallback]:
+    """Those given to ``config.callbacks``, and the two that the config's data ask for. The dormancy check comes first: at
+    an update at which both are due it shows what the intervention found."""
+    given = [made for made in ray_internals.make_callbacks(config) if isinstance(made, LearnerCallback)]
+    dormancy = [made for made in given if isinstance(made, DormancyCallback)]
+    interventions = [made for made in given if isinstance(made, InterventionCallback)]
+    others = [made for made in given if not isinstance(made, DormancyCallback | InterventionCallback)]
+    if not dormancy and config.dormancy is not None:
+        dormancy = [DormancyCallback()]
+    if not interventions and config.interventions:
+        interventions = [InterventionCallback()]
+    # One performs all interventions of the config, however many were given as sugar.
+    return [*others, *dormancy[:1], *interventions[:1]]
 
 
 def _world_size() -> int:

@@ -6,10 +6,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu, linear
+from torch.nn.functional import linear
+
+from rllib_reborn.nets.mixers.mixer import Mixer
+from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units
 
 
-class QMixer(nn.Module):
+class QMixer(Mixer):
     """Q_tot = |w_final(s)| . ELU(|w_1(s)| q + b_1(s)) + V(s); monotonic in every q because the weights are >= 0.
 
     Args:
@@ -21,6 +24,7 @@ class QMixer(nn.Module):
 
     Attributes:
         hyper_w_1, hyper_b_1, hyper_w_final, V: The hypernetworks, by PyMARL's names.
+        mixing: The activation of the mixing units, a module so that it can be watched.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class QMixer(nn.Module):
         self.hyper_w_final = _hypernet(state_dim, embed_dim, hypernet_layers, hypernet_dim)
         self.hyper_b_1 = nn.Linear(state_dim, embed_dim)
         self.V = nn.Sequential(nn.Linear(state_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, 1))
+        self.mixing = nn.ELU()
 
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
         """``q`` [rows, n] and ``state`` [rows, s] -> Q_tot [rows]."""
@@ -54,8 +59,35 @@ class QMixer(nn.Module):
         w_final = self.hyper_w_final[1:](of_w_final).abs()
         v = self.V[1:](of_v).squeeze(1)
         # A product of 1 x n by n x embed per row: as a batched matrix product it is three times slower on the CPU.
-        hidden = elu((q.unsqueeze(2) * w_1).sum(1) + b_1)
+        hidden: Tensor = self.mixing((q.unsqueeze(2) * w_1).sum(1) + b_1)
         return (hidden * w_final).sum(1) + v
+
+    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+        """The mixer's hidden layers as plasticity sees them.
+
+        Args:
+            choice: ``released``: the hidden layers of ``hyper_w_final`` and ``V``, which the official ReBorn code marks
+                (method reference 2.1). ``full``: those, ``hyper_w_1`` and the mixing units, which can be scored only.
+        """
+        names = ["hyper_w_final", "V"] if choice == "released" else ["hyper_w_1", "hyper_w_final", "V"]
+        layers = []
+        for name in names:
+            net = cast(nn.Sequential, self.get_submodule(name))
+            if len(net) == 3:  # a one-layer hypernetwork has no hidden units
+                layers.append(declare_units("mixer", name, *net))
+        if choice == "full":
+            layers.append(
+                UnitLayer(
+                    net="mixer",
+                    name="mixing",
+                    width=self.embed_dim,
+                    tap=Tap(self.mixing),
+                    activation="ELU",
+                    surgery=Surgery.IMPOSSIBLE,
+                    reason="the weights of the mixing units are made by hypernetworks, one set for every state",
+                )
+            )
+        return layers
 
 
 def _hypernet(state_dim: int, out_dim: int, layers: int, hidden_dim: int) -> nn.Sequential:

@@ -1,0 +1,422 @@
+"""What an intervention on a trained team keeps: play episodes, apply it to a copy, count; the same for two controls."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rllib_reborn.algorithms.value_factorization.play import Team
+from rllib_reborn.callbacks.team_subject import team_subject
+from rllib_reborn.envs.random_policy import epsilon_greedy
+from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.registry import make_team_env
+from rllib_reborn.plasticity import invariance
+from rllib_reborn.plasticity.interventions.base import Intervention
+from rllib_reborn.plasticity.interventions.perform import perform
+from rllib_reborn.plasticity.interventions.reset import ReSet
+from rllib_reborn.plasticity.invariance import UnilateralPairs
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+#: Share of random actions while states are collected, so that they are not all from one greedy path.
+EPSILON = 0.3
+
+_EXPLORATION_SALT = 0xF2
+#: Pairs drawn in one go, and at most in all for each strict pair that is asked for.
+_DRAW = 8192
+_PATIENCE = 20
+#: Joint actions that are enumerated in all, and states at most, for IGM.
+_IGM_BUDGET, _IGM_STATES = 500_000, 256
+#: Rows that a mixer is given at once; its hypernetworks make n * embed_dim weights for each.
+_CHUNK = 4096
+
+
+class StudyRefused(ValueError):  # noqa: N818  (it is no error of ours)
+    """This intervention, or this checkpoint, cannot be studied; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InvarianceReport:
+    """What one application keeps, beside two controls. How each number is computed: ``docs/invariance.md``.
+
+    Attributes:
+        strict_pairs: Unilateral pairs with a strict preference before (every later count is over the same ones).
+        order_flips: Of them, reversed by the intervention.
+        greedy_changed, greedy_changed_share: States whose greedy joint action (each agent's best) changed, and their share.
+        function_drift: Mean |change| of Q_tot of the actions played over mean |Q_tot|.
+        units_touched: Units that got new weights.
+        control_*: The same for the control, re-initialising the agents' last layer.
+        greedy_pairs, greedy_beaten: Strict pairs of the greedy joint action and a deviation from it, and of them reversed.
+        igm_checked: States in which all joint actions were tried; 0 where there are too many of them.
+        igm_violations_before, igm_violations: Of them, states in which the greedy joint action is not the best one, before
+            and after; None where nothing was checked.
+        agents_identical: Agents' networks equal to the bit before and after.
+        mixer_reset_order_flips, mixer_reset_greedy_changed, mixer_reset_function_drift: The other control, all of the mixer
+            re-initialised.
+        intervention, rule, alpha, beta, layers: What was applied; None where it has no such setting.
+        mixer_units: Units of the mixer's layers in all; 0: it has none (VDN).
+        episodes, states, seed: What was played for the counts, and from which seed.
+    """
+
+    strict_pairs: int
+    order_flips: int
+    greedy_changed: int
+    function_drift: float
+    units_touched: int
+    control_strict_pairs: int
+    control_order_flips: int
+    control_greedy_changed: int
+    control_function_drift: float
+    control_units_touched: int
+    greedy_changed_share: float
+    control_greedy_changed_share: float
+    greedy_pairs: int
+    greedy_beaten: int
+    igm_checked: int
+    igm_violations_before: int | None
+    igm_violations: int | None
+    agents_identical: bool
+    mixer_reset_order_flips: int
+    mixer_reset_greedy_changed: int
+    mixer_reset_function_drift: float
+    intervention: str
+    rule: str | None
+    alpha: float | None
+    beta: float | None
+    layers: str
+    mixer_units: int
+    episodes: int
+    states: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.mixer_units == 0 and self.agents_identical:
+            return "This mixer has no units (Q_tot is a plain sum), so there is nothing in it for an intervention to change."
+        if self.units_touched == 0 and self.function_drift == 0:
+            return (
+                "The intervention found nothing to do here, so these counts say nothing about it: try a later checkpoint "
+                "or other thresholds."
+            )
+        if self.strict_pairs == 0:
+            return "No pair of joint actions had a strict preference, so there was no order to keep or to break."
+        nothing = f"none of {self.strict_pairs:,} strict preferences reversed, every greedy action kept"
+        if self.order_flips or self.greedy_changed:
+            held = (
+                f"NOT knowledge invariant: {self.order_flips:,} of {self.strict_pairs:,} strict preferences reversed, "
+                f"{self.greedy_changed:,} greedy actions changed"
+            )
+        elif self.agents_identical:
+            held = f"Knowledge invariant: {nothing}"
+        else:
+            held = f"Order kept in these states, though the agents' networks changed and nothing assures it: {nothing}"
+        power = (
+            f"the agent-side control reversed {self.control_order_flips / self.control_strict_pairs:.0%}"
+            if self.control_order_flips
+            else "but the agent-side control reversed none either, so the test had no power here"
+        )
+        return f"{held}; Q_tot moved by {100 * self.function_drift:.3g} %; {power}."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a module says on the states of a batch of episodes: R states of n agents."""
+
+    q: Tensor  #: [R, n, A] agent values, float64
+    mask: Tensor  #: [R, n, A] bool
+    state: Tensor  #: [R, s] float64
+    played: Tensor  #: [R, n] int64
+    mixer: nn.Module  #: in float64
+
+    def q_tot(self, rows: Tensor, actions: Tensor) -> Tensor:
+        """Q_tot [K] of joint actions ``actions`` [K, n] in the states ``rows`` [K]."""
+        parts = []
+        for at, joint in zip(rows.split(_CHUNK), actions.split(_CHUNK), strict=True):
+            parts.append(self.mixer(invariance.chosen_values(self.q[at], joint), self.state[at]))
+        return torch.cat(parts) if parts else self.q.new_zeros(0)
+
+    def of_pairs(self, pairs: UnilateralPairs) -> tuple[Tensor, Tensor]:
+        return self.q_tot(pairs.rows, pairs.u), self.q_tot(pairs.rows, pairs.v)
+
+    def of_played(self) -> Tensor:
+        return self.q_tot(torch.arange(len(self.played), device=self.played.device), self.played)
+
+    def greedy(self) -> Tensor:
+        return invariance.greedy_actions(self.q, self.mask)
+
+
+@torch.no_grad()
+def study(
+    team: Team, intervention: Intervention, *, pairs: int = 20_000, episodes: int = 32, seed: int = 0
+) -> InvarianceReport:
+    """Apply ``intervention`` to a copy of the team and count what it kept. The team itself is left as it is.
+
+    One set of episodes gives the scores that the intervention needs, another one the states in which everything is counted.
+
+    Args:
+        team: A team with a full module (mixer and targets included), as :func:`load_team` gives it.
+        intervention: What to apply.
+        pairs: Strict pairs to collect; fewer where the task gives hardly any.
+        episodes: Episodes of each of the two sets, >= 1.
+        seed: Of games, exploration, pairs and the intervention's draws; equal arguments give equal reports.
+
+    Raises:
+        StudyRefused: The module has no mixer (inference only), its values are not finite, or the intervention needs what
+            a checkpoint does not hold.
+        SurgeryRefused: The intervention refuses these networks.
+    """
+    _check(team, intervention)
+    generator = torch.Generator().manual_seed(seed)
+    scoring = play_episodes(team, episodes, seed)
+    held = play_episodes(team, episodes, seed + 1)
+    before = _look(team.module, held)
+    strict = _strict_pairs(before, pairs, generator)
+    with_greedy = _strict_of(before, invariance.greedy_pairs(before.q, before.mask, generator))
+
+    changed = copy.deepcopy(team.module)
+    touched = _apply(changed, intervention, scoring, generator)
+    control = copy.deepcopy(team.module)
+    control_touched = _apply(control, ReSet(which="last", scope="agent"), scoring, generator)
+    fresh_mixer = copy.deepcopy(team.module)
+    _reinitialise(fresh_mixer.mixer, generator)
+
+    after, after_control, after_fresh = (_look(module, held) for module in (changed, control, fresh_mixer))
+    order = _flips(before, after, strict)
+    control_order = _flips(before, after_control, strict)
+    beaten = _flips(before, after, with_greedy)
+    moved, control_moved = _greedy_changed(before, after), _greedy_changed(before, after_control)
+    states = len(before.q)
+    igm_before, igm_after, checked = _igm(before, after, generator)
+    settings = {field.name: vars(intervention)[field.name] for field in dataclasses.fields(intervention)}
+    return InvarianceReport(
+        strict_pairs=order.strict_pairs,
+        order_flips=order.flips,
+        greedy_changed=moved,
+        function_drift=invariance.function_drift(before.of_played(), after.of_played()),
+        units_touched=touched,
+        control_strict_pairs=control_order.strict_pairs,
+        control_order_flips=control_order.flips,
+        control_greedy_changed=control_moved,
+        control_function_drift=invariance.function_drift(before.of_played(), after_control.of_played()),
+        control_units_touched=control_touched,
+        greedy_changed_share=moved / states,
+        control_greedy_changed_share=control_moved / states,
+        greedy_pairs=beaten.strict_pairs,
+        greedy_beaten=beaten.flips,
+        igm_checked=checked,
+        igm_violations_before=igm_before,
+        igm_violations=igm_after,
+        agents_identical=invariance.agents_identical(team.module.agents.state_dict(), changed.agents.state_dict()),
+        mixer_reset_order_flips=_flips(before, after_fresh, strict).flips,
+        mixer_reset_greedy_changed=_greedy_changed(before, after_fresh),
+        mixer_reset_function_drift=invariance.function_drift(before.of_played(), after_fresh.of_played()),
+        intervention=intervention.kind,
+        rule=settings.get("rule"),
+        alpha=settings.get("alpha"),
+        beta=settings.get("beta"),
+        layers=intervention.layers,
+        mixer_units=sum(layer.width for layer in team.module.mixer.unit_layers("full")),
+        episodes=episodes,
+        states=states,
+        seed=seed,
+    )
+
+
+def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSILON) -> Arrays:
+    """Whole episodes of the team, partly at random, as a batch that its module can observe.
+
+    Args:
+        team: Who plays.
+        episodes: >= 1; each game plays a fixed share of them.
+        seed: Of games and exploration.
+        epsilon: Share of uniformly random legal actions, 0..1.
+
+    Returns:
+        ``obs`` [E, T+1, n, d], ``state`` [E, T+1, s], ``action_mask`` [E, T+1, n, A], ``actions`` [E, T, n] and ``lengths``
+        [E]; zeros behind the end of an episode.
+    """
+    count = min(episodes, 32)
+    quotas = np.full(count, episodes // count)
+    quotas[: episodes % count] += 1
+    spec, module = team.spec, team.module
+    device = next(module.parameters()).device
+    env = make_team_env(team.env_name, num_envs=count, **team.env_config)
+    streams = RandomStreams(count, seed, salt=_EXPLORATION_SALT)
+    running: list[dict[str, list[npt.NDArray[Any]]]] = [_empty() for _ in range(count)]
+    finished: list[tuple[int, dict[str, list[npt.NDArray[Any]]]]] = []
+    played = np.zeros(count, np.int64)
+    last_actions = np.full((count, spec.n_agents), -1, np.int64)
+    hidden = module.initial_hidden(count)
+    seen = env.reset(seed=seed)
+    for i in range(count):
+        _note(running[i], seen, i)
+    try:
+        while (played < quotas).any():
+            out = module._forward_inference(
+                {
+                    "obs": torch.from_numpy(seen.obs).to(device),
+                    "action_mask": torch.from_numpy(seen.action_mask).to(device),
+                    "last_actions": torch.from_numpy(last_actions).to(device),
+                    "hidden": hidden,
+                }
+            )
+            hidden = out["hidden"]
+            uniforms = streams.uniform(spec.n_agents)
+            actions = epsilon_greedy(out["actions"].cpu().numpy(), seen.action_mask, uniforms, epsilon)
+            step = env.step(actions)
+            failed = step.info.get("failed", np.zeros(count, bool))
+            done = step.terminated | step.truncated | failed
+            for i in range(count):
+                running[i]["actions"].append(actions[i].copy())
+                _note(running[i], step.obs, i)
+                if not done[i] and len(running[i]["actions"]) >= spec.episode_limit:
+                    raise ValueError(f"a game of {team.env_name!r} runs on after its {spec.episode_limit} steps.")
+            seen, last_actions = step.obs, actions
+            if not done.any():
+                continue
+            finished += [(i, running[i]) for i in np.flatnonzero(done & ~failed & (played < quotas)).tolist()]
+            played += done & ~failed  # a crashed episode is played again
+            seen = env.reset(mask=done)
+            last_actions[done] = -1
+            hidden[torch.from_numpy(done).to(device)] = 0
+            for i in np.flatnonzero(done).tolist():
+                running[i] = _empty()
+                _note(running[i], seen, i)
+    finally:
+        env.close()
+    finished.sort(key=lambda item: item[0])
+    return _batch([episode for _, episode in finished])
+
+
+def _empty() -> dict[str, list[npt.NDArray[Any]]]:
+    return {"obs": [], "state": [], "action_mask": [], "actions": []}
+
+
+def _note(episode: dict[str, list[npt.NDArray[Any]]], seen: Any, game: int) -> None:
+    for name in ("obs", "state", "action_mask"):
+        episode[name].append(getattr(seen, name)[game].copy())  # the env may reuse its arrays
+
+
+def _batch(episodes: list[dict[str, list[npt.NDArray[Any]]]]) -> Arrays:
+    lengths = np.array([len(episode["actions"]) for episode in episodes], np.int64)
+    batch: Arrays = {"lengths": lengths}
+    for name, first in episodes[0].items():
+        rows = int(lengths.max()) + (name != "actions")
+        batch[name] = np.zeros((len(episodes), rows, *first[0].shape), first[0].dtype)
+        for target, episode in zip(batch[name], episodes, strict=True):
+            target[: len(episode[name])] = episode[name]
+    return batch
+
+
+def _check(team: Team, intervention: Intervention) -> None:
+    if not isinstance(getattr(team.module, "mixer", None), nn.Module):
+        raise StudyRefused("this checkpoint holds the agents' networks alone; give one that has the mixer too.")
+    if intervention.adds_parameters:
+        raise StudyRefused(
+            f"{intervention.kind} adds parameters when the networks are built; a saved team has no room."
+        )
+    for needed, what in (
+        (intervention.needs_initial, "the weights at the start of the run"),
+        (intervention.needs_update_activity, "the gradients of training"),
+    ):
+        if needed:
+            raise StudyRefused(f"{intervention.kind} needs {what}, which the networks of a checkpoint do not tell.")
+    if intervention.dry_run:
+        raise StudyRefused("dry_run is on, so that nothing would change; the study works on a copy anyway.")
+
+
+def _apply(module: Any, intervention: Intervention, scoring: Arrays, generator: torch.Generator) -> int:
+    """Apply in place; how many units got new weights."""
+    subject = team_subject(module, intervention.layers, scoring, None, None)
+    return perform(intervention, subject, generator=generator).units
+
+
+def _look(module: Any, batch: Arrays) -> _Seen:
+    """Values of all actions in all states of whole episodes, the hidden states unrolled from the start of each.
+
+    The networks run as they do in training; only the mixer is then a copy in float64, because its order of two joint actions
+    is asked for and a difference of 1e-7 of Q_tot is noise in float32.
+    """
+    device = next(module.parameters()).device
+    tensors = {name: torch.as_tensor(array, device=device) for name, array in batch.items()}
+    layout, taken, x, state = module.packed_inputs(tensors)
+    q = module.agents.unroll(x, layout.obs_sizes)[layout.now].double()
+    if not bool(torch.isfinite(q).all()):
+        raise StudyRefused("the agents' values are not finite; this checkpoint is of a run that diverged.")
+    return _Seen(
+        q=q,
+        mask=tensors["action_mask"].flatten(0, 1)[layout.obs_rows][layout.now],
+        state=state[layout.now].double(),
+        played=taken,
+        mixer=copy.deepcopy(module.mixer).double(),
+    )
+
+
+def _strict_pairs(seen: _Seen, wanted: int, generator: torch.Generator) -> UnilateralPairs:
+    """Random unilateral pairs with a strict preference: ``wanted`` of them, fewer when most pairs are ties."""
+    found: list[UnilateralPairs] = []
+    count = drawn = 0
+    while count < wanted and drawn < max(_DRAW, _PATIENCE * wanted):
+        rows = torch.randint(len(seen.q), (_DRAW,), generator=generator).to(seen.q.device)
+        pairs = invariance.unilateral_pairs(seen.mask[rows], generator)
+        if len(pairs.rows) == 0 and not bool((seen.mask.sum(-1) > 1).any()):
+            break  # nobody ever has a choice
+        strict = _strict_of(seen, UnilateralPairs(rows[pairs.rows], pairs.u, pairs.v))
+        found.append(strict)
+        count += len(strict.rows)
+        drawn += _DRAW
+    if not found:
+        return invariance.unilateral_pairs(seen.mask[:0], generator)
+    return UnilateralPairs(*(torch.cat(parts)[:wanted] for parts in zip(*found, strict=True)))
+
+
+def _strict_of(seen: _Seen, pairs: UnilateralPairs) -> UnilateralPairs:
+    strict = invariance.strict_preference(*seen.of_pairs(pairs)) != 0
+    return UnilateralPairs(*(part[strict] for part in pairs))
+
+
+def _flips(before: _Seen, after: _Seen, pairs: UnilateralPairs) -> invariance.OrderCount:
+    return invariance.order_flips(*before.of_pairs(pairs), *after.of_pairs(pairs))
+
+
+def _greedy_changed(before: _Seen, after: _Seen) -> int:
+    return int((before.greedy() != after.greedy()).any(-1).sum())
+
+
+def _igm(before: _Seen, after: _Seen, generator: torch.Generator) -> tuple[int | None, int | None, int]:
+    """Violations before and after, and how many states were tried."""
+    joint = invariance.joint_action_count(before.mask)
+    if joint > invariance.MOST_JOINT_ACTIONS:
+        return None, None, 0
+    states = min(len(before.q), _IGM_STATES, max(1, _IGM_BUDGET // joint))
+    rows = torch.randperm(len(before.q), generator=generator)[:states].to(before.q.device)
+
+    def violations(seen: _Seen) -> int:
+        holds = invariance.igm_holds(seen.q[rows], lambda at, actions: seen.q_tot(rows[at], actions), seen.mask[rows])
+        return int((~holds).sum())
+
+    return violations(before), violations(after), states
+
+
+def _reinitialise(net: nn.Module, generator: torch.Generator) -> None:
+    """Fresh weights, in place, for all of ``net``: the most that can be done to it. Layers draw them by their own rule;
+    parameters that stand alone are drawn from a normal distribution as wide as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        for module in net.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+                continue
+            for parameter in module.parameters(recurse=False):
+                parameter.normal_(std=float(parameter.square().mean().sqrt()))

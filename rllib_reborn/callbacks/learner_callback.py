@@ -1,0 +1,70 @@
+"""The hook that RLlib lacks: a callback that runs in each Learner, on the device of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rllib_reborn.callbacks.probe import Probe
+
+
+class LearnerCallback:
+    """Mix into an ``RLlibCallback`` given to ``config.callbacks(...)``; each Learner builds an instance of its own.
+
+    With several learners every rank calls it at the same updates with equal weights; what it does must be equal on all
+    ranks (draw random numbers from what the probe or ``(seed, num_updates)`` gives, never from the rank).
+    """
+
+    def on_learner_build(self, *, learner: Any, module_id: str, module: Any) -> None:
+        """Called once, when the Learner, its module and its optimizers exist and nothing is trained yet.
+
+        Args:
+            learner: The Learner this runs in.
+            module_id: Id of the module.
+            module: The module itself, without a DDP wrapper.
+        """
+
+    def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Any:
+        """Called before every gradient is taken; a scalar tensor to add to the loss, or None."""
+        return None
+
+    def on_learner_update(
+        self,
+        *,
+        learner: Any,
+        module_id: str,
+        module: Any,
+        num_updates: int,
+        timesteps: dict[str, Any],
+        probe: Probe | None,
+        metrics_logger: Any,
+    ) -> None:
+        """Called after every gradient step, targets updated.
+
+        Args:
+            learner: The Learner this runs in.
+            module_id: Id of the module.
+            module: The module itself, without a DDP wrapper; change parameters in place only.
+            num_updates: Gradient steps so far, this one included.
+            timesteps: Env-step and episode clocks sent with the update.
+            probe: What is due at this update and the batches for it, equal on all ranks; None: nothing is due.
+            metrics_logger: The Learner's logger.
+        """
+
+    def on_intervention(self, *, learner: Any, module_id: str, module: Any, probe: Probe, report: Any) -> None:
+        """Called on all callbacks of a Learner after each application of an intervention (dry runs included).
+
+        Args:
+            learner, module_id, module, probe: As in :meth:`on_learner_update`.
+            report: Its :class:`~rllib_reborn.plasticity.interventions.perform.InterventionReport`.
+        """
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """What happened since this was last asked, as plain JSON data; asked on one rank after updates with a probe."""
+        return []
+
+    def get_learner_state(self) -> dict[str, Any]:
+        """What a checkpoint must keep of this callback."""
+        return {}
+
+    def set_learner_state(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`get_learner_state` gave."""

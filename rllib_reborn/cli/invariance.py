@@ -1,0 +1,105 @@
+"""``invariance``: what an intervention would do to a saved team's values, its order of joint actions and its choices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_reborn.cli.command import EXIT_OK, Command, mistakes, positive_number, whole_number
+
+if TYPE_CHECKING:
+    from rllib_reborn.algorithms.value_factorization.invariance_study import InvarianceReport
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
+    )
+    parser.add_argument("--intervention", default="reborn", metavar="KIND", help="what to apply; default reborn")
+    parser.add_argument("--rule", choices=("paper", "released"), help="ReBorn's rule; default paper")
+    parser.add_argument("--alpha", type=float, metavar="X", help="dormant: score <= X; default 0.1")
+    parser.add_argument("--beta", type=float, metavar="X", help="over-active: score >= X; default 3")
+    parser.add_argument("--pairs", type=positive_number, default=20_000, metavar="N", help="default 20000")
+    parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+
+    with mistakes(CheckpointError):
+        checkpoint = resolve_checkpoint(args.checkpoint)
+    from rllib_reborn.algorithms import load_team
+    from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, study
+    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.experiments.ray_session import show_ray_messages
+    from rllib_reborn.plasticity.interventions import make_intervention
+    from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
+
+    show_ray_messages("error")
+    settings: dict[str, Any] = {"kind": args.intervention}
+    # Only what was given: other interventions have other settings, and say so themselves.
+    settings |= {name: value for name in ("rule", "alpha", "beta") if (value := vars(args)[name]) is not None}
+    with mistakes(ValueError):
+        intervention = make_intervention(settings)
+    with mistakes(FileNotFoundError, UnknownEnvError, StudyRefused, SurgeryRefused):
+        team = load_team(checkpoint)
+        report = study(team, intervention, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
+    if args.json:
+        print(json.dumps(report.to_dict()))
+    else:
+        print(f"{team.env_name}, {args.episodes} episodes, seed {args.seed}: {checkpoint}")
+        print(_as_text(report))
+    return EXIT_OK
+
+
+def _as_text(report: InvarianceReport) -> str:
+    """A table of the intervention beside its two controls, and a sentence."""
+    heads = ("", report.intervention, "mixer anew", "agents' last layer anew")
+    control = report.control_strict_pairs
+    rows = [
+        (
+            "units with new weights",
+            f"{report.units_touched}",
+            "all" if report.mixer_units else "0",
+            f"{report.control_units_touched}",
+        ),
+        ("strict pairs", f"{report.strict_pairs:,}", f"{report.strict_pairs:,}", f"{control:,}"),
+        (
+            "orders reversed",
+            f"{report.order_flips:,}",
+            f"{report.mixer_reset_order_flips:,}",
+            f"{report.control_order_flips:,}",
+        ),
+        (
+            "greedy actions changed",
+            f"{report.greedy_changed:,} ({report.greedy_changed_share:.1%})",
+            f"{report.mixer_reset_greedy_changed:,} ({report.mixer_reset_greedy_changed / report.states:.1%})",
+            f"{report.control_greedy_changed:,} ({report.control_greedy_changed_share:.1%})",
+        ),
+        (
+            "Q_tot changed by",
+            f"{100 * report.function_drift:.3g} %",
+            f"{100 * report.mixer_reset_function_drift:.3g} %",
+            f"{100 * report.control_function_drift:.3g} %",
+        ),
+    ]
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *rows]]
+    lines.append(f"greedy action beaten in {report.greedy_beaten:,} of {report.greedy_pairs:,} strict pairs with it")
+    if report.igm_checked:
+        lines.append(
+            f"IGM violated in {report.igm_violations:,} of {report.igm_checked:,} states (all joint actions tried)"
+        )
+    else:
+        lines.append("IGM not enumerated: too many joint actions")
+    lines.append(f"agents' networks: {'equal to the bit' if report.agents_identical else 'changed'}")
+    return "\n".join([*lines, report.verdict])
+
+
+COMMAND = Command(
+    "invariance", "Show what an intervention on a saved team keeps: function, order, choices.", _add_arguments, _run
+)

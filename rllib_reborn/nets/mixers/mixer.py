@@ -1,0 +1,25 @@
+"""What every mixer is."""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
+
+
+class Mixer(nn.Module, abc.ABC):
+    """Values of the agents' chosen actions and the state to the team's value."""
+
+    @abc.abstractmethod
+    def forward(self, q: Tensor, state: Tensor) -> Tensor:
+        """``q`` [rows, n] and ``state`` [rows, s] -> Q_tot [rows]."""
+
+    @abc.abstractmethod
+    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+        """The mixer's hidden layers as plasticity sees them.
+
+        Args:
+            choice: ``released``: those that the official ReBorn code marks (method reference 2.1); ``full``: every one.
+        """

@@ -1,0 +1,33 @@
+"""What a plan reads of a layer's statistics, on the CPU where plans are made; what is not there or not finite is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rllib_reborn.plasticity import scores
+from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
+from rllib_reborn.plasticity.statistics import LayerStatistics
+
+
+def statistics_of(key: str, statistics: Mapping[str, LayerStatistics]) -> LayerStatistics:
+    """Statistics of the layer called ``key``.
+
+    Raises:
+        SurgeryRefused: There are none, or activations are infinite or NaN: a diverged network has no dormant units, and
+            scores of NaN would make all of them look so.
+    """
+    if key not in statistics:
+        raise SurgeryRefused(f"{key}: there are no statistics of it; found {', '.join(statistics) or 'none'}.")
+    found = statistics[key]
+    if not bool(torch.isfinite(found.mean_abs).all() & torch.isfinite(found.mean).all()):
+        raise SurgeryRefused(f"{key}: activations on the scoring batch are not finite; the network has diverged.")
+    return found
+
+
+def scored(statistics: LayerStatistics) -> tuple[Tensor, Tensor]:
+    """Normalised activation scores [H], and which units are live [H] bool; both on the CPU."""
+    live = statistics.live.cpu()
+    return scores.nas(statistics.mean_abs.cpu(), live), live

@@ -1,0 +1,190 @@
+"""What an intervention is: frozen settings, and a plan of edits made from measurements. Nothing here writes a weight."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rllib_reborn.plasticity.interventions.edits import Edit
+from rllib_reborn.plasticity.schedule import ClockUnit, Schedule
+from rllib_reborn.plasticity.statistics import LayerStatistics
+from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
+
+Scope = Literal["mixer", "agent", "all"]
+OptimizerPolicy = Literal["keep", "zero", "donor"]
+TargetPolicy = Literal["none", "mirror", "sync"]
+ScoringSource = Literal["replay", "latest"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a plan may look at.
+
+    Attributes:
+        layers: Layers in scope, by key.
+        statistics: Their statistics on the scoring batch, by key; empty for interventions that need none.
+        nets: Networks in scope, by name.
+        initial: Network -> parameter name -> its value when the run began; empty unless ``needs_initial``.
+        update_activity: [H] by layer key: mean over the updates since the last check of ||grad of row i|| / ||row i||;
+            empty unless ``needs_update_activity``.
+        generator: CPU generator, seeded equally on all ranks; the only source of randomness.
+        state: Memory of this intervention between applications; JSON-like values and tensors, kept in checkpoints.
+        clock: Clocks of the run, by :data:`~rllib_reborn.plasticity.schedule.CLOCK_UNITS`.
+    """
+
+    layers: Mapping[str, UnitLayer]
+    statistics: Mapping[str, LayerStatistics]
+    nets: Mapping[str, nn.Module]
+    initial: Mapping[str, Mapping[str, Tensor]]
+    update_activity: Mapping[str, Tensor]
+    generator: torch.Generator
+    state: dict[str, Any]
+    clock: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerChange:
+    """What a plan does in one layer, for the report.
+
+    Attributes:
+        layer: Key.
+        width: Units of the layer.
+        dormant, overactive: How many were found (0 where the intervention does not look for them).
+        units: Units that get new weights, donors that are rescaled included.
+        donors: Units whose weight was shared.
+        reinitialised: Units that got fresh input weights.
+    """
+
+    layer: str
+    width: int
+    dormant: int = 0
+    overactive: int = 0
+    units: tuple[int, ...] = ()
+    donors: tuple[int, ...] = ()
+    reinitialised: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Edits, and what they do in words and numbers. An empty plan is a valid outcome: nothing to do."""
+
+    edits: tuple[Edit, ...] = ()
+    changes: tuple[LayerChange, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Units that get new weights."""
+        return sum(len(change.units) for change in self.changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Intervention(abc.ABC):
+    """Settings that all interventions share; a subclass adds its own and says how to plan.
+
+    Attributes:
+        every, unit, start, stop: See :class:`~rllib_reborn.plasticity.schedule.Schedule`. Default: every 200,000 env steps
+            (ReBorn paper, Table 2).
+        scope: ``mixer`` (keeps the order of joint actions of a monotonic mixer), ``agent`` or ``all``.
+        layers: ``released``: the layers that the official code marks; ``full``: every hidden layer.
+        scoring_source: Scoring batch: ``replay`` (uniform sample, the paper) or ``latest`` episodes (the released code).
+        scoring_episodes: Episodes in it, >= 1.
+        optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code), ``zero``
+            (ReDo), or ``donor``: copied from the donor unit (zero where there is none).
+        targets: Target networks: ``none`` (they follow at their next update), ``mirror`` (the same edit), ``sync`` (a
+            hard copy).
+        bias_compensation: The next layer's bias takes over what dropped units said on average (method reference 5.4).
+        allow_inexact: Operate also on layers whose function changes when units are split (ELU, tanh, ...).
+        dry_run: Report and write nothing.
+    """
+
+    kind: ClassVar[str]
+    #: Whether plans look at :attr:`Context.statistics`.
+    needs_statistics: ClassVar[bool] = True
+    #: Whether plans look at :attr:`Context.initial`.
+    needs_initial: ClassVar[bool] = False
+    #: Whether plans look at :attr:`Context.update_activity`.
+    needs_update_activity: ClassVar[bool] = False
+    #: Whether :meth:`after_update` does anything.
+    acts_after_updates: ClassVar[bool] = False
+    #: Whether :meth:`prepare` changes the networks.
+    adds_parameters: ClassVar[bool] = False
+
+    every: int = 200_000
+    unit: ClockUnit = "env_steps"
+    start: int = 0
+    stop: int | None = None
+    scope: Scope = "mixer"
+    layers: LayerChoice = "released"
+    scoring_source: ScoringSource = "replay"
+    scoring_episodes: int = 32
+    optimizer: OptimizerPolicy = "keep"
+    targets: TargetPolicy = "none"
+    bias_compensation: bool = False
+    allow_inexact: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.schedule
+        check_choice("scope", self.scope, ("mixer", "agent", "all"))
+        check_choice("layers", self.layers, ("released", "full"))
+        check_choice("scoring_source", self.scoring_source, ("replay", "latest"))
+        check_whole("scoring_episodes", self.scoring_episodes, 1)
+        check_choice("optimizer", self.optimizer, ("keep", "zero", "donor"))
+        check_choice("targets", self.targets, ("none", "mirror", "sync"))
+        for name in ("bias_compensation", "allow_inexact", "dry_run"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.every, self.unit, self.start, self.stop)
+
+    def in_scope(self, net: str) -> bool:
+        """Does this intervention treat the network called ``net``?"""
+        return self.scope == "all" or net == self.scope
+
+    @abc.abstractmethod
+    def plan(self, context: Context) -> Plan:
+        """What to change. Writes nothing (``context.state`` aside) and draws from ``context.generator`` alone.
+
+        Raises:
+            SurgeryRefused: What is asked for would break the maths; the message says why.
+        """
+
+    def prepare(self, nets: Mapping[str, nn.Module]) -> None:  # noqa: B027  (most have nothing to prepare)
+        """Once, when the networks are built and before targets, optimizer and DDP exist: allocate parameters that later
+        applications use (``adds_parameters``). Must not change what the networks compute."""
+
+    def loss(self, nets: Mapping[str, nn.Module], initial: Mapping[str, Mapping[str, Tensor]]) -> Tensor | None:
+        """A term to add to the loss, or None."""
+        return None
+
+    def after_update(  # noqa: B027  (most do nothing)
+        self, layers: Mapping[str, UnitLayer], nets: Mapping[str, nn.Module], state: dict[str, Any]
+    ) -> None:
+        """Called after every gradient step when ``acts_after_updates``: hold what must stay as it was put."""
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+
+
+def check_whole(name: str, value: Any, low: int) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}.")
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf) -> None:
+    """Raise ValueError unless ``value`` is a finite number in ``low..high``."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; expected a number in {low:g}..{high:g}.")

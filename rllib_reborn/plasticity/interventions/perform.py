@@ -1,0 +1,213 @@
+"""Performs an intervention on a live network and reports what it did: plan, write, optimizer, targets, drift."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rllib_reborn.plasticity import masks
+from rllib_reborn.plasticity.interventions.base import Context, Intervention, LayerChange
+from rllib_reborn.plasticity.interventions.edits import Edit, SurgeryRefused, check_edits, write_edits
+from rllib_reborn.plasticity.optimizer_state import apply_policy
+from rllib_reborn.plasticity.scores import dormancy
+from rllib_reborn.plasticity.statistics import LayerStatistics
+from rllib_reborn.plasticity.units import UnitLayer, by_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the networks say on the held batch: ``values`` (any shape) and greedy ``actions`` (any shape, or None)."""
+
+    values: Tensor
+    actions: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A network to operate on, and how to look at it.
+
+    Attributes:
+        nets: Online networks by name.
+        layers: Their layers of units, all of them; an intervention takes those in its scope.
+        measure: Statistics of given layers on the scoring batch, by key; None: interventions that need them refuse.
+        evaluate: What the networks say on a held batch, without gradients; None: no drift is reported.
+        target_nets, target_layers: The same for the target networks; empty: there are none, and no policy has to follow.
+        optimizer: The optimizer of the online networks' parameters; None: there is none.
+    """
+
+    nets: Mapping[str, nn.Module]
+    layers: Sequence[UnitLayer]
+    measure: Callable[[Sequence[UnitLayer]], dict[str, LayerStatistics]] | None = None
+    evaluate: Callable[[], Outcome] | None = None
+    target_nets: Mapping[str, nn.Module] = dataclasses.field(default_factory=dict)
+    target_layers: Sequence[UnitLayer] = ()
+    optimizer: torch.optim.Optimizer | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class InterventionReport:
+    """What one application did.
+
+    Attributes:
+        kind: The intervention.
+        dry_run: True: nothing was written.
+        clock: Clocks of the run.
+        changes: Layer by layer.
+        units: Units with new weights, over all layers.
+        dormant_before, dormant_after: Pooled dormant fraction of each network in scope on the scoring batch (Definition 3,
+            at the intervention's alpha or 0.1); empty where no scores were taken.
+        function_drift: Mean |change| of the values on the held batch over their mean |value|; None: not measured.
+        greedy_actions_changed: Share of greedy actions on the held batch that changed; None: not measured.
+        seconds: Wall time of planning and writing (and, in a dry run, of remembering), without looking before and after.
+    """
+
+    kind: str
+    dry_run: bool
+    clock: dict[str, int]
+    changes: tuple[LayerChange, ...]
+    units: int
+    dormant_before: dict[str, float]
+    dormant_after: dict[str, float]
+    function_drift: float | None
+    greedy_actions_changed: float | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return dataclasses.asdict(self)
+
+
+def perform(
+    intervention: Intervention,
+    subject: Subject,
+    *,
+    generator: torch.Generator,
+    state: dict[str, Any] | None = None,
+    clock: Mapping[str, int] | None = None,
+    initial: Mapping[str, Mapping[str, Tensor]] | None = None,
+    update_activity: Mapping[str, Tensor] | None = None,
+) -> InterventionReport:
+    """Plan, write and report. A dry run writes too, looks, and puts everything back to the bit, the generator included:
+    it says what the next application would do.
+
+    Args:
+        intervention: What to do.
+        subject: What to do it to.
+        generator: CPU generator; seed it equally on all ranks.
+        state: The intervention's memory; changed in place, and only if the application is completed (never in a dry run).
+        clock, initial, update_activity: See :class:`Context`.
+
+    Raises:
+        SurgeryRefused: Nothing was written, neither to weights nor to ``state``.
+    """
+    layers = {key: layer for key, layer in by_key(subject.layers).items() if intervention.in_scope(layer.net)}
+    nets = {name: net for name, net in subject.nets.items() if intervention.in_scope(name)}
+    if intervention.needs_statistics and layers and subject.measure is None:
+        raise SurgeryRefused(f"{intervention.kind} chooses units by their scores; give Subject(measure=...).")
+    memory = copy.deepcopy(state) if state is not None else {}
+    drawn = generator.get_state()
+    before = _look(subject, layers)
+    alpha = float(getattr(intervention, "alpha", masks.ALPHA))
+    dormant_before = dormancy(before, layers, alpha=alpha)
+    said = subject.evaluate() if subject.evaluate is not None else None
+    started = time.perf_counter()
+    plan = intervention.plan(
+        Context(
+            layers=layers,
+            statistics=before,
+            nets=nets,
+            initial=initial or {},
+            update_activity=update_activity or {},
+            generator=generator,
+            state=memory,
+            clock=clock or {},
+        )
+    )
+    follow = _following(intervention, plan.edits, subject)
+    undo = _snapshot(subject) if intervention.dry_run else None
+    try:
+        write_edits(plan.edits, layers, nets)
+        follow()
+        if not intervention.dry_run and subject.optimizer is not None:
+            apply_policy(subject.optimizer, plan.edits, layers, nets, intervention.optimizer)
+        seconds = time.perf_counter() - started
+        after = _look(subject, layers)
+        says = subject.evaluate() if subject.evaluate is not None else None
+    finally:
+        if undo is not None:
+            undo()
+            generator.set_state(drawn)
+    if state is not None and not intervention.dry_run:
+        state.clear()
+        state.update(memory)
+    drift, changed = drift_between(said, says)
+    return InterventionReport(
+        kind=intervention.kind,
+        dry_run=intervention.dry_run,
+        clock=dict(clock or {}),
+        changes=plan.changes,
+        units=plan.units,
+        dormant_before={net: found.dormant_fraction for net, found in dormant_before.items()},
+        dormant_after={net: found.dormant_fraction for net, found in dormancy(after, layers, alpha=alpha).items()},
+        function_drift=drift,
+        greedy_actions_changed=changed,
+        seconds=seconds,
+    )
+
+
+def drift_between(before: Outcome | None, after: Outcome | None) -> tuple[float | None, float | None]:
+    """Relative mean |change| of the values, and the share of greedy actions changed; None where not known."""
+    if before is None or after is None:
+        return None, None
+    size = before.values.abs().mean().clamp(min=1e-12)
+    drift = float((after.values - before.values).abs().mean() / size)
+    if before.actions is None or after.actions is None:
+        return drift, None
+    return drift, float((before.actions != after.actions).float().mean())
+
+
+def _look(subject: Subject, layers: Mapping[str, UnitLayer]) -> dict[str, LayerStatistics]:
+    return subject.measure(list(layers.values())) if subject.measure is not None and layers else {}
+
+
+def _following(intervention: Intervention, edits: Sequence[Edit], subject: Subject) -> Callable[[], None]:
+    """What makes the target networks follow, by the declared policy; refuses before anything is written.
+
+    A plan without edits leaves targets alone: ``sync`` copies because of an edit, not instead of the target update.
+    """
+    targets = {name: net for name, net in subject.target_nets.items() if intervention.in_scope(name)}
+    if intervention.targets == "none" or not targets or not edits:
+        return lambda: None
+    if intervention.targets == "mirror":
+        layers = by_key(subject.target_layers)
+        check_edits(edits, layers, targets)
+        return lambda: write_edits(edits, layers, targets)
+    unknown = [name for name in targets if name not in subject.nets]
+    if unknown:
+        raise SurgeryRefused(f"target networks {unknown} have no online network to copy; found {list(subject.nets)}.")
+
+    def sync() -> None:
+        for name, target in targets.items():
+            target.load_state_dict(subject.nets[name].state_dict())
+
+    return sync
+
+
+def _snapshot(subject: Subject) -> Callable[[], None]:
+    """Remembers every tensor of the networks; calling the result puts them back to the bit."""
+    nets = [*subject.nets.values(), *subject.target_nets.values()]
+    saved = [{name: value.detach().clone() for name, value in net.state_dict().items()} for net in nets]
+
+    def undo() -> None:
+        with torch.no_grad():
+            for net, values in zip(nets, saved, strict=True):
+                for name, value in net.state_dict().items():
+                    value.copy_(values[name])
+
+    return undo

@@ -1,0 +1,80 @@
+"""Reverse ReDo: over-active units start anew (ReBorn paper, section 6.4.2; method reference 6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import torch
+
+from rllib_reborn.plasticity import masks
+from rllib_reborn.plasticity.interventions.activity import scored, statistics_of
+from rllib_reborn.plasticity.interventions.base import (
+    Context,
+    Intervention,
+    LayerChange,
+    Plan,
+    check_choice,
+)
+from rllib_reborn.plasticity.interventions.edits import UnitEdit, compensation_for, fresh_units_edit, require_operable
+from rllib_reborn.plasticity.interventions.fresh_weights import (
+    INITIALIZERS,
+    Initializer,
+    fresh_inputs,
+    fresh_outputs,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReverseReDo(Intervention):
+    """Over-active units (``s >= beta``): input weights, biases AND outgoing weights re-initialised.
+
+    It changes the function, and much: over-active units carry most of it. The paper uses it on the mixer to show that it is
+    not the reset as such that helps. Layers are visited in the order of their keys; each draws what goes in, then what
+    comes out.
+
+    Attributes:
+        beta: Threshold of the normalised activation score, beta > 1.
+        initializer: Of the new weights.
+    """
+
+    kind: ClassVar[str] = "reverse_redo"
+
+    beta: float = 3.0
+    initializer: Initializer = "xavier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        masks.check_thresholds(masks.ALPHA, self.beta)
+        check_choice("initializer", self.initializer, INITIALIZERS)
+
+    def plan(self, context: Context) -> Plan:
+        """See the class.
+
+        Raises:
+            SurgeryRefused: A layer in scope cannot be operated on; or ``bias_compensation`` where there is no bias.
+        """
+        for layer in context.layers.values():
+            require_operable(layer, splits=False, allow_inexact=self.allow_inexact)
+        edits: list[UnitEdit] = []
+        changes: list[LayerChange] = []
+        for key in sorted(context.layers):
+            layer, statistics = context.layers[key], statistics_of(key, context.statistics)
+            nas, live = scored(statistics)
+            overactive = masks.overactive(nas, self.beta) & live
+            units = overactive.nonzero().flatten()
+            touched = tuple(units.tolist())
+            changes.append(
+                LayerChange(layer=key, width=layer.width, overactive=len(units), units=touched, reinitialised=touched)
+            )
+            if not touched:
+                continue
+            fresh_in, fresh_bias = fresh_inputs(layer, len(units), self.initializer, context.generator)
+            fresh_out = fresh_outputs(layer, len(units), self.initializer, context.generator)
+            dropped: torch.Tensor | None = None
+            if self.bias_compensation:
+                dropped = compensation_for(layer, statistics.mean, units)
+            edits.append(
+                fresh_units_edit(layer, units, fresh_in, fresh_bias, fresh_out=fresh_out, compensation=dropped)
+            )
+        return Plan(tuple(edits), tuple(changes))

@@ -1,0 +1,330 @@
+"""Interventions and dormancy checks inside the training loop: when, with what, on which weights, and after a restore."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_reborn import DormancyCallback, QMIXConfig, ReBornCallback, VDNConfig
+from rllib_reborn.callbacks import InterventionCallback, LearnerCallback
+from tests.algorithms.helpers import WALK, comparable, equal, learner_weights, quick, rows
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+REBORN = {"kind": "reborn", "every": 12, "unit": "updates", "alpha": 0.5, "beta": 1.5, "scoring_episodes": 4}
+CHECK = {"every": 40, "alpha": 0.3, "episodes": 4}
+
+
+@pytest.fixture
+def build():
+    built = []
+
+    def make(config):
+        built.append(config.build_algo())
+        return built[-1]
+
+    yield make
+    for algorithm in built:
+        algorithm.stop()
+
+
+def events(algorithm, count):
+    return [event for _ in range(count) for event in algorithm.train()["plasticity"]]
+
+
+def learner_state(algorithm):
+    return algorithm.learner_group._learner.get_state()["value_factorization"]
+
+
+# ---------------------------------------------------------------------- settings are data
+
+
+def test_a_partial_becomes_data_of_the_config():
+    config = QMIXConfig().callbacks(partial(ReBornCallback, every=500, unit="updates", alpha=0.2, rule="released"))
+    assert config.interventions == [
+        {"kind": "reborn", "every": 500, "unit": "updates", "alpha": 0.2, "rule": "released"}
+    ]
+    config.callbacks([ReBornCallback, partial(DormancyCallback, every=7, unit="updates")])
+    assert config.interventions[-1] == {"kind": "reborn"}
+    assert config.dormancy == {"every": 7, "unit": "updates"}
+
+
+def test_the_same_callback_given_twice_is_one_intervention():
+    config = QMIXConfig().callbacks(ReBornCallback).callbacks(ReBornCallback)
+    assert config.interventions == [{"kind": "reborn"}]
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"interventions": [{"kind": "rebirth"}]}, r"interventions\[0\].*rebirth.*reborn"),
+        ({"interventions": [{"kind": "reborn", "alfa": 1}]}, r"interventions\[0\].*alfa.*alpha"),
+        ({"interventions": [{"kind": "reborn", "alpha": 2.0, "beta": 1.5}]}, "alpha"),
+        ({"interventions": [{"kind": "reborn", "every": 0}]}, "every is 0"),
+        ({"interventions": {"kind": "reborn"}}, "expected a list"),
+        ({"dormancy": {"evry": 5}}, "evry.*every"),
+        ({"dormancy": {"episodes": 0}}, "episodes is 0"),
+        ({"interventions": [{"kind": "sr"}, {"kind": "marr"}]}, "replay ratio"),
+        (
+            {"interventions": [{"kind": "injection"}], "optimizer": {"weight_decay": 0.1}},
+            "weight_decay is 0.1.*injection",
+        ),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_built(training, message):
+    with pytest.raises(ValueError, match=message):
+        quick(**training).validate()
+
+
+# ---------------------------------------------------------------------- when, and what it leaves behind
+
+
+def test_it_acts_at_its_updates_and_tells(build):
+    algorithm = build(quick(env=WALK, interventions=[REBORN]))
+    told = events(algorithm, 5)
+    assert [event["event"] for event in told] == ["intervention"] * len(told) != []
+    assert [event["clock"]["updates"] for event in told] == [12 * k for k in range(1, len(told) + 1)]
+    assert sum(event["units"] for event in told) > 0
+    for event in told:
+        assert {change["layer"] for change in event["changes"]} <= {"mixer/hyper_w_final", "mixer/V"}
+        assert event["function_drift"] >= 0
+        assert 0 <= event["greedy_actions_changed"] <= 1
+    row = algorithm.train()["team"]
+    assert row["intervention/count"] >= len(told)
+
+
+def test_the_agents_are_left_alone_with_the_default_scope(build):
+    """Same seeds, same episodes: until the first application both runs are equal; at it only the mixer changes."""
+
+    class Watch(InterventionCallback):
+        def on_learner_update(self, *, module, probe, **kwargs):
+            before = {k: v.clone() for k, v in module.state_dict().items()}
+            super().on_learner_update(module=module, probe=probe, **kwargs)
+            changed = {k for k, v in module.state_dict().items() if not torch.equal(before[k], v)}
+            assert all(k.startswith("mixer.") for k in changed)
+            assert bool(changed) <= bool(probe and probe.interventions)
+            self.seen = getattr(self, "seen", 0) + bool(changed)
+
+    algorithm = build(quick(env=WALK, interventions=[REBORN]).callbacks(Watch))
+    events(algorithm, 4)
+    (watch,) = algorithm.learner_group._learner.learner_callbacks
+    assert watch.seen > 0
+
+
+def test_measuring_changes_nothing(build):
+    plain = rows(build(quick(env=WALK)), 4)
+    measured = build(quick(env=WALK, dormancy={**CHECK, "layers": "full"}))
+    with_checks = [measured.train() for _ in range(4)]
+    assert sum(len(result["plasticity"]) for result in with_checks) >= 3
+    for mine, result in zip(plain, with_checks):
+        theirs = comparable(result["team"])
+        assert {k: theirs[k] for k in mine if not k.startswith("dormancy/")} == {
+            k: v for k, v in mine.items() if not k.startswith("dormancy/")
+        }
+
+
+def test_a_dry_run_changes_nothing_and_reports(build):
+    plain = build(quick(env=WALK))
+    dry = build(quick(env=WALK, interventions=[{**REBORN, "dry_run": True}]))
+    rows(plain, 4)
+    told = events(dry, 4)
+    assert told
+    assert all(event["dry_run"] for event in told)
+    assert any(event["units"] for event in told)
+    assert equal(learner_weights(plain), learner_weights(dry))
+
+
+def test_rows_hold_every_name_from_the_start(build):
+    algorithm = build(quick(env=WALK, dormancy=CHECK))
+    first = algorithm.train()["team"]
+    names = {k for k in first if k.startswith(("dormancy/", "intervention/"))}
+    assert {f"dormancy/{net}/{what}" for net in ("mixer", "agent") for what in ("dormant_fraction", "overlap")} <= names
+    assert "dormancy/mixer/hyper_w_final/dormant_fraction" in names
+    assert {"intervention/count", "intervention/units", "intervention/function_drift"} <= names
+    later = [algorithm.train()["team"] for _ in range(4)]
+    assert all(set(row) == set(first) for row in later)
+    fractions = [row["dormancy/mixer/dormant_fraction"] for row in later]
+    assert any(value is not None for value in fractions)
+    assert all(value is None or 0 <= value <= 1 for value in fractions)
+
+
+def test_vdn_has_nothing_to_do_in_the_mixer_and_says_so(build):
+    algorithm = build(quick(VDNConfig, WALK, interventions=[REBORN], dormancy=CHECK))
+    told = [event for event in events(algorithm, 4) if event["event"] == "intervention"]
+    assert told
+    assert all(event["units"] == 0 and event["function_drift"] == 0 for event in told)
+
+
+def test_dead_agents_do_not_count(build):
+    """MaskedWalk's agents die; a layer that only ever speaks for them would look active without the mask."""
+    algorithm = build(quick(env=WALK, dormancy=CHECK))
+    rows(algorithm, 2)
+    learner = algorithm.learner_group._learner
+    module = learner.module["default_policy"].unwrapped()
+    batch = {k: torch.as_tensor(v) for k, v in algorithm.replay.latest(6).batch.items()}
+    (mask,) = set(map(id, module.row_masks(batch).values())) and [next(iter(module.row_masks(batch).values()))]
+    rows_of_batch = int(batch["lengths"].sum()) + 6
+    assert mask.shape == (rows_of_batch * module.spec.n_agents,)
+    assert mask.sum() == sum(
+        (batch["action_mask"][e, : length + 1].sum(-1) > 1).sum() for e, length in enumerate(batch["lengths"].tolist())
+    )
+
+
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_full_layers_with_and_without_shared_parameters(build, sharing):
+    model = {"hidden_dim": 8, "parameter_sharing": sharing}
+    algorithm = build(quick(env=WALK, model=model, dormancy={**CHECK, "layers": "full"}))
+    (check, *_) = events(algorithm, 4)
+    agents = {key for key in check["layers"] if key.startswith("agent/")}
+    assert len(agents) == (2 if sharing == "all" else 4)
+    assert {"mixer/hyper_w_1", "mixer/hyper_w_final", "mixer/V", "mixer/mixing"} <= set(check["layers"])
+
+
+# ---------------------------------------------------------------------- every kind, in training
+
+
+KINDS = {
+    "reborn": {"rule": "released"},
+    "redo": {},
+    "reset": {},
+    "reverse_redo": {},
+    "prune": {},
+    "shrink_perturb": {},
+    "sr": {"updates_per_episode": 1.0},
+    "marr": {"updates_per_episode": 1.0},
+    "continual_backprop": {},
+    "injection": {},
+    "l2_init": {},
+    "knife": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [(kind, scope) for kind in KINDS for scope in ("mixer", "all") if (kind, scope) != ("knife", "all")],
+)
+def test_every_kind_trains(build, kind, scope):
+    entry = {"kind": kind, "every": 6, "unit": "updates", "scope": scope, "scoring_episodes": 4, **KINDS[kind]}
+    config = quick(env=WALK, interventions=[entry])
+    algorithm = build(config)
+    told = [algorithm.train() for _ in range(3)]
+    assert all(np.isfinite(v).all() for v in learner_weights(algorithm).values())
+    assert sum(len(result["plasticity"]) for result in told) >= 2
+    assert algorithm.evaluate()["env_runners"]["num_episodes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("interventions", "message"),
+    [
+        ([{"kind": "knife", "scope": "all"}], r"interventions.*GRU.*scope='mixer'"),
+        ([{"kind": "reborn", "layers": "full"}], r"interventions\[0\].*mixing.*hypernetworks"),
+        ([{"kind": "reborn", "scope": "all"}, {"kind": "injection"}], r"interventions\[0\].*injection"),
+        ([{"kind": "injection"}, {"kind": "reset", "scope": "mixer"}], r"interventions\[1\]"),
+        ([{"kind": "knife"}, {"kind": "shrink_perturb", "scope": "mixer"}], r"interventions\[1\]"),
+    ],
+)
+def test_what_would_be_refused_at_the_first_application_is_refused_before_training(interventions, message):
+    """Not after 200,000 env steps; and asking moves no random stream."""
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        quick(env=WALK, interventions=interventions).validate()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_sr_brings_its_replay_ratio(build):
+    algorithm = build(quick(env=WALK, interventions=[{"kind": "sr", "updates_per_episode": 2.0}]))
+    (row, *_) = rows(algorithm, 1)
+    assert row["updates"] == 2 * (row["episodes"] - 8 + 1)
+
+
+def test_marr_scales_observations_and_state_alike(build):
+    """The amplitude multiplies what the learner reads, per episode; with amplitude 1 nothing changes."""
+    algorithm = build(quick(env=WALK))
+    rows(algorithm, 1)
+    module = algorithm.learner_group._learner.module["default_policy"].unwrapped()
+    batch = {k: torch.as_tensor(v) for k, v in algorithm.replay.latest(3).batch.items()}
+    plain = module._forward_train(batch)["q_tot"]
+    ones = module._forward_train({**batch, "amplitude": torch.ones(3)})["q_tot"]
+    torch.testing.assert_close(plain, ones)
+    scaled = module._forward_train({**batch, "amplitude": torch.tensor([1.0, 2.0, 1.0])})["q_tot"]
+    by_hand = dict(batch)
+    by_hand["obs"], by_hand["state"] = batch["obs"].float().clone(), batch["state"].float().clone()
+    by_hand["obs"][1] *= 2
+    by_hand["state"][1] *= 2
+    torch.testing.assert_close(scaled, module._forward_train(by_hand)["q_tot"])
+    assert not torch.allclose(scaled[1], plain[1])
+
+
+def test_l2_init_pulls_towards_the_start(build):
+    weak, strong = (
+        build(quick(env=WALK, interventions=[{"kind": "l2_init", "strength": strength, "scope": "all"}]))
+        for strength in (1e-6, 100.0)
+    )
+    moved = []
+    for algorithm in (weak, strong):
+        before = learner_weights(algorithm)
+        rows(algorithm, 3)
+        after = learner_weights(algorithm)
+        moved.append(sum(float(np.abs(after[k] - before[k]).sum()) for k in before if "target" not in k))
+    assert moved[1] < 0.5 * moved[0]
+
+
+# ---------------------------------------------------------------------- restore
+
+
+@pytest.mark.parametrize("kind", ["reborn", "continual_backprop", "prune", "marr", "injection", "knife"])
+def test_a_resumed_run_equals_an_uninterrupted_one(build, tmp_path, kind):
+    entry = {"kind": kind, "every": 5, "unit": "updates", "scoring_episodes": 4, **KINDS[kind]}
+    if kind == "reborn":
+        entry |= {"alpha": 0.5, "beta": 1.5}
+    config = quick(env=WALK, interventions=[entry], dormancy=CHECK)
+    whole = build(config.copy())
+    rows(whole, 3)
+    whole.save_to_path(tmp_path / "saved")
+    expected = [whole.train() for _ in range(3)]
+    resumed = build(config.copy())
+    resumed.restore_from_path(tmp_path / "saved")
+    found = [resumed.train() for _ in range(3)]
+    assert [comparable(result["team"]) for result in found] == [comparable(result["team"]) for result in expected]
+
+    def told(results):
+        return [
+            {k: v for k, v in event.items() if k != "seconds"} for result in results for event in result["plasticity"]
+        ]
+
+    assert told(found) == told(expected) != []
+    assert equal(learner_weights(whole), learner_weights(resumed))
+
+
+def test_history_survives_a_restore(build, tmp_path):
+    config = quick(env=WALK, dormancy=CHECK)
+    algorithm = build(config.copy())
+    events(algorithm, 4)
+    algorithm.save_to_path(tmp_path / "saved")
+    other = build(config.copy())
+    other.restore_from_path(tmp_path / "saved")
+    assert learner_state(other)["callbacks"] == learner_state(algorithm)["callbacks"]
+    assert learner_state(other)["callbacks"] != [{}]
+
+
+def test_another_list_of_interventions_cannot_take_over_the_state(build, tmp_path):
+    algorithm = build(quick(env=WALK, interventions=[REBORN]))
+    algorithm.save_to_path(tmp_path / "saved")
+    other = build(quick(env=WALK, interventions=[{"kind": "redo", "every": 5}]))
+    with pytest.raises(ValueError, match=r"reborn.*redo"):
+        other.restore_from_path(tmp_path / "saved")
+
+
+def test_other_callbacks_hear_of_interventions(build):
+    heard = []
+
+    class Listener(LearnerCallback):
+        def on_intervention(self, *, report, **kwargs):
+            heard.append(report.kind)
+
+    algorithm = build(quick(env=WALK, interventions=[REBORN]))
+    algorithm.learner_group._learner.learner_callbacks.append(Listener())
+    events(algorithm, 3)
+    assert heard
+    assert set(heard) == {"reborn"}

@@ -1,0 +1,56 @@
+"""Interventions on two real DDP learners: equal on both ranks to the bit, whatever they do."""
+
+import pytest
+
+from tests.algorithms.helpers import WALK, quick, rows
+from tests.algorithms.test_distributed import digests
+from tests.callbacks.test_plasticity_callbacks import KINDS
+
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
+
+
+def entry(kind):
+    common = {
+        "kind": kind,
+        "every": 5,
+        "unit": "updates",
+        "scoring_episodes": 4,
+        "optimizer": "zero",
+        "targets": "mirror",
+    }
+    return common | KINDS[kind]
+
+
+def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
+    """Also: the clock and the history of a restored pair are those that were saved."""
+    interventions = [
+        entry("reborn") | {"alpha": 0.5, "beta": 1.5, "optimizer": "donor"},
+        entry("redo") | {"every": 7, "scope": "all"},
+        entry("shrink_perturb") | {"every": 11},
+    ]
+    config = quick(env=WALK, interventions=interventions, dormancy={"every": 30, "episodes": 4})
+    algorithm = config.learners(num_learners=2).build_algo()
+    told = [event for _ in range(10) for event in algorithm.train()["plasticity"]]
+    kinds = {event["kind"] for event in told if event["event"] == "intervention" and event["units"]}
+    assert "reborn" in kinds
+    assert "redo" in kinds
+    assert algorithm.progress.updates >= 50
+    first, second = digests(algorithm)
+    assert first == second
+
+    algorithm.save_to_path(tmp_path)
+    after = rows(algorithm, 2)
+    algorithm.restore_from_path(tmp_path)
+    assert digests(algorithm) == [first, first]
+    assert [row["intervention/count"] for row in rows(algorithm, 2)] == [row["intervention/count"] for row in after]
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("kind", ["injection", "knife", "l2_init", "continual_backprop", "prune", "marr"])
+def test_what_adds_parameters_or_losses_trains_on_two_learners(kind):
+    algorithm = quick(env=WALK, interventions=[entry(kind)]).learners(num_learners=2).build_algo()
+    told = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
+    assert len(told) >= 2
+    first, second = digests(algorithm)
+    assert first == second
+    algorithm.stop()

@@ -1,0 +1,210 @@
+"""``rllib-reborn invariance`` on tiny trained teams."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rllib_reborn import QMIXConfig, VDNConfig
+from rllib_reborn.algorithms import load_team
+from rllib_reborn.algorithms.value_factorization.invariance_study import _look, play_episodes, study
+from rllib_reborn.cli.main import main
+from rllib_reborn.plasticity.interventions import make_intervention
+from rllib_reborn.plasticity.interventions.reset import ReSet
+from tests.algorithms.helpers import WALK, quick
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+CONTRACT = {"strict_pairs", "order_flips", "greedy_changed", "function_drift", "units_touched"}
+MORE = {
+    *("greedy_changed_share", "control_greedy_changed_share", "greedy_pairs", "greedy_beaten", "agents_identical"),
+    *("igm_checked", "igm_violations_before", "igm_violations"),
+    *("mixer_reset_order_flips", "mixer_reset_greedy_changed", "mixer_reset_function_drift"),
+    *("intervention", "rule", "alpha", "beta", "layers", "mixer_units", "episodes", "states", "seed"),
+}
+# Thresholds at which a hardly trained mixer has units to treat.
+LOOSE = ("--alpha", "0.5", "--beta", "1.5")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, str], Path]:
+    """Checkpoint folders, each trained once."""
+    made: dict[tuple[type, str], Path] = {}
+
+    def get(config_class: type = QMIXConfig, env: str = WALK) -> Path:
+        if (config_class, env) not in made:
+            folder = tmp_path_factory.mktemp("checkpoint")
+            algorithm = quick(config_class, env).build_algo()
+            algorithm.train()
+            algorithm.train()
+            algorithm.save_to_path(folder)
+            algorithm.stop()
+            made[config_class, env] = folder
+        return made[config_class, env]
+
+    return get
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["invariance", *argv, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    return json.loads(printed)
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    capsys.readouterr()
+    assert main(["invariance", *argv]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_reborn_on_the_mixer_keeps_the_order_and_the_control_does_not(trained, capsys, rule: str) -> None:
+    found = as_json(capsys, str(trained()), *LOOSE, "--rule", rule)
+    assert set(found) == CONTRACT | {f"control_{name}" for name in CONTRACT} | MORE
+    assert found["strict_pairs"] == found["control_strict_pairs"] == 20_000
+    assert found["units_touched"] >= 5
+    assert found["order_flips"] == found["greedy_changed"] == found["greedy_beaten"] == 0
+    assert found["agents_identical"] is True
+    assert found["igm_checked"] > 50
+    assert found["igm_violations_before"] == found["igm_violations"] == 0
+    assert found["greedy_pairs"] > 50
+    assert found["control_order_flips"] > 2000
+    assert found["control_greedy_changed"] > 0.2 * found["states"]
+    assert found["control_units_touched"] > 0
+    assert found["mixer_reset_order_flips"] == found["mixer_reset_greedy_changed"] == 0
+    assert 0 < found["function_drift"] < 1
+    assert found["mixer_reset_function_drift"] > 0.1
+    assert (found["intervention"], found["rule"], found["alpha"], found["beta"]) == ("reborn", rule, 0.5, 1.5)
+    assert (found["layers"], found["episodes"], found["seed"]) == ("released", 32, 0)
+
+
+def test_equal_arguments_give_equal_numbers_and_the_checkpoint_is_left_as_it_is(trained, capsys) -> None:
+    before = {path: path.read_bytes() for path in trained().rglob("*") if path.is_file()}
+    options = (str(trained()), *LOOSE, "--episodes", "5", "--pairs", "300", "--seed")
+    first = as_json(capsys, *options, "4")
+    assert first == as_json(capsys, *options, "4")
+    assert first["strict_pairs"] == 300
+    assert first["function_drift"] != as_json(capsys, *options, "5")["function_drift"]
+    assert before == {path: path.read_bytes() for path in trained().rglob("*") if path.is_file()}
+
+
+def test_a_change_of_the_agents_is_caught(trained) -> None:
+    """The same counts must be able to fail: the intervention itself resets the agents' last layer."""
+    found = study(load_team(trained()), ReSet(which="last", scope="agent"), pairs=2000, episodes=8)
+    assert found.order_flips > 200
+    assert found.greedy_changed > 0
+    assert found.greedy_beaten > 0
+    assert not found.agents_identical
+    assert found.igm_violations == 0  # the new agents are consistent with their mixer all the same
+    assert found.verdict.startswith("NOT knowledge invariant")
+
+
+def test_an_intervention_on_all_networks_is_told_apart(trained, capsys) -> None:
+    """ReSet of the whole network, as in the paper, and of a team whose mixer has nothing to reset."""
+    for config_class in (QMIXConfig, VDNConfig):
+        options = ("--intervention", "reset", "--episodes", "4", "--pairs", "500")
+        assert main(["invariance", str(trained(config_class)), *options]) == 0
+        printed = capsys.readouterr().out
+        assert "agents' networks: changed" in printed
+        assert printed.splitlines()[-1].startswith("NOT knowledge invariant")
+
+
+def test_the_table_for_people(trained, capsys) -> None:
+    assert main(["invariance", str(trained()), *LOOSE, "--episodes", "8", "--pairs", "1000"]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "units with new weights",
+        "orders reversed",
+        "Q_tot changed by",
+        "equal to the bit",
+        "IGM violated in 0",
+    ):
+        assert words in printed
+    assert printed.splitlines()[-1].startswith("Knowledge invariant: none of 1,000 strict preferences reversed")
+    assert max(map(len, printed.splitlines()[1:-1])) <= 120
+
+
+def test_each_verdict(trained) -> None:
+    report = study(load_team(trained()), make_intervention({"kind": "reborn", "alpha": 0.5, "beta": 1.5}), episodes=4)
+
+    def says(**changed: float) -> str:
+        return dataclasses.replace(report, **changed).verdict
+
+    assert "every greedy action kept; Q_tot moved by" in says()
+    assert says(order_flips=3).startswith("NOT knowledge invariant: 3 of 20,000 strict preferences reversed")
+    assert says(greedy_changed=2).startswith("NOT knowledge invariant")
+    assert says(agents_identical=False).startswith("Order kept in these states, though")
+    assert "the test had no power" in says(control_order_flips=0)
+    assert "found nothing to do here" in says(units_touched=0, function_drift=0.0)
+    assert "no order to keep" in says(strict_pairs=0, control_strict_pairs=0, control_order_flips=0)
+    assert "This mixer has no units" in says(mixer_units=0)
+
+
+def test_vdn_has_no_units(trained, capsys) -> None:
+    found = as_json(capsys, str(trained(VDNConfig)), "--episodes", "4", "--pairs", "1000")
+    assert found["units_touched"] == found["mixer_units"] == found["order_flips"] == 0
+    assert found["function_drift"] == found["mixer_reset_function_drift"] == 0
+    assert found["control_order_flips"] > 100
+    assert main(["invariance", str(trained(VDNConfig)), "--episodes", "4"]) == 0
+    assert "This mixer has no units" in capsys.readouterr().out
+
+
+def test_a_real_game(trained, capsys) -> None:
+    found = as_json(capsys, str(trained(QMIXConfig, "matrix/two_step")), "--episodes", "8", "--pairs", "1000")
+    assert found["strict_pairs"] == 1000
+    assert found["states"] == 16  # two steps an episode
+    assert found["order_flips"] == 0
+
+
+def test_episodes_are_whole_and_legal(trained) -> None:
+    team = load_team(trained())
+    batch = play_episodes(team, 40, 3)  # more than 32 games play side by side
+    assert len(batch["lengths"]) == 40
+    assert batch["obs"].shape[:2] == batch["action_mask"].shape[:2] == (40, batch["lengths"].max() + 1)
+    for episode, length in enumerate(batch["lengths"]):
+        mask, actions = batch["action_mask"][episode], batch["actions"][episode]
+        assert mask[: length + 1].any(-1).all()
+        assert not mask[length + 1 :].any()
+        legal = torch.from_numpy(mask[:length]).gather(2, torch.from_numpy(actions[:length]).unsqueeze(2))
+        assert legal.all()
+    again = play_episodes(team, 40, 3)
+    assert all((batch[name] == again[name]).all() for name in batch)
+
+
+def test_values_masks_and_actions_belong_to_the_same_states(trained) -> None:
+    team = load_team(trained())
+    greedy = _look(team.module, play_episodes(team, 200, 3, epsilon=0.0))  # several by each game
+    assert torch.equal(greedy.greedy(), greedy.played)
+    random = _look(team.module, play_episodes(team, 12, 3, epsilon=1.0))
+    assert random.mask.gather(2, random.played.unsqueeze(2)).all()
+    assert not torch.equal(random.greedy(), random.played)
+
+
+def test_mistakes_end_in_a_sentence(trained, capsys, tmp_path: Path) -> None:
+    assert "does not exist" in mistake(capsys, str(tmp_path / "nowhere"))
+    assert "holds no checkpoint" in mistake(capsys, str(tmp_path))
+    folder = str(trained())
+    assert "rebron" in mistake(capsys, folder, "--intervention", "rebron")
+    assert "invalid choice: 'both'" in mistake(capsys, folder, "--rule", "both")
+    assert "'0' is not a whole number of at least 1" in mistake(capsys, folder, "--pairs", "0")
+    assert "alpha" in mistake(capsys, folder, "--alpha", "4", "--beta", "3")
+    assert "rule" in mistake(capsys, folder, "--intervention", "redo", "--rule", "paper")
+    assert "needs the weights at the start of the run" in mistake(capsys, folder, "--intervention", "shrink_perturb")
+    assert "injection adds parameters" in mistake(capsys, folder, "--intervention", "injection")
+    assert "--nope" in mistake(capsys, folder, "--nope")
+    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    shutil.rmtree(damaged / "learner_group")
+    assert "is no checkpoint of an algorithm" in mistake(capsys, str(damaged))
