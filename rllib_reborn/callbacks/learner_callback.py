@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rllib_reborn.callbacks.probe import Probe
@@ -22,6 +23,10 @@ class LearnerCallback:
             module_id: Id of the module.
             module: The module itself, without a DDP wrapper.
         """
+
+    def watch_update(self, *, module: Any, probe: Probe | None) -> AbstractContextManager[Any]:
+        """A context around the whole of an update, forward and backward pass included."""
+        return nullcontext()
 
     def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Any:
         """Called before every gradient is taken; a scalar tensor to add to the loss, or None."""

@@ -66,9 +66,19 @@ def on_all_ranks(statistics: dict[str, LayerStatistics]) -> dict[str, LayerStati
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return statistics
     for found in statistics.values():
-        for tensor in (found.mean_abs, found.mean, found.nonzero):
-            dist.broadcast(tensor, src=0)
+        for tensor in (found.mean_abs, found.mean, found.nonzero, found.features):
+            if tensor is not None:
+                dist.broadcast(tensor, src=0)
     return statistics
+
+
+def mean_on_all_ranks(tensor: Tensor) -> Tensor:
+    """The mean over ranks, on every rank; each has seen a part of the batch of its own."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    summed = tensor.clone()
+    dist.all_reduce(summed)
+    return summed / dist.get_world_size()
 
 
 def _tensors(batch: Batch | None, device: torch.device) -> dict[str, Tensor] | None:

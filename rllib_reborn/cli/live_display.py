@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,6 +19,11 @@ from rllib_reborn.replay.memory import format_bytes
 
 Row = dict[str, Any]
 UNKNOWN = "-"
+
+DORMANT = "dormancy/mixer/dormant_fraction"
+INTERVENTIONS = "intervention/count"
+#: What only some rows know and is shown until it is known anew.
+_KEPT = (DORMANT,)
 
 
 class Display(Protocol):
@@ -65,7 +70,25 @@ class Estimate:
         return done, (1 - done) * (now - start) / gained if gained > 0 else None
 
 
-def display_for(console: Console, title: str, stop: StopSection, *, quiet: bool, start: Row | None = None) -> Display:
+class LastKnown:
+    """Fills into a row what it does not know and an earlier one did.
+
+    Args:
+        rows: Earlier rows, the oldest first.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._values: Row = {}
+        for row in rows:
+            self.fill(row)
+
+    def fill(self, row: Row) -> Row:
+        """``row`` with the last known value of each name that is not measured in every iteration."""
+        self._values |= {name: row[name] for name in _KEPT if row.get(name) is not None}
+        return row | self._values
+
+
+def display_for(console: Console, title: str, stop: StopSection, *, quiet: bool, before: Sequence[Row] = ()) -> Display:
     """The display that fits where the output goes.
 
     Args:
@@ -73,16 +96,17 @@ def display_for(console: Console, title: str, stop: StopSection, *, quiet: bool,
         title: Names the run.
         stop: Limits, for the time that is left.
         quiet: Show nothing.
-        start: Last row before a resumed run goes on.
+        before: Rows before a resumed run goes on.
     """
     estimate = Estimate(stop)
-    if start is not None:
-        estimate.update(start)
+    if before:
+        estimate.update(before[-1])
     if quiet:
         return SilentDisplay()
+    known = LastKnown(before)
     if console.is_terminal and not console.is_dumb_terminal:
-        return TableDisplay(console, title, stop, estimate)
-    return LineDisplay(console, stop, estimate)
+        return TableDisplay(console, title, stop, estimate, known)
+    return LineDisplay(console, stop, estimate, known)
 
 
 class SilentDisplay:
@@ -106,15 +130,16 @@ class SilentDisplay:
 class LineDisplay(SilentDisplay):
     """One line per iteration, for files, pipes and job logs."""
 
-    def __init__(self, console: Console, stop: StopSection, estimate: Estimate) -> None:
+    def __init__(self, console: Console, stop: StopSection, estimate: Estimate, known: LastKnown) -> None:
         self._console = console
         self._stop = stop
         self._estimate = estimate
+        self._known = known
 
     def on_row(self, row: Row) -> None:
         """Print the row's main numbers."""
         _, left = self._estimate.update(row)
-        fields = facts(row, self._stop)
+        fields = facts(self._known.fill(row), self._stop)
         text = "  ".join(f"{name} {value}" for name, value in fields.items() if value != UNKNOWN)
         # Plain: no wrapping to a width that nobody looks at, no markup in what may hold brackets.
         self._console.out(f"{text}  left {duration(left)}", highlight=False)
@@ -127,10 +152,11 @@ class LineDisplay(SilentDisplay):
 class TableDisplay(SilentDisplay):
     """A table that is redrawn in place."""
 
-    def __init__(self, console: Console, title: str, stop: StopSection, estimate: Estimate) -> None:
+    def __init__(self, console: Console, title: str, stop: StopSection, estimate: Estimate, known: LastKnown) -> None:
         self._title = title
         self._stop = stop
         self._estimate = estimate
+        self._known = known
         self._checkpoint: Path | None = None
         self._live = Live(Text(f"{title}: starting ..."), console=console, refresh_per_second=4)
 
@@ -161,7 +187,8 @@ class TableDisplay(SilentDisplay):
             f"left {duration(left)}",
         )
         body = Table.grid(padding=(0, 2))
-        cells = [text for pair in facts(row, self._stop).items() for text in (Text(pair[0], style="dim"), pair[1])]
+        shown = facts(self._known.fill(row), self._stop)
+        cells = [text for pair in shown.items() for text in (Text(pair[0], style="dim"), pair[1])]
         for start in range(0, len(cells), 6):
             body.add_row(*cells[start : start + 6])
         parts: list[RenderableType] = [head, body]
@@ -171,7 +198,8 @@ class TableDisplay(SilentDisplay):
 
 
 def facts(row: Row, stop: StopSection) -> dict[str, str]:
-    """What is shown of a row, in order, as text; the win rate only where the environment has one."""
+    """What is shown of a row, in order, as text; the win rate only where the environment has one, the mixer's dormant
+    fraction once it was measured and the number of interventions once there was one."""
     steps = f"{row['env_steps']:,}"
     shown = {
         "env steps": f"{steps}/{stop.env_steps:,}" if stop.env_steps is not None else steps,
@@ -182,12 +210,19 @@ def facts(row: Row, stop: StopSection) -> dict[str, str]:
         "greedy win rate": percent(row["eval/win_rate"]),
         "loss": number(row["train/loss"]),
         "epsilon": number(row["train/epsilon"]),
+        # Rows of earlier versions, which a resumed run may start from, do not have these two.
+        "dormant": percent(row.get(DORMANT)),
+        "interventions": f"{row.get(INTERVENTIONS) or 0:,}",
         "steps/s": number(row["time/env_steps_per_s"]),
         "memory": memory(row["memory/rss_bytes"]),
         "replay": memory(row["memory/replay_bytes"]),
     }
     if row["train/win_rate"] is None and row["eval/win_rate"] is None:
         del shown["win rate"], shown["greedy win rate"]
+    if row.get(DORMANT) is None:
+        del shown["dormant"]
+    if not row.get(INTERVENTIONS):
+        del shown["interventions"]
     return shown
 
 

@@ -100,8 +100,7 @@ def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
     title = f"{experiment.algorithm} on {experiment.env}, seed {experiment.seed}"
     if not quiet:
         _print_head(console, run, title)
-    start = dict(plan.rows[-1]) if plan.rows else None
-    display = display_for(console, title, experiment.stop, quiet=quiet, start=start)
+    display = display_for(console, title, experiment.stop, quiet=quiet, before=plan.rows)
     try:
         with mistakes(ExperimentError), display:
             return execute_run(run, display, [*program().split(), *sys.argv[1:]])

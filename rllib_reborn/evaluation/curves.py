@@ -25,6 +25,9 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 CURVE_COLUMNS = ("label", "series", "env_steps", "value", "low", "high", "runs", "episodes")
 MAX_POINTS = 400
+# Series of the marks that say when interventions were applied, and how many a group gets at most.
+INTERVENTION = "intervention"
+MAX_MARKS = 30
 
 
 def align(series: Sequence[tuple[Array, Array]], max_points: int = MAX_POINTS) -> tuple[Array, Array]:
@@ -59,9 +62,35 @@ def align(series: Sequence[tuple[Array, Array]], max_points: int = MAX_POINTS) -
 
 def metric_curve(group: RunGroup, metric: str, series: str, *, level: float, reps: int, rng: int = 0) -> pd.DataFrame:
     """IQM of a metric over seeds with its pointwise bootstrap band, whose bounds are ``nan`` at one run."""
-    steps, values = align([run.series(metric) for run in group.runs])
-    count = np.isfinite(values).sum(axis=0)
-    value, low, high = (np.full(steps.size, math.nan) for _ in range(3))
+    table = series_curve(
+        group.label, series, [run.series(metric) for run in group.runs], level=level, reps=reps, rng=rng
+    )
+    if metric.startswith("eval/") and not table.empty:
+        steps, values = align([run.series(metric) for run in group.runs])
+        table["episodes"] = _episodes(group.runs, steps, values)
+    return table
+
+
+def series_curve(
+    label: str, series: str, of_runs: Sequence[tuple[Array, Array]], *, level: float, reps: int, rng: int = 0
+) -> pd.DataFrame:
+    """The same of ``(steps, values)`` of each run; ``episodes`` is ``nan``."""
+    steps, values = align(of_runs)
+    value, low, high = seeds_band(values, level=level, reps=reps, rng=rng)
+    unknown = np.full(steps.size, math.nan)
+    return _table(label, series, steps, value, low, high, np.isfinite(values).sum(axis=0), unknown)
+
+
+def seeds_band(values: Array, *, level: float, reps: int, rng: int = 0) -> tuple[Array, Array, Array]:
+    """IQM over runs and its pointwise bootstrap band at every point.
+
+    Args:
+        values: ``[runs, T]``, ``nan`` where a run is absent.
+
+    Returns:
+        ``value, low, high``, each ``[T]``; ``nan`` without a run, and for the bounds with one.
+    """
+    value, low, high = (np.full(values.shape[1], math.nan) for _ in range(3))
     # Points with the same runs present share one bootstrap, which keeps the band's edges from jittering.
     patterns = np.isfinite(values).T
     for pattern in np.unique(patterns, axis=0):
@@ -70,8 +99,7 @@ def metric_curve(group: RunGroup, metric: str, series: str, *, level: float, rep
         at = (patterns == pattern).all(axis=1)
         band = stratified_bootstrap_band([values[pattern][:, at]], lambda x: iqm(x, axis=0), reps, level, rng)
         value[at], low[at], high[at] = band.estimate, band.low, band.high
-    episodes = _episodes(group.runs, steps, values) if metric.startswith("eval/") else np.full(steps.size, math.nan)
-    return _table(group.label, series, steps, value, low, high, count, episodes)
+    return value, low, high
 
 
 def win_rate_curve(group: RunGroup, *, level: float) -> pd.DataFrame:
@@ -108,6 +136,43 @@ def constant_line(label: str, series: str, first: float, last: float, value: flo
     """Two rows for a reference line, so that the CSV holds it too."""
     unknown = np.full(2, math.nan)
     return _table(label, series, np.array([first, last]), np.full(2, value), unknown, unknown, [0, 0], unknown)
+
+
+def intervention_marks(group: RunGroup) -> pd.DataFrame:
+    """When interventions were applied, as rows of the series :data:`INTERVENTION`.
+
+    ``value`` is the number k of the application and ``env_steps`` the mean over the ``runs`` seeds that reached
+    it of the step at which ``intervention/count`` reached k. Of more than :data:`MAX_MARKS` applications only
+    every m-th has a row, see :func:`marks_thinned`.
+    """
+    reached = [_application_steps(run) for run in group.runs]
+    numbers = sorted({k for steps in reached for k in steps})
+    every = marks_thinned(len(numbers))
+    rows = []
+    for k in numbers[every - 1 :: every]:
+        steps = [of_run[k] for of_run in reached if k in of_run]
+        rows.append((float(np.mean(steps)), float(k), len(steps)))
+    at, value, runs = (np.array(column) for column in zip(*rows)) if rows else (np.empty(0),) * 3
+    unknown = np.full(len(rows), math.nan)
+    return _table(group.label, INTERVENTION, at, value, unknown, unknown, runs, unknown)
+
+
+def marks_thinned(applications: int) -> int:
+    """m, where only every m-th of so many applications gets a mark."""
+    return max(1, math.ceil(applications / MAX_MARKS))
+
+
+def _application_steps(run: RunRecord) -> dict[int, float]:
+    """Number of each application, counted from 1, and the env steps at which the count reached it."""
+    steps, counts = run.series("intervention/count")
+    if not counts.size:
+        return {}
+    first = run.metrics["iteration"].iloc[0] if "iteration" in run.metrics else 1
+    # A run restored without the rows before it: when those applications were is not known.
+    before = int(counts[0]) if first > 1 else 0
+    numbers = np.arange(before + 1, int(counts.max()) + 1)
+    at = steps[np.searchsorted(np.maximum.accumulate(counts), numbers)]
+    return dict(zip(numbers.tolist(), at.tolist()))
 
 
 def _episodes(runs: Sequence[RunRecord], steps: Array, values: Array) -> Array:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
 from rllib_reborn.evaluation.runs import LeftOut, RunRecord, flatten_config
 
 # Settings that say where, how long and how well watched a run was, not what it learns. They may differ
 # between the seeds of one experiment; the report names those that do.
 _NOT_LEARNING = frozenset({"extends", "seed", "stop", "evaluation", "resources", "checkpoint", "logging"})
+# Measuring dormancy changes no weight and no random stream.
+_NOT_LEARNING_IN_TRAINING = frozenset({"dormancy"})
 _MISSING = "(not set)"
 _MAX_LABEL_SETTINGS = 2
 
@@ -28,8 +31,8 @@ class RunGroup:
         task: What the numbers may be compared within: the environment, and its settings where they differ.
         env: Environment name.
         algorithm: Algorithm name.
-        label: Unique name within the task: the algorithm, its interventions, and settings where that is not
-            enough.
+        label: Unique name within the task: the algorithm, its interventions, and the first settings that tell
+            it from others where that is not enough: ``QMIX + ReBorn (paper, every=20k)``.
         runs: Sorted by seed.
     """
 
@@ -65,9 +68,8 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[list[RunGroup], list[LeftO
         tasks = _names([env] * len(in_env), [_section(runs, ("env_config",)) for runs in in_env])
         for task in sorted(set(tasks)):
             members = [runs for runs, name in zip(in_env, tasks) if name == task]
-            labels = _names([_base_label(runs[0]) for runs in members], [_learning(runs) for runs in members])
-            labels = _unique(labels)
-            named = sorted(zip(labels, members), key=lambda pair: (bool(_kinds(pair[1][0])), pair[0]))
+            labels = _labels([runs[0] for runs in members])
+            named = sorted(zip(labels, members), key=lambda pair: (_treated(pair[1][0]), pair[0]))
             groups += [RunGroup(task, env, runs[0].algorithm, label, tuple(runs)) for label, runs in named]
     return groups, left_out
 
@@ -123,9 +125,8 @@ def _text(value: Any) -> str:
 
 
 def _identity(config: Mapping[str, Any]) -> str:
-    learning = {key: value for key, value in config.items() if key not in _NOT_LEARNING}
     # No interventions, an empty list of them and null are the same experiment.
-    flat = {key: text for key, text in _setting_texts(learning).items() if text not in ("[]", "{}", "null")}
+    flat = {key: text for key, text in _setting_texts(_learning(config)).items() if text not in ("[]", "{}", "null")}
     return repr(sorted(flat.items()))
 
 
@@ -144,15 +145,8 @@ def _one_per_seed(runs: Sequence[RunRecord], left_out: list[LeftOut]) -> list[Ru
     return sorted(best.values(), key=lambda run: (run.seed is None, run.seed or 0, run.path.as_posix()))
 
 
-def _kinds(run: RunRecord) -> list[str]:
-    """Kinds of the interventions, in order."""
-    interventions = run.config.get("interventions")
-    entries = interventions if isinstance(interventions, list) else []
-    return [str(entry.get("kind", "?")) if isinstance(entry, Mapping) else str(entry) for entry in entries]
-
-
-def _base_label(run: RunRecord) -> str:
-    return " + ".join([run.algorithm, *_kinds(run)])
+def _treated(run: RunRecord) -> bool:
+    return bool(listed_interventions(run.config))
 
 
 def _section(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, str]:
@@ -160,8 +154,13 @@ def _section(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, str]:
     return _setting_texts({name: config[name] for name in names if config.get(name)})
 
 
-def _learning(runs: Sequence[RunRecord]) -> dict[str, str]:
-    return _section(runs, [name for name in runs[0].config if name not in _NOT_LEARNING])
+def _learning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that shapes learning."""
+    kept = {key: value for key, value in config.items() if key not in _NOT_LEARNING}
+    training = kept.get("training")
+    if isinstance(training, Mapping):
+        kept["training"] = {k: v for k, v in training.items() if k not in _NOT_LEARNING_IN_TRAINING}
+    return kept
 
 
 def _names(bases: Sequence[str], settings: Sequence[Mapping[str, str]]) -> list[str]:
@@ -176,16 +175,65 @@ def _names(bases: Sequence[str], settings: Sequence[Mapping[str, str]]) -> list[
     return names
 
 
-def _unique(labels: Sequence[str]) -> list[str]:
-    """Long bracketed labels are cut, and equal labels numbered, so that each stays short and its own."""
-    short = []
-    for label in labels:
-        parts = label.split(", ")
-        many = len(parts) > _MAX_LABEL_SETTINGS
-        short.append(f"{', '.join(parts[:_MAX_LABEL_SETTINGS])}, ...)" if many else label)
+# A setting that a label may name: (place, full name), place 0 for the algorithm, i + 1 for intervention i.
+_Settings: TypeAlias = dict[tuple[int, str], str]
+
+
+def _labels(runs: Sequence[RunRecord]) -> list[str]:
+    """A short name of its own for each of the experiments of one task, given one run of each."""
+    bases = [_label(run, {}) for run in runs]
+    settings = [_label_settings(run) for run in runs]
+    labels = []
+    for run, base, own in zip(runs, bases, settings):
+        rivals = [other for other_base, other in zip(bases, settings) if other_base == base]
+        told, more = _telling(rivals)
+        by_place: dict[int, list[str]] = {}
+        for place, name in told:
+            by_place.setdefault(place, []).append(f"{_short_name(name)}={own.get((place, name), _MISSING)}")
+        if more:
+            by_place[told[-1][0]].append("...")
+        labels.append(_label(run, by_place))
     seen: dict[str, int] = {}
-    result = []
-    for label in short:
+    numbered = []
+    for label in labels:
         seen[label] = seen.get(label, 0) + 1
-        result.append(f"{label} #{seen[label]}" if short.count(label) > 1 else label)
-    return result
+        numbered.append(f"{label} #{seen[label]}" if labels.count(label) > 1 else label)
+    return numbered
+
+
+def _label(run: RunRecord, settings: Mapping[int, Sequence[str]]) -> str:
+    """Algorithm and interventions, each with its settings in brackets."""
+    own = f" ({', '.join(settings[0])})" if 0 in settings else ""
+    listed = listed_interventions(run.config)
+    return " + ".join([run.algorithm + own, *(one.label(settings.get(i + 1, ())) for i, one in enumerate(listed))])
+
+
+def _label_settings(run: RunRecord) -> _Settings:
+    config = _learning(run.config)
+    flat = flatten_config({key: value for key, value in config.items() if key != "interventions"})
+    settings = {(0, key): value for key, value in flat.items()}
+    for i, one in enumerate(listed_interventions(config)):
+        settings |= {(i + 1, key): value for key, value in one.settings.items()}
+    return {key: short_value(value) for key, value in settings.items() if value not in (None, [], {})}
+
+
+def _short_name(name: str) -> str:
+    """``lr`` of ``training.lr``, ``epsilon.0`` of ``training.epsilon.0``."""
+    parts = name.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
+
+
+def _telling(rivals: Sequence[_Settings]) -> tuple[list[tuple[int, str]], bool]:
+    """Settings that tell experiments of one name apart: the first that differs, and a further one only where it
+    tells more of them apart; and whether they differ in others as well."""
+    keys = list(dict.fromkeys(key for own in rivals for key in own))
+    differing = [key for key in keys if len({own.get(key, _MISSING) for own in rivals}) > 1]
+    told: list[tuple[int, str]] = []
+
+    def kinds(chosen: Sequence[tuple[int, str]]) -> int:
+        return len({tuple(own.get(key, _MISSING) for key in chosen) for own in rivals})
+
+    for key in differing:
+        if len(told) < _MAX_LABEL_SETTINGS and kinds([*told, key]) > kinds(told):
+            told.append(key)
+    return told, len(differing) > len(told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from rllib_reborn.evaluation.plasticity import LAST_CHECKS, InterventionSummary, PlasticitySummary
 from rllib_reborn.evaluation.style import FigureFiles
 from rllib_reborn.evaluation.summary import FINAL, LAST, GroupSummary, TaskSummary
 from rllib_reborn.evaluation.text import (
@@ -97,6 +98,7 @@ def _task(task: TaskSummary, page: Page) -> list[str]:
                 "where 0.5 is no difference."
             )
         lines.append("")
+    lines += _plasticity(task)
     lines += ["### Curves", ""]
     for figure in page.figures.get(task.task, ()):
         lines += [f"![{figure.title}]({figure.png.name})", "", f"{figure.caption}", ""]
@@ -115,6 +117,56 @@ def _task(task: TaskSummary, page: Page) -> list[str]:
     lines += table(head, [row for group in task.groups for row in _run_rows(group, wins=wins)])
     lines += ["", "Intervals of single runs are over their evaluation episodes.", ""]
     return [*lines, *_differences(task, page.differences.get(task.task, {}))]
+
+
+def _plasticity(task: TaskSummary) -> list[str]:
+    groups = [(group.label, group.plasticity) for group in task.groups if group.plasticity is not None]
+    if not groups:
+        return []
+    lines = ["### Plasticity", ""]
+    measured = [(label, found) for label, found in groups if found.nets]
+    if measured:
+        head = ["group", "dormant, mixer", "peak", "dormant, agents", "peak", "over-active sum, mixer", "checks"]
+        lines += [*table(head, [[label, *_dormancy_cells(found)] for label, found in measured]), ""]
+        lines += [
+            f"Dormant fraction and over-active sum: mean of each run's last {LAST_CHECKS} checks (of all where there "
+            "are fewer), mean and interval over seeds (cut to 0..100 %; none with one seed); peak: "
+            "the largest dormant fraction of a run, mean over seeds.",
+            "",
+        ]
+    told = [(label, one) for label, found in groups for one in found.interventions]
+    if told:
+        head = ["group", "intervention", "applications", "units each", "function drift", "greedy actions changed"]
+        lines += [*table(head, [[label, *_intervention_cells(one)] for label, one in told]), ""]
+        lines += [
+            "Units with new weights (donors included), relative function drift and share of greedy actions changed: "
+            "medians over all applications.",
+            "",
+        ]
+        for label, one in told:
+            lines += [f"- **{label}**, {one.name}: {words}." for words in one.settings]
+        lines.append("")
+    return lines
+
+
+def _dormancy_cells(found: PlasticitySummary) -> list[str]:
+    mixer, agent = found.nets.get("mixer"), found.nets.get("agent")
+    cells = []
+    for net in (mixer, agent):
+        cells += [format_percent(net.final), f"{100 * net.peak.estimate:.1f} %"] if net else ["-", "-"]
+    cells.append(format_percent(mixer.overactive_sum if mixer else None))
+    return [*cells, str(max(net.checks for net in found.nets.values()))]
+
+
+def _intervention_cells(one: InterventionSummary) -> list[str]:
+    low, high = min(one.applications), max(one.applications)
+    shares = (one.function_drift, one.greedy_actions_changed)
+    return [
+        one.name,
+        (f"{low:,}" if low == high else f"{low:,} to {high:,}") + (" per seed" if len(one.applications) > 1 else ""),
+        format_number(one.units),
+        *("-" if share is None else f"{format_number(100 * share)} %" for share in shares),
+    ]
 
 
 def _differences(task: TaskSummary, differences: Mapping[str, Sequence[str]]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rllib_reborn._version import __version__
+from rllib_reborn.evaluation.dormancy_figures import event_figures
 from rllib_reborn.evaluation.exports import latex_table, marl_eval_data
 from rllib_reborn.evaluation.figures import CURVES, MetricCurve, final_figure, task_figures
 from rllib_reborn.evaluation.groups import RunGroup, config_differences, group_runs
@@ -172,9 +173,10 @@ def _figures(
 ) -> list[FigureSpec]:
     random = next((group.random_return for group in summary.groups if group.random_return), None)
     specs = task_figures(groups, random, curves=curves, level=level, reps=reps)
-    rows = final_rows(summary)
+    specs += event_figures(groups, level=level, reps=reps)
+    rows, labels = final_rows(summary), [group.label for group in groups]
     source = " or ".join(dict.fromkeys(g.source for g in summary.groups if g.source != NONE))
-    return specs if rows.empty else [final_figure(summary.task, rows, level, source), *specs]
+    return specs if rows.empty else [final_figure(summary.task, rows, level, source, labels), *specs]
 
 
 def _own_stem(spec: FigureSpec, taken: set[str]) -> FigureSpec:

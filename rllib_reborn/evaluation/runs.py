@@ -1,8 +1,8 @@
 """Reading run folders as they are found: finished, interrupted in the middle of a line, or resumed.
 
-A run folder holds ``config.yaml`` (resolved), ``metrics.jsonl`` (one object per iteration) and, once training
-has ended, ``final_evaluation.json``. What had to be left out on reading is counted and said in
-``RunRecord.notes``.
+A run folder holds ``config.yaml`` (resolved), ``metrics.jsonl`` (one object per iteration), where dormancy is
+measured ``dormancy/events.jsonl`` and, once training has ended, ``final_evaluation.json``. What had to be left
+out on reading is counted and said in ``RunRecord.notes``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import yaml
+
+from rllib_reborn.evaluation.dormancy_events import EVENTS_FILE, RunEvents, read_events
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -67,6 +69,7 @@ class RunRecord:
         unreadable_lines: Lines of ``metrics.jsonl`` that were dropped, being half-written or no object.
         replaced_rows: Rows that a resumed run has written again.
         notes: The above in sentences.
+        events: Dormancy checks and applications of interventions; empty where none were recorded.
     """
 
     path: Path
@@ -79,6 +82,7 @@ class RunRecord:
     unreadable_lines: int
     replaced_rows: int
     notes: tuple[str, ...]
+    events: RunEvents = dataclasses.field(default_factory=RunEvents)
 
     @property
     def name(self) -> str:
@@ -188,6 +192,9 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         notes.append(f"{_count(unreadable, 'line')} of {METRICS_FILE} half-written or unreadable, dropped")
     if replaced:
         notes.append(f"resumed: {_count(replaced, 'row')} written again, the later ones are used")
+    events = read_events(folder)
+    if events.unreadable:
+        notes.append(f"{_count(events.unreadable, 'line')} of {EVENTS_FILE.as_posix()} unreadable, dropped")
     final, problem = _read_final(folder)
     if problem:
         notes.append(problem)
@@ -203,6 +210,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         unreadable_lines=unreadable,
         replaced_rows=replaced,
         notes=tuple(notes),
+        events=events,
     )
 
 

@@ -20,6 +20,8 @@ from rllib_reborn._version import __version__
 # read as text on white, and lines are labelled in their colour. Black and grey stay free for text and
 # references.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# By shape too, for those who print in grey or do not see the colours.
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 REFERENCE_COLOUR = "#6B6B6B"
 _TEXT_COLOUR = "#222222"
@@ -91,6 +93,12 @@ def line_style(position: int) -> dict[str, Any]:
     return {"color": PALETTE[position % len(PALETTE)], "linestyle": dashes}
 
 
+def marker_style(position: int) -> dict[str, Any]:
+    """Marker of the group at a position."""
+    shape = _MARKERS[position % len(_MARKERS)]
+    return {"marker": shape, "markersize": 3.5 if shape in "sD" else 4.5 if shape in "^vP" else 4.0}
+
+
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
     """A figure in inches with its axes in reading order, without pyplot: no global state and no display."""
     from matplotlib.figure import Figure
@@ -102,7 +110,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 def heading(axes: Any, title: str, note: str, *, above: float = 12) -> None:
     """Title and note, ``above`` points over the axes and aligned with their left edge."""
-    lines = textwrap.wrap(note, 96)
+    lines = textwrap.wrap(note, 96, break_on_hyphens=False)
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
     top = above + 13 * len(lines) + 4
     axes.annotate(title, (0, 1), (0, top), fontsize=13, fontweight="bold", **place)
@@ -127,7 +135,7 @@ def direct_labels(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
         ends: ``(text, y in data coordinates, colour)`` per line.
     """
     low, high = axes.get_ylim()
-    texts = [textwrap.wrap(text, _LABEL_WIDTH) or [""] for text, _, _ in ends]
+    texts = [_label_lines(text) for text, _, _ in ends]
     points = axes.get_position().height * axes.figure.get_figheight() * 72
     line = 12.5 / points  # height of one line of text, as a share of the axes
     wanted = [(y - low) / (high - low) if high > low else 0.5 for _, y, _ in ends]
@@ -183,6 +191,14 @@ def save_figure(spec: FigureSpec, folder: Path, command: str | None) -> FigureFi
     ]
     paths["txt"].write_text("\n".join(lines), encoding="utf-8")
     return FigureFiles(spec.title, spec.caption, paths["png"], paths["pdf"], paths["csv"], paths["txt"])
+
+
+def _label_lines(text: str) -> list[str]:
+    """Lines of a label; what follows the last comma outside brackets, the number of seeds, is not torn apart."""
+    name, comma, rest = text.rpartition(", ")
+    if len(text) <= _LABEL_WIDTH or not comma or ")" in rest:
+        return textwrap.wrap(text, _LABEL_WIDTH) or [""]
+    return [*textwrap.wrap(f"{name},", _LABEL_WIDTH), rest]
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rllib_reborn.evaluation.groups import RunGroup, differences_within
+from rllib_reborn.evaluation.plasticity import PlasticitySummary, summarise_plasticity
 from rllib_reborn.evaluation.runs import Episodes, RunRecord
 from rllib_reborn.evaluation.statistics import (
     Interval,
@@ -64,6 +65,7 @@ class GroupSummary:
         random_win_rate: The same of the random policy.
         not_in_final: Names of runs without the evaluation that the others are judged by.
         varying_settings: Settings in which the runs differ, other than the seed.
+        plasticity: Dormancy and interventions; ``None`` where nothing was measured and nothing applied.
     """
 
     label: str
@@ -85,6 +87,7 @@ class GroupSummary:
     random_win_rate: Interval | None
     not_in_final: list[str]
     varying_settings: list[str]
+    plasticity: PlasticitySummary | None
     runs: list[RunSummary]
 
 
@@ -207,6 +210,7 @@ def _summarise_group(group: RunGroup, random: Episodes | None, level: float) -> 
         random_win_rate=None if random is None else _win_rate([random], level),
         not_in_final=[r.name for r in group.runs if not any(r is run for run, _ in scored)],
         varying_settings=differences_within(group),
+        plasticity=summarise_plasticity(group, level),
         runs=runs,
     )
 

@@ -21,7 +21,7 @@ from rllib_reborn.plasticity.units import UnitLayer, by_key
 FEATURE_ROWS = 512
 
 #: Rows that are summed at a time on a CPU.
-_CPU_ROWS = 4096
+_CPU_ROWS = 1024
 
 #: Fractional part of the golden ratio, see :class:`_Spread`.
 _GOLDEN = 0.6180339887498949
@@ -317,12 +317,16 @@ def wide_dtype(like: Tensor) -> torch.dtype:
 
 def _column_sums(rows: Tensor) -> Tensor:
     """[rows, H] -> [3, H] sums of |h|, h and 1[h != 0], wide."""
-    total = torch.zeros(3, rows.shape[1], dtype=wide_dtype(rows), device=rows.device)
-    # On a CPU in parts that stay in cache: writing out a wide copy of the whole costs several times the sums themselves.
-    for part in rows.split(_CPU_ROWS if rows.device.type == "cpu" else max(1, len(rows))):
-        wide = part.to(total.dtype)
-        size = wide.abs()
-        total += torch.stack([size.sum(0), wide.sum(0), size.sign().sum(0)])
+    count, width = rows.shape
+    # On a CPU in parts that stay in cache, through one buffer: fresh memory for wide copies costs several times the sums.
+    most = min(count, _CPU_ROWS) if rows.device.type == "cpu" else count
+    buffer = rows.new_empty(most, width, dtype=wide_dtype(rows))
+    total = buffer.new_zeros(3, width)
+    for part in rows.split(max(1, most)):
+        wide = buffer[: len(part)].copy_(part)
+        total[1] += wide.sum(0)
+        total[0] += wide.abs_().sum(0)
+        total[2] += wide.sign_().sum(0)
     return total
 
 

@@ -101,6 +101,41 @@ def test_a_row_that_knows_nothing_yet_can_be_shown(terminal: bool) -> None:
     assert "12,800" in shown(terminal, row(**unknown))
 
 
+DORMANT = "dormancy/mixer/dormant_fraction"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_last_known_dormant_fraction_and_the_interventions_are_shown(terminal: bool) -> None:
+    checked = row(**{DORMANT: 0.3672, "intervention/count": 4})
+    text = shown(terminal, checked, row(**{DORMANT: None, "intervention/count": 5}), width=200)
+    assert "37 %" in text
+    if not terminal:
+        first, second, *_ = text.splitlines()
+        assert "dormant 37 %  interventions 4" in first
+        assert "dormant 37 %  interventions 5" in second
+
+
+def test_a_dormant_fraction_of_nothing_is_known_too() -> None:
+    first, second, *_ = shown(False, row(**{DORMANT: 0.4}), row(**{DORMANT: 0.0})).splitlines()
+    assert "dormant 40 %" in first
+    assert "dormant 0 %" in second
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_runs_that_measure_nothing_do_not_speak_of_it(terminal: bool) -> None:
+    for one in (row(), row(**{DORMANT: None, "intervention/count": 0})):
+        text = shown(terminal, one)
+        assert "dormant" not in text
+        assert "interventions" not in text
+
+
+def test_a_resumed_run_knows_what_the_rows_before_it_knew() -> None:
+    target, text = console(terminal=False)
+    before = [row(**{DORMANT: 0.25}), row(**{DORMANT: 0.5}), row(env_steps=20_000)]
+    display_for(target, "t", STOP, quiet=False, before=before).on_row(row(**{DORMANT: None}))
+    assert "dormant 50 %" in text.getvalue()
+
+
 def test_quiet_shows_nothing() -> None:
     target, text = console(terminal=True)
     display = display_for(target, "title", STOP, quiet=True)

@@ -96,12 +96,163 @@ def final(
     }
 
 
+# Method reference, section 1: the thresholds of the paper.
+DORMANCY = {
+    "every": 1000,
+    "unit": "env_steps",
+    "start": 0,
+    "stop": None,
+    "layers": "released",
+    "alpha": 0.1,
+    "beta": 3.0,
+    "source": "replay",
+    "episodes": 32,
+    "redormant_within": 200_000,
+}
+REBORN = {
+    "kind": "reborn",
+    "every": 2000,
+    "unit": "env_steps",
+    "start": 0,
+    "stop": None,
+    "scope": "mixer",
+    "layers": "released",
+    "scoring_source": "replay",
+    "scoring_episodes": 32,
+    "optimizer": "keep",
+    "targets": "none",
+    "bias_compensation": False,
+    "allow_inexact": False,
+    "dry_run": False,
+    "alpha": 0.1,
+    "beta": 3.0,
+    "rule": "paper",
+    "partners": [2, 5],
+    "in_range": None,
+    "unpaired": "reinit",
+    "initializer": None,
+}
+REDO = {key: REBORN[key] for key in list(REBORN)[:15]} | {"kind": "redo", "scope": "all", "initializer": "xavier"}
+
+
+def check(
+    env_steps: int, layers: dict[str, list[float]], *, iteration: int = 1, updates: int | None = None
+) -> dict[str, Any]:
+    """The event of a dormancy check at alpha 0.1 and beta 3, given the scores of each layer."""
+    found = {
+        key: {
+            "scores": scores,
+            "dormant": [i for i, score in enumerate(scores) if score <= 0.1],
+            "overactive": [i for i, score in enumerate(scores) if score >= 3],
+        }
+        for key, scores in layers.items()
+    }
+    clock = _clock(env_steps, updates, iteration)
+    return {"iteration": iteration, "event": "dormancy", "clock": clock, "metrics": {}, "layers": found}
+
+
+def application(
+    env_steps: int,
+    changes: dict[str, tuple[list[int], list[int]]],
+    *,
+    kind: str = "reborn",
+    iteration: int = 1,
+    updates: int | None = None,
+    dry_run: bool = False,
+    drift: float | None = 0.01,
+) -> dict[str, Any]:
+    """The event of an application, given the recycled units and the donors of each layer."""
+    told = [
+        {
+            "layer": layer,
+            "width": 64,
+            "dormant": len(recycled),
+            "overactive": len(donors),
+            "units": [*recycled, *donors],
+            "donors": donors,
+            "reinitialised": recycled,
+        }
+        for layer, (recycled, donors) in changes.items()
+    ]
+    return {
+        "iteration": iteration,
+        "event": "intervention",
+        "kind": kind,
+        "dry_run": dry_run,
+        "clock": _clock(env_steps, updates, iteration),
+        "changes": told,
+        "units": sum(len(change["units"]) for change in told),
+        "dormant_before": {"mixer": 0.5},
+        "dormant_after": {"mixer": 0.0},
+        "function_drift": drift,
+        "greedy_actions_changed": None if drift is None else drift / 10,
+        "seconds": 0.01,
+    }
+
+
+def plasticity(
+    *, seed: int = 1, lines: list[dict[str, Any]], treated: bool = False, level: float = 0.7, width: int = 64
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows with dormancy checks in every second one, and the events beside them: the mixer's units fall silent up to
+    the share ``level``, mostly the same ones; where ``treated``, ReBorn recycles them at every fourth row."""
+    rng = np.random.default_rng([seed, 2])
+    order = np.random.default_rng(seed).permutation(width)
+    result, events, applied, silent = [], [], 0, 0.0
+    before: set[int] = set()
+    for i, row in enumerate(lines):
+        iteration, steps = i + 1, int(row["env_steps"])
+        told: dict[str, Any] = {f"dormancy/{net}/{name}": None for net in ("mixer", "agent") for name in _OF_NET}
+        told |= {f"intervention/{name}": None for name in ("units", "function_drift", "greedy_actions_changed")}
+        dormant: list[int] = []
+        silent = min(level, silent + level / 8)
+        if i % 2:
+            moved = np.concatenate([order[3:], order[:3]]) if i % 6 == 1 else order
+            dormant = sorted(int(unit) for unit in moved[: round(silent * width)])
+            scores = {}
+            for layer, share in (("hyper_w_final", 1.0), ("V", 0.5)):
+                raw = rng.exponential(1.0, width) ** 2 + 0.3
+                raw[dormant[: round(share * len(dormant))]] = 0.0
+                scores[f"mixer/{layer}"] = np.round(raw / raw.mean(), 4).tolist()
+            raw = rng.exponential(1.0, width) + 0.2
+            scores["agent/fc1"] = np.round(raw / raw.mean(), 4).tolist()
+            event = check(steps, scores, iteration=iteration, updates=row["updates"] + 1)
+            events.append(event)
+            nets = {net: [v for k, v in event["layers"].items() if k.startswith(net)] for net in ("mixer", "agent")}
+            for net, found in nets.items():
+                told[f"dormancy/{net}/dormant_fraction"] = sum(len(f["dormant"]) for f in found) / width / len(found)
+                told[f"dormancy/{net}/overactive_fraction"] = 0.05
+                held = sum(sum(f["scores"][unit] for unit in f["overactive"]) for f in found)
+                told[f"dormancy/{net}/overactive_sum"] = held / width / len(found)
+            now = set(dormant)
+            if before and now:
+                told["dormancy/mixer/overlap"] = len(before & now) / min(len(before), len(now))
+            before = now
+        if treated and i % 4 == 3:
+            applied, silent = applied + 1, 0.0
+            changes = {"mixer/hyper_w_final": (dormant, []), "mixer/V": (dormant[: len(dormant) // 2], [])}
+            events.append(application(steps, changes, iteration=iteration, updates=row["updates"] + 1))
+            told["intervention/units"] = events[-1]["units"]
+            told["intervention/function_drift"] = events[-1]["function_drift"]
+            told["intervention/greedy_actions_changed"] = events[-1]["greedy_actions_changed"]
+        result.append({"iteration": iteration, **row, **told, "intervention/count": applied})
+    return result, events
+
+
+_OF_NET = ("dormant_fraction", "overactive_fraction", "overactive_sum", "overlap")
+
+
+def _clock(env_steps: int, updates: int | None, iteration: int) -> dict[str, int]:
+    done = env_steps // 100 if updates is None else updates
+    return {"env_steps": env_steps, "updates": done, "episodes": env_steps // 50, "iterations": iteration - 1}
+
+
 def write_run(
     folder: Path,
     *,
     settings: dict[str, Any] | None = None,
     lines: list[dict[str, Any]] | None = None,
     end: dict[str, Any] | None = None,
+    events: list[dict[str, Any]] | None = None,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config() if settings is None else settings))
@@ -109,4 +260,8 @@ def write_run(
     (folder / "metrics.jsonl").write_text(text)
     if end is not None:
         (folder / "final_evaluation.json").write_text(json.dumps(end))
+    if events is not None:
+        (folder / "dormancy").mkdir(exist_ok=True)
+        text = "".join(json.dumps(event) + "\n" for event in events)
+        (folder / "dormancy" / "events.jsonl").write_text(text)
     return folder

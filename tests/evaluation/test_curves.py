@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_reborn.evaluation.curves import align, metric_curve, win_rate_curve
+from rllib_reborn.evaluation.curves import MAX_MARKS, align, intervention_marks, metric_curve, win_rate_curve
 from rllib_reborn.evaluation.groups import RunGroup, group_runs
 from rllib_reborn.evaluation.runs import read_run
 from rllib_reborn.evaluation.statistics import proportion_interval
@@ -126,3 +126,36 @@ class TestWinRate:
         line = evaluation(10, 0, **{"eval/win_rate": 0.8})
         assert win_rate_curve(group_of(tmp_path, [[line]]), level=0.95).empty
         assert win_rate_curve(group_of(tmp_path / "none", [[evaluation(10, math.pi)]]), level=0.95).empty
+
+
+class TestInterventionMarks:
+    def test_a_mark_is_where_the_count_rose_at_the_mean_step_of_the_seeds(self, tmp_path: Path) -> None:
+        first = [applied(10, 0), applied(20, 1), applied(30, 1), applied(40, 2)]
+        second = [applied(12, 0), applied(24, 1), applied(36, 2), applied(48, 3)]
+        marks = intervention_marks(group_of(tmp_path, [first, second]))
+        assert marks["series"].unique().tolist() == ["intervention"]
+        assert marks["value"].tolist() == [1, 2, 3]
+        assert marks["env_steps"].tolist() == [22, 38, 48]
+        assert marks["runs"].tolist() == [2, 2, 1]
+
+    def test_several_applications_in_one_row_are_several(self, tmp_path: Path) -> None:
+        marks = intervention_marks(group_of(tmp_path, [[applied(10, 2), applied(20, 2)]]))
+        assert marks[["env_steps", "value"]].to_numpy().tolist() == [[10, 1], [10, 2]]
+
+    def test_many_are_thinned_out_evenly(self, tmp_path: Path) -> None:
+        marks = intervention_marks(group_of(tmp_path, [[applied(10 * i, i) for i in range(1, 101)]]))
+        assert marks["value"].tolist() == list(range(4, 101, 4))  # 100 / 30, rounded up: every fourth
+        assert marks["env_steps"].tolist() == list(range(40, 1001, 40))
+        assert len(marks) <= MAX_MARKS
+
+    def test_what_was_applied_before_the_first_row_of_a_resumed_run_has_no_place(self, tmp_path: Path) -> None:
+        lines = [applied(10, 5, iteration=7), applied(20, 6, iteration=8)]
+        assert intervention_marks(group_of(tmp_path, [lines]))["value"].tolist() == [6]
+
+    def test_old_runs_and_runs_without_interventions_have_none(self, tmp_path: Path) -> None:
+        assert intervention_marks(group_of(tmp_path / "a", [[evaluation(1, 2.0)]])).empty
+        assert intervention_marks(group_of(tmp_path / "b", [[applied(10, 0)]])).empty
+
+
+def applied(steps: int, count: int, iteration: int = 1) -> dict[str, Any]:
+    return {"iteration": iteration, "env_steps": steps, "intervention/count": count}

@@ -10,7 +10,7 @@ import pytest
 from rllib_reborn.evaluation.groups import config_differences, differences_within, group_runs, split_env
 from rllib_reborn.evaluation.runs import RunRecord, read_run
 
-from .synthetic import config, rows, write_run
+from .synthetic import DORMANCY, REBORN, REDO, config, rows, write_run
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def test_another_learning_rate_is_another_experiment(make) -> None:
 
 def test_interventions_are_in_the_label_and_come_last(make) -> None:
     records = [make(interventions=[{"kind": "reborn", "alpha": 0.1}]), make(algorithm="vdn"), make()]
-    assert [label for _, label, _ in labels(records)] == ["qmix", "vdn", "qmix + reborn"]
+    assert [label for _, label, _ in labels(records)] == ["qmix", "vdn", "qmix + ReBorn"]
 
 
 def test_interventions_that_differ_in_a_setting(make) -> None:
     records = [make(interventions=[{"kind": "reborn", "alpha": alpha}]) for alpha in (0.1, 0.2)]
     assert [label for _, label, _ in labels(records)] == [
-        "qmix + reborn (alpha=0.1)",
-        "qmix + reborn (alpha=0.2)",
+        "qmix + ReBorn (alpha=0.1)",
+        "qmix + ReBorn (alpha=0.2)",
     ]
 
 
@@ -59,11 +59,61 @@ def test_no_interventions_and_an_empty_list_are_the_same(make) -> None:
     assert labels([make(seed=1, interventions=[]), make(seed=2)])[0][2] == [1, 2]
 
 
-def test_many_differences_are_cut_and_numbered(make) -> None:
+def test_only_as_many_settings_as_are_needed_are_in_a_label_and_others_are_hinted_at(make) -> None:
     records = [make(training={"a": 1, "b": 1, "c": c}) for c in (1, 2)]
     records.append(make(training={"a": 2, "b": 2, "c": 1}))
+    # a tells the third from the others, b tells no more, c tells the first two apart.
     names = [label for _, label, _ in labels(records)]
-    assert names == ["qmix (a=1, b=1, ...) #1", "qmix (a=1, b=1, ...) #2", "qmix (a=2, b=2, ...)"]
+    assert names == ["qmix (a=1, c=1, ...)", "qmix (a=1, c=2, ...)", "qmix (a=2, c=1, ...)"]
+
+
+def test_where_two_settings_are_not_enough_labels_are_numbered(make) -> None:
+    bits = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    names = [label for _, label, _ in labels([make(training=dict(zip("abc", abc))) for abc in bits])]
+    assert len(set(names)) == 8
+    assert names[:2] == ["qmix (a=0, b=0, ...) #1", "qmix (a=0, b=0, ...) #2"]
+
+
+def test_interventions_are_told_apart_by_kind_and_rule(make) -> None:
+    released, reset = REBORN | {"rule": "released"}, REDO | {"kind": "reset"}
+    kinds = ([REBORN], [released], [REDO], [reset], [REBORN, REDO], [])
+    records = [make(algorithm="QMIX", interventions=listed) for listed in kinds]
+    assert [label for _, label, _ in labels(records)] == [
+        "QMIX",
+        "QMIX + ReBorn (paper)",
+        "QMIX + ReBorn (paper) + ReDo",
+        "QMIX + ReBorn (released)",
+        "QMIX + ReDo",
+        "QMIX + ReSet",
+    ]
+
+
+def test_settings_stand_with_the_intervention_or_algorithm_that_they_belong_to(make) -> None:
+    often, rarely = ([REBORN | {"every": every}, REDO] for every in (20_000, 200_000))
+    names = [label for _, label, _ in labels([make(interventions=often), make(interventions=rarely)])]
+    assert names == ["qmix + ReBorn (paper, every=200k) + ReDo", "qmix + ReBorn (paper, every=20k) + ReDo"]
+    records = [make(interventions=[REDO], training={"lr": lr}) for lr in (0.001, 0.002)]
+    assert [label for _, label, _ in labels(records)] == ["qmix (lr=0.001) + ReDo", "qmix (lr=0.002) + ReDo"]
+
+
+def test_a_dry_run_is_named(make) -> None:
+    records = [make(interventions=[REBORN]), make(interventions=[REBORN | {"dry_run": True}])]
+    names = [label for _, label, _ in labels(records)]
+    assert names == ["qmix + ReBorn (paper)", "qmix + ReBorn (paper, dry run)"]
+
+
+def test_values_of_settings_with_like_names_are_not_mixed_up(make) -> None:
+    records = [make(training={"model": {"dim": 1}, "mixer": {"dim": dim}}) for dim in (32, 64)]
+    assert [label for _, label, _ in labels(records)] == ["qmix (dim=32)", "qmix (dim=64)"]
+    records = [make(training={"epsilon": [1.0, low]}) for low in (0.05, 0.1)]
+    assert [label for _, label, _ in labels(records)] == ["qmix (epsilon.1=0.05)", "qmix (epsilon.1=0.1)"]
+
+
+def test_measuring_dormancy_does_not_set_a_run_apart_and_is_named(make) -> None:
+    records = [make(seed=1, training={"lr": 1}), make(seed=2, training={"lr": 1, "dormancy": DORMANCY})]
+    (group,), _ = group_runs(records)
+    assert group.label == "qmix"
+    assert "training.dormancy.alpha" in differences_within(group)
 
 
 def test_another_env_config_is_another_task(make) -> None:

@@ -23,7 +23,7 @@ from rllib_reborn.evaluation.runs import RunError, load_runs
 from rllib_reborn.evaluation.style import REFERENCE_COLOUR, FigureSpec, line_style, save_figure
 from rllib_reborn.evaluation.summary import GroupSummary, summarise_task
 
-from .synthetic import config, final, rows, write_run
+from .synthetic import DORMANCY, REBORN, config, final, plasticity, rows, write_run
 
 COMMAND = "rllib-reborn report runs --out report"
 ENDINGS = ("png", "pdf", "csv", "txt")
@@ -32,7 +32,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seeds of qmix (one cut off), three of qmix + reborn, a game without a winner, a broken run."""
+    """Three seeds of qmix (one cut off), three of qmix + ReBorn, a game without a winner, a broken run."""
     top = tmp_path_factory.mktemp("runs")
     for seed in (1, 2, 3):
         settings = config(seed=seed)
@@ -98,7 +98,7 @@ class TestFiles:
             assert f"]({files.png.name})" in text
         for part in (
             "predator_prey/small",
-            "qmix + reborn",
+            "qmix + ReBorn",
             "`qmix_2`",
             COMMAND,
             "half-written",
@@ -120,7 +120,7 @@ class TestFiles:
 
 class TestNumbers:
     def test_the_unit_is_the_seed_where_there_are_several(self, summary: dict[str, Any]) -> None:
-        got = group(summary, "qmix + reborn")
+        got = group(summary, "qmix + ReBorn")
         means = [policy_returns(seed, 13).mean() for seed in (1, 2, 3)]
         expected = statistics.mean_interval(means)
         assert (got["unit"], got["source"], got["episodes"]) == ("seeds", "final evaluation", 48)
@@ -163,7 +163,7 @@ class TestNumbers:
     def test_groups_are_compared_by_common_seeds(self, summary: dict[str, Any]) -> None:
         (comparison,) = next(t for t in summary["tasks"] if t["task"] == "predator_prey/small")["comparisons"]
         pairs = [policy_returns(seed, 13).mean() - policy_returns(seed).mean() for seed in (1, 2)]
-        assert (comparison["label"], comparison["baseline"]) == ("qmix + reborn", "qmix")
+        assert (comparison["label"], comparison["baseline"]) == ("qmix + ReBorn", "qmix")
         assert (comparison["paired"], comparison["seeds"]) == (True, [1, 2])
         assert comparison["difference"]["estimate"] == pytest.approx(np.mean(pairs))
         assert comparison["probability_of_improvement"]["estimate"] == 1
@@ -237,7 +237,7 @@ class TestFigures:
         spec = specs["predator_prey_small_return"]
         (axes,) = spec.draw(spec).axes
         drawn = {(line.get_color(), line.get_alpha()): line for line in axes.lines}
-        for position, label in enumerate(("qmix", "qmix + reborn")):
+        for position, label in enumerate(("qmix", "qmix + ReBorn")):
             colour = line_style(position)["color"]
             for series, alpha in (("evaluation", None), ("training", 0.3)):
                 own = spec.table[(spec.table["label"] == label) & (spec.table["series"] == series)]
@@ -274,12 +274,12 @@ class TestFigures:
             assert getattr(first, ending).read_bytes() == getattr(second, ending).read_bytes(), ending
 
     def test_another_metric_is_one_entry_in_the_table(self, tmp_path: Path) -> None:
-        name = "dormancy/mixer/dormant_fraction"
+        name = "plasticity/effective_rank"
         lines = [{"env_steps": i, name: i / 10} for i in range(1, 5)]
         groups, _ = group_runs(load_runs(write_run(tmp_path / "run", lines=lines))[0])
-        entry = MetricCurve(name, "Dormant neurons of the mixer", figure="dormancy", limits=(0, 1))
+        entry = MetricCurve(name, "Effective rank of the mixer", figure="rank", limits=(0, 1))
         (spec,) = task_figures(groups, None, curves=[*figures.CURVES, entry])
-        assert spec.stem == "predator_prey_small_dormancy"
+        assert spec.stem == "predator_prey_small_rank"
         (axes,) = spec.draw(spec).axes
         assert axes.get_title(loc="left") == entry.title
         assert axes.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3, 0.4]
@@ -305,12 +305,90 @@ class TestFigures:
         assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(bottoms_up))
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Runs that measure dormancy, with ReBorn and without, beside a run of an earlier version."""
+    top = tmp_path_factory.mktemp("plasticity")
+    for seed in (1, 2):
+        training = {"lr": 0.0005, "dormancy": DORMANCY}
+        lines, events = plasticity(seed=seed, lines=rows(seed=seed), treated=True)
+        settings = config(algorithm="QMIX", seed=seed, training=training, interventions=[REBORN])
+        write_run(top / f"reborn_{seed}", settings=settings, lines=lines, end=final(seed=seed), events=events)
+        lines, events = plasticity(seed=seed, lines=rows(seed=seed))
+        settings = config(algorithm="QMIX", seed=seed, training=training)
+        write_run(top / f"plain_{seed}", settings=settings, lines=lines, end=final(seed=seed), events=events)
+    write_run(top / "old", settings=config(algorithm="VDN"), lines=rows(), end=final())
+    return write_report(top, top / "report", reps=20)
+
+
+class TestPlasticity:
+    def spec(self, measured: Report, name: str) -> FigureSpec:
+        groups, _ = group_runs(load_runs(measured.folder.parent)[0])
+        (found,) = [spec for spec in task_figures(groups, None, reps=20) if spec.stem.endswith(name)]
+        return found
+
+    def test_the_figures_are_in_the_report(self, measured: Report) -> None:
+        stems = [files.png.stem.removeprefix("predator_prey_small_") for files in measured.figures]
+        dormancy = ["dormancy", "nas_ranking", "overlap", "redormancy", "dormancy_layers"]
+        assert stems == ["final", "return", "win_rate", "learning", *dormancy]
+
+    def test_the_section_has_a_row_for_each_group_that_was_measured(self, measured: Report) -> None:
+        text = measured.markdown.read_text()
+        section = text[text.index("### Plasticity") : text.index("### Curves")]
+        assert "| QMIX | 52.3 % [" in section  # 45 and 22 of 64 units
+        assert "| QMIX + ReBorn (paper) | ReBorn (paper) | 5 per seed |" in section
+        assert "- **QMIX + ReBorn (paper)**, ReBorn (paper): every 2,000 env steps, on the mixer" in section
+        assert "VDN" not in section
+
+    def test_summary_json_has_the_same_numbers(self, measured: Report) -> None:
+        data = json.loads(measured.summary_json.read_text())
+        assert group(data, "VDN")["plasticity"] is None
+        plain, treated = (group(data, label)["plasticity"] for label in ("QMIX", "QMIX + ReBorn (paper)"))
+        assert plain["nets"]["mixer"]["final"]["estimate"] == pytest.approx(67 / 128)
+        assert plain["nets"]["mixer"]["final"]["n"] == 2
+        assert plain["interventions"] == []
+        assert treated["nets"]["mixer"]["final"]["estimate"] < plain["nets"]["mixer"]["final"]["estimate"]
+        (told,) = treated["interventions"]
+        assert (told["applications"], told["function_drift"]) == ([5, 5], 0.01)
+
+    def test_the_caption_defines_what_is_shown_with_the_thresholds_of_the_config(self, measured: Report) -> None:
+        (files,) = [files for files in measured.figures if files.png.stem.endswith("small_dormancy")]
+        for part in ("at most alpha (0.1)", "at least beta (3)", "pooled over", "(QMIX + ReBorn (paper): 5)"):
+            assert part in files.caption
+
+    @pytest.mark.parametrize("name", ["_return", "_dormancy"])
+    def test_interventions_are_ticks_below_the_data(self, measured: Report, name: str) -> None:
+        spec = self.spec(measured, name)
+        marks = spec.table[spec.table["series"] == "intervention"]
+        assert marks["label"].unique().tolist() == ["QMIX + ReBorn (paper)"]
+        assert marks["value"].tolist() == [1, 2, 3, 4, 5]
+        for axes in spec.draw(spec).axes:
+            (ticks,) = [line for line in axes.lines if line.get_marker() == "|"]
+            assert ticks.get_color() == line_style(2)["color"]
+            np.testing.assert_array_equal(ticks.get_xdata(), marks["env_steps"])
+            # In the coordinates of the axes; the data must be above.
+            low, high = axes.get_ylim()
+            lowest = min(
+                float(np.min(line.get_ydata())) for line in axes.lines if line.get_transform() == axes.transData
+            )
+            assert 0 < ticks.get_ydata()[0] < (lowest - low) / (high - low)
+            assert all(tick >= low + (high - low) * ticks.get_ydata()[0] for tick in axes.get_yticks())
+
+    def test_a_group_keeps_its_colour_where_others_have_nothing_to_show(self, measured: Report) -> None:
+        spec = self.spec(measured, "_dormancy")
+        assert set(spec.table["label"]) == {"QMIX", "QMIX + ReBorn (paper)"}
+        axes = spec.draw(spec).axes[0]
+        # Sorted: QMIX, VDN, QMIX + ReBorn. VDN has no dormancy, and its colour stays free.
+        drawn = [line.get_color() for line in axes.lines if line.get_transform() == axes.transData]
+        assert drawn == [line_style(0)["color"], line_style(2)["color"]]
+
+
 class TestExports:
     def test_marl_eval(self, report: Report) -> None:
         data = json.loads(report.marl_eval_json.read_text())
         assert sorted(data) == ["matrix", "predator_prey"]
         algorithms = data["predator_prey"]["small"]
-        assert sorted(algorithms) == ["qmix", "qmix + reborn"]
+        assert sorted(algorithms) == ["qmix", "qmix + ReBorn"]
         assert sorted(algorithms["qmix"]) == ["seed_1", "seed_2"]  # seed 3 has no absolute metric
         run, lines = algorithms["qmix"]["seed_1"], [r for r in rows(seed=1) if r["eval/returns"]]
         assert list(run) == [*(f"step_{i}" for i in range(1, 11)), "absolute_metrics"]
@@ -327,7 +405,7 @@ class TestExports:
         lines = [line for line in text.splitlines() if line.endswith(r"\\")]
         assert len(lines) == 1 + 3
         assert {line.count(" & ") for line in lines} == {5}
-        assert r"predator\_prey/small & qmix + reborn & 3 & " in text
+        assert r"predator\_prey/small & qmix + ReBorn & 3 & " in text
 
 
 class TestWriting:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from rllib_reborn.callbacks.dormancy import metric_names
 from rllib_reborn.callbacks.probe import Batch, Probe, probe_rng
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck
-from rllib_reborn.plasticity.history import metric_names
 from rllib_reborn.plasticity.interventions import MARR, Intervention
 from rllib_reborn.replay import EpisodeReplay
 

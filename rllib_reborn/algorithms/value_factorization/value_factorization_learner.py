@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,12 @@ class ValueFactorizationLearner(TorchLearner):
     def update(self, *args: Any, probe: Probe | None = None, **kwargs: Any) -> Any:
         """As RLlib's; ``probe`` says what is due at this update, see :class:`~rllib_reborn.callbacks.Probe`."""
         self._probe = probe
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
         try:
-            with flushed_denormals():
+            with ExitStack() as watching:
+                watching.enter_context(flushed_denormals())
+                for callback in self.learner_callbacks if probe is not None else ():
+                    watching.enter_context(callback.watch_update(module=module, probe=probe))
                 return super().update(*args, **kwargs)
         finally:
             self._probe = None

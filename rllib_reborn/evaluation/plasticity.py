@@ -1,0 +1,189 @@
+"""Dormancy and interventions of a group in numbers.
+
+The seed is the unit: every run counts by one number, and intervals are Student's over the seeds. One seed has
+none, since neighbouring checks of one run are no independent evidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_reborn.evaluation.groups import RunGroup
+from rllib_reborn.evaluation.intervention_text import ListedIntervention, in_words, listed_interventions
+from rllib_reborn.evaluation.runs import RunRecord
+from rllib_reborn.evaluation.statistics import Interval, mean_interval
+
+NETS = ("mixer", "agent")
+LAST_CHECKS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class NetDormancy:
+    """Dormancy of one network, fractions in 0..1, over seeds.
+
+    Attributes:
+        checks: Dormancy checks behind the numbers, all seeds together.
+        final: Mean dormant fraction of a run's last three checks (of all where there are fewer).
+        peak: Largest dormant fraction of a run.
+        overactive_sum: Mean over-active sum of a run's last three checks; ``None`` where not recorded.
+    """
+
+    checks: int
+    final: Interval
+    peak: Interval
+    overactive_sum: Interval | None
+
+
+@dataclasses.dataclass(frozen=True)
+class InterventionSummary:
+    """What one kind of intervention did in the runs of a group.
+
+    Attributes:
+        name: Kind and rule, as labels have them.
+        settings: In words; one entry per entry of the config.
+        applications: Number in each run, dry runs included.
+        units: Median over applications of the units with new weights (for ReBorn donors included).
+        function_drift: Median over applications of the relative change of the values.
+        greedy_actions_changed: Median over applications of the share.
+    """
+
+    name: str
+    settings: list[str]
+    applications: list[int]
+    units: float | None
+    function_drift: float | None
+    greedy_actions_changed: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlasticitySummary:
+    """Networks that were measured, and interventions in the order of the config."""
+
+    nets: dict[str, NetDormancy]
+    interventions: list[InterventionSummary]
+
+
+def summarise_plasticity(group: RunGroup, level: float) -> PlasticitySummary | None:
+    """Numbers of a group; ``None`` where nothing was measured and nothing applied."""
+    nets = {net: found for net in NETS if (found := _net(group.runs, net, level)) is not None}
+    interventions = _interventions(group)
+    return PlasticitySummary(nets, interventions) if nets or interventions else None
+
+
+def dormancy_terms(groups: Sequence[RunGroup]) -> str:
+    """One sentence that defines what the dormancy figures show, with the thresholds that the configs give."""
+    return (
+        "A unit is dormant where its normalised activation score (mean |activation| over the mean of its layer) is at "
+        f"most alpha ({_setting(groups, 'alpha')}) and over-active where it is at least beta "
+        f"({_setting(groups, 'beta')}), with fractions pooled over the scored layers ({_setting(groups, 'layers')})."
+    )
+
+
+def dormancy_setting(run: RunRecord, name: str) -> Any:
+    """A setting of the run's dormancy check; ``None`` where the config does not have it."""
+    training = run.config.get("training")
+    check = training.get("dormancy") if isinstance(training, Mapping) else None
+    return check.get(name) if isinstance(check, Mapping) else None
+
+
+def _setting(groups: Sequence[RunGroup], name: str) -> str:
+    """What the runs that measured have for it; several values are all named."""
+    found = (dormancy_setting(run, name) for group in groups for run in group.runs)
+    texts = [f"{x:g}" if isinstance(x, int | float) else str(x) for x in found if x is not None]
+    return " or ".join(dict.fromkeys(texts)) or "not recorded"
+
+
+def _net(runs: Sequence[RunRecord], net: str, level: float) -> NetDormancy | None:
+    fractions = _values(runs, f"dormancy/{net}/dormant_fraction")
+    if not fractions:
+        return None
+    sums = _values(runs, f"dormancy/{net}/overactive_sum")
+    return NetDormancy(
+        checks=sum(values.size for values in fractions),
+        final=_share([_last(values) for values in fractions], level),
+        peak=_share([float(values.max()) for values in fractions], level),
+        overactive_sum=_share([_last(values) for values in sums], level) if sums else None,
+    )
+
+
+def _values(runs: Sequence[RunRecord], metric: str) -> list[npt.NDArray[np.float64]]:
+    """Values at the checks of each run that has any."""
+    return [values for run in runs if (values := run.series(metric)[1]).size]
+
+
+def _last(values: npt.NDArray[np.float64]) -> float:
+    return float(values[-LAST_CHECKS:].mean())
+
+
+def _share(values: Sequence[float], level: float) -> Interval:
+    """Interval of a mean of shares, which lies within 0..1."""
+    interval = mean_interval(values, level)
+    if not interval.known:
+        return interval
+    return dataclasses.replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Application:
+    kind: str | None
+    units: float | None
+    function_drift: float | None
+    greedy_actions_changed: float | None
+
+
+def _interventions(group: RunGroup) -> list[InterventionSummary]:
+    listed = listed_interventions(group.runs[0].config)
+    applied = [_applications(run) for run in group.runs]
+    if not listed and not any(applied):
+        return []
+    by_kind: dict[str, list[ListedIntervention]] = {}
+    for one in listed:
+        by_kind.setdefault(one.kind, []).append(one)
+    # Rows of metrics do not say which of several kinds was applied; then they are told as one.
+    if any(one.kind not in by_kind for of_run in applied for one in of_run):
+        return [_summary(listed, applied)]
+    return [
+        _summary(entries, [[one for one in of_run if one.kind == kind] for of_run in applied])
+        for kind, entries in by_kind.items()
+    ]
+
+
+def _summary(entries: Sequence[ListedIntervention], applied: Sequence[Sequence[_Application]]) -> InterventionSummary:
+    return InterventionSummary(
+        name=" + ".join(dict.fromkeys(one.label() for one in entries)) or "not in the config",
+        settings=[in_words(one) for one in entries],
+        applications=[len(of_run) for of_run in applied],
+        units=_median(applied, lambda one: one.units),
+        function_drift=_median(applied, lambda one: one.function_drift),
+        greedy_actions_changed=_median(applied, lambda one: one.greedy_actions_changed),
+    )
+
+
+def _applications(run: RunRecord) -> list[_Application]:
+    """From the events, or from the rows of metrics where a run has no events."""
+    if run.events.applications:
+        return [
+            _Application(one.kind, one.units, one.function_drift, one.greedy_actions_changed)
+            for one in run.events.applications
+        ]
+    counts = run.series("intervention/count")[1]
+    if not counts.size:
+        return []
+    known = {name: run.series(f"intervention/{name}")[1].tolist() for name in _OF_ROWS}
+    # One entry per application; of several in one row only the last is told of, the others stay unknown.
+    told = [[*values[: int(counts[-1])], *[None] * (int(counts[-1]) - len(values))] for values in known.values()]
+    return [_Application(None, *values) for values in zip(*told)]
+
+
+_OF_ROWS = ("units", "function_drift", "greedy_actions_changed")
+
+
+def _median(applied: Sequence[Sequence[_Application]], value: Callable[[_Application], float | None]) -> float | None:
+    known = [x for of_run in applied for one in of_run if (x := value(one)) is not None]
+    return statistics.median(known) if known else None
