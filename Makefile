@@ -36,6 +36,7 @@ test-fast: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sampling --json
 	$(BIN)/python -m benchmarks.learner --json
+	$(BIN)/python -m benchmarks.plasticity --json
 	$(BIN)/python -m benchmarks.end_to_end --json
 
 lint: $(STAMP)

@@ -35,8 +35,8 @@ class DormancyCallback(RLlibCallback, LearnerCallback):
     writes that setting. A Learner adds one by itself where it is set.
 
     Metrics: for each network and each of its layers those of :mod:`rllib_reborn.plasticity.history`
-    (``dormancy/<net>[/<layer>]/dormant_fraction`` and the like); for each layer ``stable_rank`` and ``effective_rank`` of its
-    activations on the scored batch, and, from the gradient of this very update, ``stagnant_fraction`` (KNIFE's relative
+    (``dormancy/<net>[/<layer>]/dormant_fraction`` and the like); for each layer ``stable_rank`` and ``effective_rank`` of
+    its activations on the scored batch, and, from the gradient of this very update, ``stagnant_fraction`` (KNIFE's relative
     update activity < 0.25, method reference 10.1) and ``insensitive_fraction`` (GraMa <= 0.01, method reference 10.3); for
     each network ``weight_norm`` and ``gradient_norm`` (after clipping). Earlier checks are kept in checkpoints.
     """

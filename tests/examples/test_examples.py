@@ -1,0 +1,75 @@
+"""Every example runs, and shows what it says it shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from examples import plasticity_on_any_module, toy_dormant_units
+
+FOLDER = Path(plasticity_on_any_module.__file__).parent
+
+
+def test_the_readme_lists_every_example():
+    linked = set(re.findall(r"\]\((\w+\.py)\)", (FOLDER / "README.md").read_text()))
+    assert linked == {path.name for path in FOLDER.glob("*.py")}
+
+
+def test_plasticity_on_any_module(capsys):
+    # Two short tasks make few units dormant; with wider thresholds there is something to treat.
+    found = plasticity_on_any_module.main(["--quick", "--alpha", "0.3", "--beta", "2"])
+    redo, reborn = found["redo"], found["reborn"]
+    assert redo["dry_run"]
+    assert reborn["units"] > 0
+    # The dry run left everything as it was: both found the same.
+    assert redo["dormant_before"] == reborn["dormant_before"]
+    assert reborn["dormant_after"]["net"] < reborn["dormant_before"]["net"]
+    assert 0 <= reborn["function_drift"] < 0.5
+    printed = capsys.readouterr().out
+    assert "net/0: 64 units, ReLU, surgery exact" in printed
+    assert "ReBorn: " in printed
+
+
+def test_toy_dormant_units_keeps_the_order_of_the_paper(tmp_path, capsys):
+    table = toy_dormant_units.main(["--quick", "--out", str(tmp_path / "figures" / "toy.png")])
+    for row in table.values():
+        assert len(row) == 4
+        assert row == sorted(row)
+    assert (tmp_path / "figures" / "toy.png").stat().st_size > 1000
+    assert capsys.readouterr().out.count("| yes |") == 2
+
+
+def test_a_silenced_unit_of_the_toy_network_neither_speaks_nor_learns():
+    """With all 4 units silenced only the output's bias is left: the error cannot fall below the variance of the target."""
+    import torch
+
+    curve = toy_dormant_units.losses(4, lr=0.5, seeds=1, steps=600)[0]
+    torch.manual_seed(0)
+    torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    wanted = toy_dormant_units.targets(torch.randn(toy_dormant_units.SAMPLES, 3))
+    assert curve[-1].item() == pytest.approx(wanted.var(correction=0).item(), rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_reborn_on_stock_dqn(capsys):
+    from examples import reborn_on_stock_dqn
+
+    told = reborn_on_stock_dqn.main(["--quick", "--alpha", "0.3", "--beta", "2"])
+    assert {event["event"] for event in told} == {"dormancy", "intervention"}
+    assert sum(event["units"] for event in told if event["event"] == "intervention") > 0
+    assert "reborn gave" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_target_interval(tmp_path):
+    from examples import target_interval
+
+    curves = target_interval.main(["--quick", "--out", str(tmp_path / "interval.png")])
+    assert list(curves) == [10, 1000]
+    for steps, fractions in curves.values():
+        assert len(steps) >= 5
+        assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert curves[10][1] != curves[1000][1]
+    assert (tmp_path / "interval.png").stat().st_size > 1000
