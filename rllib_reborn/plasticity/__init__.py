@@ -1,5 +1,41 @@
 """Plasticity: which neurons still work, and what can be done about those that do not. Torch only; any ``nn.Module``.
 
-Measure (never writes a weight): :mod:`units`, :mod:`discovery`, :mod:`statistics`, :mod:`scores`, :mod:`masks`,
-:mod:`history`. Act (all writes to weights): :mod:`interventions`. Prove: :mod:`invariance`.
+Measure (never writes a weight): what is exported here. Act (all writes to weights): :mod:`.interventions`, performed by
+:mod:`.interventions.perform`. Prove: :mod:`.invariance`.
 """
+
+from rllib_reborn.plasticity.discovery import discover_units
+from rllib_reborn.plasticity.history import DormancyHistory
+from rllib_reborn.plasticity.schedule import Schedule
+from rllib_reborn.plasticity.scores import (
+    LayerDormancy,
+    NetDormancy,
+    dormancy,
+    layer_dormancy,
+    nas,
+    nas_ranking,
+    overlap_coefficient,
+)
+from rllib_reborn.plasticity.statistics import LayerStatistics, measure, recording
+from rllib_reborn.plasticity.units import Surgery, Tap, UnitLayer, by_key, declare_units
+
+__all__ = [
+    "DormancyHistory",
+    "LayerDormancy",
+    "LayerStatistics",
+    "NetDormancy",
+    "Schedule",
+    "Surgery",
+    "Tap",
+    "UnitLayer",
+    "by_key",
+    "declare_units",
+    "discover_units",
+    "dormancy",
+    "layer_dormancy",
+    "measure",
+    "nas",
+    "nas_ranking",
+    "overlap_coefficient",
+    "recording",
+]
