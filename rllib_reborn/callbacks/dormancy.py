@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -121,12 +122,16 @@ class DormancyCallback(RLlibCallback, LearnerCallback):
             stagnant = None
             if layer.input_weight is not None and layer.input_weight.grad is not None:
                 activity = update_activity(layer.input_weight.detach(), layer.input_weight.grad)
-                stagnant = _share(masks.stagnant(relative_update_activity(activity, live)), live)
+                if bool(activity.isfinite().all()):  # else the step was skipped, and says nothing of single units
+                    stagnant = _share(masks.stagnant(relative_update_activity(activity, live)), live)
+            insensitive = None
+            if bool(gradients[layer.key].isfinite().all()):
+                insensitive = _share(masks.insensitive(grama(gradients[layer.key], live)), live)
             values = {
                 "stable_rank": ranks.get("stable_rank"),
                 "effective_rank": ranks.get("effective_rank"),
                 "stagnant_fraction": stagnant,
-                "insensitive_fraction": _share(masks.insensitive(grama(gradients[layer.key], live)), live),
+                "insensitive_fraction": insensitive,
             }
             metrics |= {f"dormancy/{layer.key}/{name}": values[name] for name in _OF_LAYER}
         return metrics
@@ -136,7 +141,11 @@ class DormancyCallback(RLlibCallback, LearnerCallback):
         nets = {"agent": module.agents, "mixer": module.mixer}
         metrics: dict[str, float | None] = {}
         for net in nets_of(layers):
-            values = {"weight_norm": weight_norm(nets[net]), "gradient_norm": gradient_norm(nets[net])}
+            norm = gradient_norm(nets[net])
+            values = {
+                "weight_norm": weight_norm(nets[net]),
+                "gradient_norm": norm if norm is not None and math.isfinite(norm) else None,
+            }
             metrics |= {f"dormancy/{net}/{name}": values[name] for name in _OF_NET}
         return metrics
 

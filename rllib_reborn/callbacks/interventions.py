@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.callbacks.probe import Probe
-from rllib_reborn.callbacks.team_subject import team_subject
+from rllib_reborn.callbacks.team_subject import mean_on_all_ranks, team_subject
 from rllib_reborn.plasticity.interventions import Intervention, make_intervention, to_dict
 from rllib_reborn.plasticity.interventions.perform import InterventionReport, perform
 from rllib_reborn.plasticity.scores import update_activity
+from rllib_reborn.plasticity.statistics import GradientStatistics, recording_gradients
 from rllib_reborn.plasticity.units import by_key
 
 #: Metrics of applications, also the names of the row.
@@ -43,12 +45,15 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
         #: For each intervention: sums of update activity by layer, and over how many updates.
         self._activity: list[dict[str, Tensor]] = []
         self._activity_updates: list[int] = []
+        self._gradients: Callable[[], dict[str, GradientStatistics]] | None = None
+        self._device = torch.device("cpu")
         self._events: list[dict[str, Any]] = []
 
     # ------------------------------------------------------------------ hooks of the learner
 
     def on_learner_build(self, *, learner: Any, module_id: str, module: Any) -> None:
         self.interventions = [make_intervention(data) for data in learner.config.interventions]
+        self._device = next(module.parameters()).device
         self._memories = [{} for _ in self.interventions]
         self._counts = [0 for _ in self.interventions]
         self._activity = [{} for _ in self.interventions]
@@ -62,6 +67,34 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
         terms = [term for i in self.interventions if (term := i.loss(_in_scope(i, nets), self._initial)) is not None]
         return torch.stack(terms).sum() if terms else None
 
+    @contextmanager
+    def watch_update(self, *, module: Any, probe: Probe | None) -> Iterator[None]:
+        """Gradients at the layers, for due interventions that choose units by them: those of this very update."""
+        due = [self.interventions[position] for position in probe.interventions] if probe is not None else []
+        layers = {
+            layer.key: layer
+            for one in due
+            if one.needs_gradient_activity
+            for layer in module.unit_layers(one.layers)
+            if one.in_scope(layer.net)
+        }
+        if not layers:
+            yield
+            return
+        with recording_gradients(list(layers.values())) as self._gradients:
+            yield
+        self._gradients = None
+
+    def after_gradient_step(self, *, module: Any) -> None:
+        self._watch_gradients(module)
+        for intervention, memory in zip(self.interventions, self._memories, strict=True):
+            if intervention.acts_after_updates:
+                nets = _in_scope(intervention, {"agent": module.agents, "mixer": module.mixer})
+                layers = [
+                    layer for layer in module.unit_layers(intervention.layers) if intervention.in_scope(layer.net)
+                ]
+                intervention.after_update(by_key(layers), nets, memory)
+
     def on_learner_update(
         self,
         *,
@@ -73,14 +106,6 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
         probe: Probe | None,
         metrics_logger: Any,
     ) -> None:
-        self._watch_gradients(module)
-        for intervention, memory in zip(self.interventions, self._memories, strict=True):
-            if intervention.acts_after_updates:
-                nets = _in_scope(intervention, {"agent": module.agents, "mixer": module.mixer})
-                layers = [
-                    layer for layer in module.unit_layers(intervention.layers) if intervention.in_scope(layer.net)
-                ]
-                intervention.after_update(by_key(layers), nets, memory)
         for position in probe.interventions if probe is not None else ():
             assert probe is not None
             report = self._perform(position, probe, module, learner.get_optimizer(module_id))
@@ -106,13 +131,14 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
             clock=probe.clock,
             initial=self._initial,
             update_activity=self._take_activity(position),
+            gradient_activity=self._gradient_activity(),
         )
         self._counts[position] += 1
         return report
 
     def _watch_gradients(self, module: Any) -> None:
         """Sums of the units' update activity over updates, for interventions that look at it. DDP's gradients are equal on
-        all ranks, so these sums are."""
+        all ranks, so these sums are. A gradient that is not finite, whose step was skipped, counts as none."""
         for position, intervention in enumerate(self.interventions):
             if not intervention.needs_update_activity:
                 continue
@@ -121,6 +147,7 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
                 weight = layer.input_weight
                 if intervention.in_scope(layer.net) and weight is not None and weight.grad is not None:
                     activity = update_activity(weight.detach(), weight.grad)
+                    activity = torch.where(activity.isfinite().all(), activity, torch.zeros_like(activity))
                     sums[layer.key] = sums[layer.key] + activity if layer.key in sums else activity
             self._activity_updates[position] += 1
 
@@ -130,6 +157,11 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
         mean = {key: total / updates for key, total in self._activity[position].items()}
         self._activity[position], self._activity_updates[position] = {}, 0
         return mean
+
+    def _gradient_activity(self) -> dict[str, Tensor]:
+        if self._gradients is None:
+            return {}
+        return {key: mean_on_all_ranks(of_layer.mean_abs) for key, of_layer in self._gradients().items()}
 
     def _log(self, report: InterventionReport, intervention: Intervention, module_id: str, metrics_logger: Any) -> None:
         self._events.append({"event": "intervention", "settings": to_dict(intervention), **report.to_dict()})
@@ -149,11 +181,11 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
     def get_learner_state(self) -> dict[str, Any]:
         return {
             "kinds": [intervention.kind for intervention in self.interventions],
-            "memories": self._memories,
+            "memories": _moved(self._memories, torch.device("cpu")),
             "counts": list(self._counts),
-            "initial": self._initial,
-            "activity": self._activity,
-            "activity_updates": self._activity_updates,
+            "initial": _moved(self._initial, torch.device("cpu")),
+            "activity": _moved(self._activity, torch.device("cpu")),
+            "activity_updates": list(self._activity_updates),
         }
 
     def set_learner_state(self, state: dict[str, Any]) -> None:
@@ -163,13 +195,10 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
                 f"the checkpoint was written with interventions {state['kinds']}, this config has {kinds}; "
                 "restore with the same list, or start anew."
             )
-        self._memories = state["memories"]
+        self._memories = _moved(state["memories"], torch.device("cpu"))  # plans are made there
         self._counts = list(state["counts"])
-        self._initial = {
-            net: {name: value.to(self._initial[net][name].device) for name, value in values.items()}
-            for net, values in state["initial"].items()
-        }
-        self._activity = state["activity"]
+        self._initial = _moved(state["initial"], self._device)
+        self._activity = _moved(state["activity"], self._device)
         self._activity_updates = list(state["activity_updates"])
 
 
@@ -181,6 +210,17 @@ def seeded_generator(seed: int, position: int, count: int) -> torch.Generator:
 
 def _in_scope(intervention: Intervention, nets: Mapping[str, Any]) -> dict[str, Any]:
     return {name: net for name, net in nets.items() if intervention.in_scope(name)}
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A deep copy with all tensors on ``device``: a state must neither change with training nor need the GPU it was on."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().to(device)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, device) for item in value)
+    return value
 
 
 def _parameters(net: torch.nn.Module) -> dict[str, Tensor]:

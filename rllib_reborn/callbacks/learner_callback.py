@@ -32,6 +32,9 @@ class LearnerCallback:
         """Called before every gradient is taken; a scalar tensor to add to the loss, or None."""
         return None
 
+    def after_gradient_step(self, *, module: Any) -> None:
+        """Called right after every gradient step, BEFORE targets follow: to hold weights as they were put."""
+
     def on_learner_update(
         self,
         *,
@@ -64,7 +67,7 @@ class LearnerCallback:
         """
 
     def take_events(self) -> list[dict[str, Any]]:
-        """What happened since this was last asked, as plain JSON data; asked on one rank after updates with a probe."""
+        """What happened since this was last asked, as plain JSON data; asked on all ranks after updates with a probe."""
         return []
 
     def get_learner_state(self) -> dict[str, Any]:

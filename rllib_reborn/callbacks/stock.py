@@ -17,9 +17,12 @@ cannot give refused. What differs:
 - **Networks.** The module of a stock algorithm is one network called ``module`` here, its target networks left out; its
   layers of units are found by :func:`~rllib_reborn.plasticity.discovery.discover_units` and are called after their path.
   ``scope`` is ``all`` (the default here), there is no mixer.
-- **Layers.** ``layers="released"`` are those that may be operated on: surgery is exact, or inexact and ``allow_inexact`` is
-  set. ``layers="full"`` are all that were found. RLlib's default activation is tanh, and the last layer of a dueling DQN's
-  encoder has two readers: choose ``fcnet_activation="relu"``, and ``dueling=False`` or hidden layers in the heads.
+- **Layers.** ``layers="released"`` (the default) and ``"operable"`` are the layers whose units can be edited; ``"full"`` are
+  all that were found. Only ReBorn splits units, which is exact for ReLU and its like: with ``"released"`` it leaves other
+  layers alone where there is an exact one (the output of SAC's Q-encoder is always tanh), and where there is none, or with
+  ``"operable"``, it asks for ``allow_inexact``. RLlib's default activation is tanh: choose ``fcnet_activation="relu"``. The
+  last layer of a dueling DQN's encoder has two readers and is only scored: ``dueling=False``, or hidden layers in the heads,
+  give layers to treat.
 - **Batch.** Scores, and drift, are measured on the batch of the last gradient step: a replay sample in DQN and SAC, the
   newest samples in PPO. There is no held batch. With several learners every rank has another one, so statistics (and
   drifts) are averaged over ranks, weighted by rows, and then equal on all of them.
@@ -57,11 +60,11 @@ from rllib_reborn.callbacks.team_subject import on_all_ranks
 from rllib_reborn.plasticity.discovery import discover_units
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
 from rllib_reborn.plasticity.history import DormancyHistory, redormant_name
-from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, make_intervention
+from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, ReBorn, make_intervention
 from rllib_reborn.plasticity.interventions.perform import InterventionReport, Outcome, Subject, perform
 from rllib_reborn.plasticity.scores import layer_dormancy
 from rllib_reborn.plasticity.statistics import LayerStatistics, measure
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, UnitLayer, by_key
+from rllib_reborn.plasticity.units import LayerChoice, Surgery, UnitLayer, by_key, operable
 
 #: Keys of ``learner_config_dict``.
 INTERVENTIONS = "interventions"
@@ -157,7 +160,7 @@ class PlasticityLearnerMixin(TorchLearner):
         for watched in self._watched_modules():
             for intervention, memory in zip(self._plasticity_interventions, watched.memories, strict=True):
                 if intervention.acts_after_updates and memory:
-                    layers = self._layers_of(watched, intervention.layers, intervention.allow_inexact)
+                    layers = self._treated_layers(watched, intervention)
                     intervention.after_update(by_key(layers), {NET: watched.online}, memory)
 
     @override(Learner)
@@ -167,7 +170,11 @@ class PlasticityLearnerMixin(TorchLearner):
         previous, self._plasticity_asked_at = self._plasticity_asked_at, clock
         check = self._plasticity_check
         checks = check is not None and check.schedule.due(previous, clock)
-        due = [n for n, i in enumerate(self._plasticity_interventions) if i.schedule.due(previous, clock)]
+        due = [
+            n
+            for n, intervention in enumerate(self._plasticity_interventions)
+            if intervention.is_scheduled and intervention.schedule.due(previous, clock)
+        ]
         if checks or due:
             for watched in self._watched_modules():
                 if check is not None and checks:
@@ -188,7 +195,7 @@ class PlasticityLearnerMixin(TorchLearner):
     # ------------------------------------------------------------------ the work
 
     def _check(self, watched: _Watched, check: DormancyCheck, clock: dict[str, int]) -> None:
-        layers = self._layers_of(watched, check.layers, allow_inexact=False)
+        layers = self._layers_of(watched, check.layers)
         found = {
             key: layer_dormancy(key, of_layer, alpha=check.alpha, beta=check.beta)
             for key, of_layer in self._measure(watched, layers).items()
@@ -215,7 +222,7 @@ class PlasticityLearnerMixin(TorchLearner):
 
     def _intervene(self, watched: _Watched, position: int, clock: dict[str, int]) -> None:
         intervention = self._plasticity_interventions[position]
-        layers = self._layers_of(watched, intervention.layers, intervention.allow_inexact)
+        layers = self._treated_layers(watched, intervention)
         batch = self._batch_of(watched)
         targets, target_layers = watched.target_view(layers) if intervention.targets != "none" else ({}, [])
         optimizers = [optimizer for _, optimizer in self.get_optimizers_for_module(watched.module_id)]
@@ -244,7 +251,8 @@ class PlasticityLearnerMixin(TorchLearner):
         report = _of_all_ranks(report, watched.device)
         if not report.dry_run:
             for change in report.changes:
-                watched.history.note_recycled(clock, change.layer, change.units)
+                # Donors were never dormant; counting them would thin the share of re-dormant units out.
+                watched.history.note_recycled(clock, change.layer, sorted({*change.units} - {*change.donors}))
         self._plasticity_events.append({"event": "intervention", "module_id": watched.module_id, **report.to_dict()})
         self._log(
             watched,
@@ -261,21 +269,31 @@ class PlasticityLearnerMixin(TorchLearner):
         with _looking(watched.module):
             return average_over_ranks(measure(layers, lambda: run_module(watched.module, batch)))
 
-    def _layers_of(self, watched: _Watched, choice: LayerChoice, allow_inexact: bool) -> list[UnitLayer]:
-        """The layers that ``choice`` means here; they are found on the first batch that is at hand."""
+    def _layers_of(self, watched: _Watched, choice: LayerChoice) -> list[UnitLayer]:
+        """The layers that ``choice`` means here; they are found on the first batch that is at hand. Whether units may be
+        split is left to the kinds: most of them split nothing, and ReBorn refuses by itself."""
         if watched.layers is None:
             batch = self._batch_of(watched)
             with _looking(watched.module):
                 watched.layers = discover_units(watched.online, lambda: run_module(watched.module, batch), name=NET)
-        allowed = (Surgery.EXACT, Surgery.INEXACT) if allow_inexact else (Surgery.EXACT,)
-        chosen = [layer for layer in watched.layers if choice == "full" or layer.surgery in allowed]
+        chosen = watched.layers if choice == "full" else operable(watched.layers)
         if not chosen:
             told = "; ".join(f"{layer.key}: {layer.reason}" for layer in watched.layers)
             raise ValueError(
-                f"module {watched.module_id!r} has no layer whose units can be split and keep their function ({told}). Use "
-                "ReLU layers (model_config fcnet_activation='relu'), set allow_inexact, or layers='full' to score them all."
+                f"module {watched.module_id!r} has no layer whose units can be operated on ({told}). Give its networks "
+                "hidden layers with one reader (DQN: dueling=False or head_fcnet_hiddens), or set layers='full' to score "
+                "them all."
             )
         return chosen
+
+    def _treated_layers(self, watched: _Watched, intervention: Intervention) -> list[UnitLayer]:
+        if not intervention.treats_layers and watched.layers is not None and not operable(watched.layers):
+            return []  # it treats whole parameters, which need no layer of units
+        layers = self._layers_of(watched, intervention.layers)
+        if not isinstance(intervention, ReBorn) or intervention.allow_inexact or intervention.layers != "released":
+            return layers
+        exact = [layer for layer in layers if layer.surgery is Surgery.EXACT]
+        return exact or layers  # where no layer is exact, ReBorn's own refusal says so
 
     def _batch_of(self, watched: _Watched) -> Mapping[str, Any]:
         if watched.module_id not in self._plasticity_batch:
@@ -295,7 +313,7 @@ class PlasticityLearnerMixin(TorchLearner):
     def _env_steps(self, timesteps: Mapping[str, Any]) -> int:
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in timesteps:
             return int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
-        units = {intervention.unit for intervention in self._plasticity_interventions}
+        units = {i.unit for i in self._plasticity_interventions if i.is_scheduled}
         if self._plasticity_check is not None:
             units.add(self._plasticity_check.unit)
         if "env_steps" in units:
@@ -337,13 +355,14 @@ class PlasticityLearnerMixin(TorchLearner):
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         # Weights alone are asked for after every training step; the rest stays here then.
         if (components is None or STATE in _names(components)) and STATE not in _names(not_components):
-            state[STATE] = copy.deepcopy(
+            state[STATE] = copied_to(
+                "cpu",  # it travels to processes, and is read on machines, without this device
                 {
                     "kinds": [intervention.kind for intervention in self._plasticity_interventions],
                     "updates": self._plasticity_updates,
                     "asked_at": self._plasticity_asked_at,
                     "modules": {watched.module_id: watched.get_state() for watched in self._watched_modules()},
-                }
+                },
             )
         return state
 
@@ -363,7 +382,7 @@ class PlasticityLearnerMixin(TorchLearner):
         self._plasticity_asked_at = dict(ours["asked_at"])
         for watched in self._watched_modules():
             if watched.module_id in ours["modules"]:
-                watched.set_state(copy.deepcopy(ours["modules"][watched.module_id]))
+                watched.set_state(ours["modules"][watched.module_id])
 
 
 @functools.cache
@@ -399,7 +418,11 @@ def stock_intervention(data: Mapping[str, Any]) -> Intervention:
             f"{made.kind}: its replay ratio belongs to the algorithm, which is not ours here; use reset or shrink_perturb, "
             "and training(training_intensity=...)."
         )
-    if made.adds_parameters or made.needs_update_activity:
+    if made.needs_gradient_activity or (made.needs_update_activity and not made.adds_parameters):
+        raise ValueError(
+            f"{made.kind}: gradients of a stock algorithm are not watched here; choose units by activation, score='nas'."
+        )
+    if made.adds_parameters:
         raise ValueError(
             f"{made.kind}: it builds parameters of its own into the networks, before optimizers and targets exist; a stock "
             "module cannot be changed so. Use another kind, or one of our algorithms."
@@ -501,13 +524,11 @@ class _Watched:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.memories = state["memories"]
+        # Plans are made on the CPU, and so are the memories between them.
+        self.memories = copied_to("cpu", state["memories"])
         self.counts = list(state["counts"])
         self.history.set_state(state["history"])
-        self.initial = {
-            net: {name: value.to(self.device) for name, value in values.items()}
-            for net, values in state["initial"].items()
-        }
+        self.initial = copied_to(self.device, state["initial"])
 
 
 def online_view(module: nn.Module, targets: Sequence[nn.Module]) -> nn.Module:
@@ -636,6 +657,17 @@ def _of_all_ranks(report: InterventionReport, device: torch.device) -> Intervent
 
 def _several_ranks() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def copied_to(device: torch.device | str, data: Any) -> Any:
+    """A deep copy of ``data`` (dicts, lists and tuples of plain values and tensors) with every tensor on ``device``."""
+    if isinstance(data, Tensor):
+        return data.detach().to(device, copy=True)
+    if isinstance(data, Mapping):
+        return {key: copied_to(device, value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(copied_to(device, value) for value in data)
+    return copy.deepcopy(data)
 
 
 def _names(components: str | Collection[str] | None) -> Collection[str]:

@@ -7,10 +7,29 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rllib_reborn.cli.command import EXIT_OK, Command, mistakes, positive_number, whole_number
+from rllib_reborn.cli.command import (
+    EXIT_OK,
+    Command,
+    CommandFailed,
+    UserMistake,
+    mistakes,
+    positive_number,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms.value_factorization.invariance_study import InvarianceReport
+
+
+#: Largest seed; games and generators take 32 bits, and a study uses the next one too.
+MOST_SEED = 2**31 - 1
+
+
+def _seed(text: str) -> int:
+    """Argument type: a whole number in 0..2**31 - 1."""
+    if whole_number(text) > MOST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large for a seed; expected at most {MOST_SEED}")
+    return int(text)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +40,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rule", choices=("paper", "released"), help="ReBorn's rule; default paper")
     parser.add_argument("--alpha", type=float, metavar="X", help="dormant: score <= X; default 0.1")
     parser.add_argument("--beta", type=float, metavar="X", help="over-active: score >= X; default 3")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="any other setting of the intervention, the value in YAML; repeatable: --set scope=all --set which=all",
+    )
     parser.add_argument("--pairs", type=positive_number, default=20_000, metavar="N", help="default 20000")
     parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="0 to 2**31 - 1; default 0")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -36,24 +63,52 @@ def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, study
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.experiments.ray_session import show_ray_messages
-    from rllib_reborn.plasticity.interventions import make_intervention
-    from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
+    from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
 
     show_ray_messages("error")
-    settings: dict[str, Any] = {"kind": args.intervention}
-    # Only what was given: other interventions have other settings, and say so themselves.
-    settings |= {name: value for name in ("rule", "alpha", "beta") if (value := vars(args)[name]) is not None}
     with mistakes(ValueError):
-        intervention = make_intervention(settings)
-    with mistakes(FileNotFoundError, UnknownEnvError, StudyRefused, SurgeryRefused):
+        intervention = make_intervention(_settings(args))
+    with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
         team = load_team(checkpoint)
+    try:
         report = study(team, intervention, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
+    except (FileNotFoundError, UnknownEnvError, StudyRefused, SurgeryRefused) as error:
+        raise UserMistake(str(error)) from error
+    except ValueError as error:
+        # What was asked for is fine, and the game or the networks are not.
+        raise CommandFailed(f"the study of {checkpoint} could not be finished: {error}") from error
     if args.json:
         print(json.dumps(report.to_dict()))
     else:
         print(f"{team.env_name}, {args.episodes} episodes, seed {args.seed}: {checkpoint}")
         print(_as_text(report))
     return EXIT_OK
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the intervention is made of: only what was given; other interventions have other settings, and say so
+    themselves.
+
+    Raises:
+        UserMistake: A ``--set`` is not KEY=VALUE, its value is not YAML, or it says what another option says.
+    """
+    from rllib_reborn.experiments.errors import ExperimentError
+    from rllib_reborn.experiments.yaml_text import parse_yaml
+
+    options = {name: value for name in ("rule", "alpha", "beta") if (value := vars(args)[name]) is not None}
+    found: dict[str, Any] = {}
+    for text in args.settings:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key or not value.strip():
+            raise UserMistake(f"--set {text!r} is no setting; expected KEY=VALUE, e.g. --set scope=all.")
+        if key == "kind":
+            raise UserMistake(f"--set {text!r}: say --intervention {value.strip()} instead.")
+        if key in options:
+            raise UserMistake(f"--set {text!r}: --{key} was given too; keep one of them.")
+        with mistakes(ExperimentError):
+            found[key] = parse_yaml(value, f"--set {text!r}")
+    return {"kind": args.intervention, **options, **found}
 
 
 def _as_text(report: InvarianceReport) -> str:

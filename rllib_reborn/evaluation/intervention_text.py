@@ -23,7 +23,11 @@ NAMES: dict[str, str] = {
 }
 
 _SCOPES = {"mixer": "on the mixer", "agent": "on the agents", "all": "on mixer and agents"}
-_LAYERS = {"released": "released layers", "full": "every hidden layer"}
+_LAYERS = {
+    "released": "released layers",
+    "operable": "every layer that can be operated on",
+    "full": "every hidden layer",
+}
 _SOURCES = {"replay": "uniform replay sample", "latest": "latest episodes"}
 _OPTIMIZER = {
     "keep": "optimizer state kept",

@@ -1,8 +1,9 @@
 """From a YAML file and command-line overrides to a validated :class:`Experiment`.
 
 Layers, later ones over earlier ones: what ``extends`` names (in order), the file itself, the overrides.
-Mappings are merged key by key; lists and everything else are replaced. Each error names the file, or the
-override, that the key came from.
+Mappings are merged key by key; lists and everything else are replaced, but an override may change one item of
+a list that is there (``interventions.0.alpha=0.2``). Each error names the file, or the override, that the key
+came from.
 """
 
 from __future__ import annotations
@@ -38,6 +39,15 @@ class _Layers:
         """Put ``data`` over what is there."""
         self._merge(self.data, data, (), source)
 
+    def add_override(self, override: str) -> None:
+        """As :meth:`add`, and the parts of its dotted path may be places in lists.
+
+        Raises:
+            ExperimentError: As :func:`parse_override`; or a list has no such place.
+        """
+        parts, _ = _split_override(override)
+        self._merge(self.data, parse_override(override), (), override, dotted=len(parts))
+
     def source_of(self, path: Sequence[Any]) -> str:
         """Where ``path``, or the nearest key above it, was set."""
         parts = tuple(str(part) for part in path)
@@ -46,18 +56,50 @@ class _Layers:
                 return self.sources[parts[:length]]
         return ""
 
-    def _merge(self, under: dict[str, Any], over: Mapping[str, Any], path: KeyPath, source: str) -> None:
+    def _merge(
+        self,
+        under: dict[str, Any] | list[Any],
+        over: Mapping[str, Any],
+        path: KeyPath,
+        source: str,
+        *,
+        dotted: int = 0,
+    ) -> None:
+        """``dotted``: how many levels of ``over`` are parts of a dotted path; only those look into lists."""
         for key, value in over.items():
             if not isinstance(key, str):
                 where = ".".join((*path, str(key)))
                 raise ExperimentError(f"{source}: key {where} is not text; put it in quotes.")
-            self.sources[*path, key] = source
+            slot: Any = _place(key, under, path, source) if isinstance(under, list) else key
+            here = (*path, str(slot))
+            self.sources[here] = source
             if isinstance(value, Mapping):
-                below = under[key] if isinstance(under.get(key), dict) else {}
-                under[key] = below
-                self._merge(below, value, (*path, key), source)
+                there = under[slot] if isinstance(under, list) else under.get(key)
+                descend = isinstance(there, dict) or (dotted > 1 and isinstance(there, list))
+                # Also None becomes a mapping: an override of a part switches the whole on.
+                below: Any = there if descend else {}
+                under[slot] = below
+                self._merge(below, value, here, source, dotted=max(0, dotted - 1))
             else:
-                under[key] = copy.deepcopy(value)
+                under[slot] = copy.deepcopy(value)
+
+
+def _place(key: str, items: list[Any], path: KeyPath, source: str) -> int:
+    """The index that ``key`` means in the list at ``path``.
+
+    Raises:
+        ExperimentError: It is no number, or there are not so many items.
+    """
+    if key.isdecimal() and int(key) < len(items):
+        return int(key)
+    where = ".".join(path)
+    if not items:
+        raise ExperimentError(f"{source}: {where} is an empty list; give all of it, {where}=[...].")
+    expected = "0" if len(items) == 1 else f"0 to {len(items) - 1}"
+    raise ExperimentError(
+        f"{source}: {where} is a list of length {len(items)} and {key!r} is no place in it; expected {expected}, or all of "
+        f"it as {where}=[...]."
+    )
 
 
 def load_experiment(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -66,7 +108,7 @@ def load_experiment(config: str | Path, overrides: Sequence[str] = ()) -> Experi
     Args:
         config: Path of the file, or the name of a shipped experiment such as ``predator_prey/small/qmix``.
         overrides: ``key.path=value`` each, the value in YAML: ``training.lr=5e-4``,
-            ``evaluation.interval_env_steps=null``.
+            ``evaluation.interval_env_steps=null``; ``interventions.0.alpha=0.2`` for the first item of a list.
 
     Raises:
         ExperimentError: A file is missing or not valid YAML, files extend each other in a circle, a key is
@@ -76,7 +118,7 @@ def load_experiment(config: str | Path, overrides: Sequence[str] = ()) -> Experi
     path = find_config(str(config))
     _add_file(layers, path, ())
     for override in overrides:
-        layers.add(parse_override(override), override)
+        layers.add_override(override)
     return _validate(layers, str(path))
 
 
@@ -86,6 +128,14 @@ def parse_override(override: str) -> dict[str, Any]:
     Raises:
         ExperimentError: It is not of that form, or its value is not YAML.
     """
+    parts, value = _split_override(override)
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+def _split_override(override: str) -> tuple[list[str], Any]:
+    """The parts of the dotted path, at least one, and the value; raises as :func:`parse_override`."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -94,10 +144,7 @@ def parse_override(override: str) -> dict[str, Any]:
         raise ExperimentError(f"{override!r}: {EXTENDS} is read from files only; name another config instead.")
     if not text.strip():
         raise ExperimentError(f"{override!r} has no value; write {key}=null for none.")
-    value: Any = parse_yaml(text, f"override {override!r}")
-    for part in reversed(parts):
-        value = {part: value}
-    return dict(value)
+    return parts, parse_yaml(text, f"override {override!r}")
 
 
 def experiment_from_dict(data: Mapping[str, Any], source: str = "the experiment") -> Experiment:

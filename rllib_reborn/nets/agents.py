@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.sequence import gru_sequence
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units
+from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
 
 class AgentNet(nn.Module):
@@ -80,7 +80,7 @@ class AgentNet(nn.Module):
 
         Args:
             choice: ``released``: the first layer, as in the official ReBorn code (method reference 2.1). ``full``: every
-                hidden layer; the GRU's units can be scored only.
+                hidden layer; the GRU's units can be scored only. ``operable``: every one but these.
             prefix: In front of the names, where there are several networks.
         """
         linears = [module for module in self.encoder if isinstance(module, nn.Linear)]
@@ -107,7 +107,7 @@ class AgentNet(nn.Module):
             )
         else:
             layers.append(declare_units("agent", f"{prefix}memory.0", self.memory[0], self.memory[1], self.head))
-        return layers
+        return operable(layers) if choice == "operable" else layers
 
 
 class AgentTeam(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 
 from rllib_reborn.plasticity.masks import check_thresholds
 from rllib_reborn.plasticity.schedule import ClockUnit, Schedule
-from rllib_reborn.plasticity.units import LayerChoice
+from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice
 from rllib_reborn.suggestions import did_you_mean
 
 
@@ -19,7 +19,8 @@ class DormancyCheck:
 
     Attributes:
         every, unit, start, stop: See :class:`Schedule`. Default: every 10,000 env steps.
-        layers: ``released`` (those that the official ReBorn code marks) or ``full`` (every hidden layer).
+        layers: ``released`` (those that the official ReBorn code marks), ``operable`` (every hidden layer whose units have
+            weights of their own) or ``full`` (every hidden layer).
         alpha: Dormant: normalised activation score <= alpha (method reference, section 1), 0..1.
         beta: Over-active: score >= beta, > 1.
         source: Batch that is scored: ``replay`` (uniform sample) or ``latest`` episodes.
@@ -41,7 +42,7 @@ class DormancyCheck:
     def __post_init__(self) -> None:
         _ = self.schedule
         check_thresholds(self.alpha, self.beta)
-        for name, choices in (("layers", ("released", "full")), ("source", ("replay", "latest"))):
+        for name, choices in (("layers", LAYER_CHOICES), ("source", ("replay", "latest"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
         for name in ("episodes", "redormant_within"):

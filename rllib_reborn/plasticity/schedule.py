@@ -18,7 +18,7 @@ class Schedule:
         every: Interval, >= 1, in ``unit``.
         unit: The clock: env steps, gradient updates, episodes or training iterations of the run.
         start: Nothing is due up to here; the first time is at ``start + every``.
-        stop: Nothing is due behind here; None: no end.
+        stop: Nothing is due behind here, at least ``start + every``; None: no end.
     """
 
     every: int
@@ -31,6 +31,11 @@ class Schedule:
         _check_whole("start", self.start, 0)
         if self.stop is not None:
             _check_whole("stop", self.stop, 0)
+            if self.stop < self.start + self.every:
+                raise ValueError(
+                    f"stop is {self.stop}, before the first due time {self.start + self.every} (start {self.start} + every "
+                    f"{self.every}), so nothing would ever be due. Raise stop, or lower every or start."
+                )
         if self.unit not in CLOCK_UNITS:
             raise ValueError(f"unit is {self.unit!r}; expected one of {', '.join(CLOCK_UNITS)}.")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,11 @@ from torch.utils.hooks import RemovableHandle
 
 from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
 
-#: What is scored: the layers that the official ReBorn code marks, or every hidden layer (method reference 2.1).
-LayerChoice = Literal["released", "full"]
+#: Which hidden layers: ``released``, those that the official ReBorn code marks (method reference 2.1); ``operable``, every
+#: one whose units have weights of their own; ``full``, every one, also those that can be scored only (QMIX's mixing units,
+#: a GRU).
+LayerChoice = Literal["released", "operable", "full"]
+LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
 
 #: phi(c z) = c phi(z) for c > 0; only then does splitting a unit keep the function (method reference 3.1, 5.4).
 HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.Identity)
@@ -197,6 +200,11 @@ def by_key(layers: Iterable[UnitLayer]) -> dict[str, UnitLayer]:
             raise ValueError(f"two layers are called {layer.key!r}; names must differ.")
         found[layer.key] = layer
     return found
+
+
+def operable(layers: Iterable[UnitLayer]) -> list[UnitLayer]:
+    """Those of ``layers`` whose units have weights of their own to edit: :data:`LayerChoice` ``operable``."""
+    return [layer for layer in layers if layer.surgery is not Surgery.IMPOSSIBLE]
 
 
 def nets_of(layers: Sequence[UnitLayer]) -> list[str]:

@@ -1,5 +1,6 @@
 """Interventions and dormancy checks inside the training loop: when, with what, on which weights, and after a restore."""
 
+import pickle
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from rllib_reborn import DormancyCallback, QMIXConfig, ReBornCallback, VDNConfig
 from rllib_reborn.callbacks import InterventionCallback, LearnerCallback
+from rllib_reborn.callbacks.team_subject import measure_team
 from tests.algorithms.helpers import WALK, comparable, equal, learner_weights, quick, rows
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -50,9 +52,22 @@ def test_a_partial_becomes_data_of_the_config():
     assert config.dormancy == {"every": 7, "unit": "updates"}
 
 
-def test_the_same_callback_given_twice_is_one_intervention():
-    config = QMIXConfig().callbacks(ReBornCallback).callbacks(ReBornCallback)
+def test_callbacks_given_later_replace_those_given_before_and_lists_add_to_them():
+    config = QMIXConfig().callbacks(partial(ReBornCallback, alpha=0.2)).callbacks(ReBornCallback)
     assert config.interventions == [{"kind": "reborn"}]
+    config.training(interventions=[{"kind": "redo"}])
+    assert config.interventions == [{"kind": "redo"}, {"kind": "reborn"}]
+    config.callbacks(None)
+    assert config.interventions == [{"kind": "redo"}]
+
+
+def test_a_copy_and_a_round_trip_through_a_dict_keep_the_data_as_it_is():
+    """As Tune does it: the values that a trial got must not be joined by those of the partial."""
+    config = quick().callbacks(partial(ReBornCallback, alpha=0.2))
+    assert config.copy().interventions == config.interventions
+    chosen = config.to_dict() | {"interventions": [{"kind": "reborn", "alpha": 0.3}]}
+    again = QMIXConfig().update_from_dict(chosen)
+    assert again.interventions == [{"kind": "reborn", "alpha": 0.3}]
 
 
 @pytest.mark.parametrize(
@@ -157,18 +172,36 @@ def test_vdn_has_nothing_to_do_in_the_mixer_and_says_so(build):
 
 
 def test_dead_agents_do_not_count(build):
-    """MaskedWalk's agents die; a layer that only ever speaks for them would look active without the mask."""
+    """MaskedWalk's agents die. Whatever stands in a dead agent's observations, no score may change."""
     algorithm = build(quick(env=WALK, dormancy=CHECK))
     rows(algorithm, 2)
-    learner = algorithm.learner_group._learner
-    module = learner.module["default_policy"].unwrapped()
-    batch = {k: torch.as_tensor(v) for k, v in algorithm.replay.latest(6).batch.items()}
-    (mask,) = set(map(id, module.row_masks(batch).values())) and [next(iter(module.row_masks(batch).values()))]
-    rows_of_batch = int(batch["lengths"].sum()) + 6
-    assert mask.shape == (rows_of_batch * module.spec.n_agents,)
-    assert mask.sum() == sum(
-        (batch["action_mask"][e, : length + 1].sum(-1) > 1).sum() for e, length in enumerate(batch["lengths"].tolist())
+    module = algorithm.learner_group._learner.module["default_policy"].unwrapped()
+    batch = {k: torch.as_tensor(np.array(v)) for k, v in algorithm.replay.latest(6).batch.items()}
+    masks = module.row_masks(batch)
+    expected = sum(
+        int((batch["action_mask"][e, : length + 1].sum(-1) > 1).sum()) for e, length in enumerate(batch["lengths"])
     )
+    assert {int(mask.sum()) for mask in masks.values()} == {expected}
+    assert expected < len(next(iter(masks.values())))
+    layers = [layer for layer in module.unit_layers("released") if layer.net == "agent"]
+    before = measure_team(module, layers, batch)
+    dead = batch["action_mask"].sum(-1) == 1
+    rubbish = batch["obs"].float().clone()
+    rubbish[dead] = 1e6
+    # The first layer reads one observation at a time: nothing flows from those rows into others.
+    after = measure_team(module, layers, {**batch, "obs": rubbish})
+    for key, found in before.items():
+        torch.testing.assert_close(after[key].mean_abs, found.mean_abs)
+
+
+def test_agents_that_never_have_a_choice_do_not_end_training(build):
+    algorithm = build(quick(env=WALK, model={"hidden_dim": 8, "parameter_sharing": "none"}))
+    rows(algorithm, 2)
+    module = algorithm.learner_group._learner.module["default_policy"].unwrapped()
+    batch = {k: torch.as_tensor(np.array(v)) for k, v in algorithm.replay.latest(6).batch.items()}
+    batch["action_mask"][:, :, 1, 1:] = False
+    measured = measure_team(module, module.unit_layers("full"), batch)
+    assert all(found.rows > 0 for found in measured.values())
 
 
 @pytest.mark.parametrize("sharing", ["all", "none"])
@@ -184,20 +217,23 @@ def test_full_layers_with_and_without_shared_parameters(build, sharing):
 # ---------------------------------------------------------------------- every kind, in training
 
 
+#: Settings with which every kind finds something to do in a hardly trained network.
 KINDS = {
-    "reborn": {"rule": "released"},
-    "redo": {},
+    "reborn": {"rule": "released", "alpha": 0.9, "beta": 1.1},
+    "redo": {"alpha": 0.9},
     "reset": {},
-    "reverse_redo": {},
-    "prune": {},
+    "reverse_redo": {"beta": 1.1},
+    "prune": {"alpha": 0.9},
     "shrink_perturb": {},
     "sr": {"updates_per_episode": 1.0},
     "marr": {"updates_per_episode": 1.0},
-    "continual_backprop": {},
+    "continual_backprop": {"maturity": 0, "replacement_rate": 0.2},
     "injection": {},
     "l2_init": {},
-    "knife": {},
+    "knife": {"stagnant_below": 1.0},
 }
+#: Those that treat single units, and say how many.
+OF_UNITS = ("reborn", "redo", "reverse_redo", "prune", "continual_backprop", "knife")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +244,15 @@ def test_every_kind_trains(build, kind, scope):
     entry = {"kind": kind, "every": 6, "unit": "updates", "scope": scope, "scoring_episodes": 4, **KINDS[kind]}
     config = quick(env=WALK, interventions=[entry])
     algorithm = build(config)
-    told = [algorithm.train() for _ in range(3)]
+    told = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
     assert all(np.isfinite(v).all() for v in learner_weights(algorithm).values())
-    assert sum(len(result["plasticity"]) for result in told) >= 2
+    if kind == "l2_init":  # acts through the loss alone
+        assert told == []
+    else:
+        assert len(told) >= 2
+        assert all(set(event["dormant_before"]) <= {"mixer", "agent"} != set() for event in told)
+    if kind in OF_UNITS:
+        assert sum(event["units"] for event in told) > 0
     assert algorithm.evaluate()["env_runners"]["num_episodes"] > 0
 
 
@@ -276,11 +318,9 @@ def test_l2_init_pulls_towards_the_start(build):
 @pytest.mark.parametrize("kind", ["reborn", "continual_backprop", "prune", "marr", "injection", "knife"])
 def test_a_resumed_run_equals_an_uninterrupted_one(build, tmp_path, kind):
     entry = {"kind": kind, "every": 5, "unit": "updates", "scoring_episodes": 4, **KINDS[kind]}
-    if kind == "reborn":
-        entry |= {"alpha": 0.5, "beta": 1.5}
     config = quick(env=WALK, interventions=[entry], dormancy=CHECK)
     whole = build(config.copy())
-    rows(whole, 3)
+    before = events(whole, 3)
     whole.save_to_path(tmp_path / "saved")
     expected = [whole.train() for _ in range(3)]
     resumed = build(config.copy())
@@ -294,7 +334,38 @@ def test_a_resumed_run_equals_an_uninterrupted_one(build, tmp_path, kind):
         ]
 
     assert told(found) == told(expected) != []
+    if kind in OF_UNITS:
+        after = [event for result in expected for event in result["plasticity"]]
+        assert sum(event.get("units", 0) for event in before + after) > 0
     assert equal(learner_weights(whole), learner_weights(resumed))
+
+
+def test_a_state_kept_in_memory_does_not_change_with_training(build):
+    algorithm = build(
+        quick(env=WALK, interventions=[{"kind": "prune", "every": 4, "unit": "updates", **KINDS["prune"]}])
+    )
+    events(algorithm, 3)
+    (state,) = learner_state(algorithm)["callbacks"]
+    before = pickle.dumps(state)
+    events(algorithm, 3)
+    assert pickle.dumps(state) == before
+    assert pickle.dumps(learner_state(algorithm)["callbacks"][0]) != before
+
+
+def test_a_skipped_step_says_nothing_of_activity(build):
+    """Its gradient is NaN; taken for a score it would make every unit stagnant, and KNIFE would treat them all."""
+    algorithm = build(quick(env=WALK, interventions=[{"kind": "knife", "every": 10**6, "unit": "updates"}]))
+    rows(algorithm, 2)
+    learner = algorithm.learner_group._learner
+    (callback,) = learner.learner_callbacks
+    before = {key: value.clone() for key, value in callback._activity[0].items()}
+    module = learner.module["default_policy"].unwrapped()
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad.fill_(torch.nan)
+    callback.after_gradient_step(module=module)
+    assert before
+    assert all(torch.equal(before[key], value) for key, value in callback._activity[0].items())
 
 
 def test_history_survives_a_restore(build, tmp_path):

@@ -192,7 +192,7 @@ def test_ppo_is_scored_with_its_value_function_and_counts_gradient_steps():
     module = module_of(learner)
     watched = learner._plasticity_watched[DEFAULT_MODULE_ID]
     learner._plasticity_batch = {DEFAULT_MODULE_ID: {"obs": torch.randn(32, 4)}}
-    names = [layer.name for layer in learner._layers_of(watched, "released", allow_inexact=False)]
+    names = [layer.name for layer in learner._layers_of(watched, "released")]
     assert "vf.net.mlp.0" in names
     assert "encoder.critic_encoder.net.mlp.2" in names  # the value head, a call of its own, reads it
     assert "embeddings" not in stock.run_module(module, learner._plasticity_batch[DEFAULT_MODULE_ID])
@@ -314,6 +314,67 @@ def test_state_holds_the_clock_the_memories_and_the_history():
         changed.set_state(saved)
 
 
+def test_state_holds_copies_of_tensors_on_the_cpu(monkeypatch):
+    settings = {"interventions": [{"kind": "l2_init"}, {"kind": "prune", "every": 1, "unit": "updates", "alpha": 0.6}]}
+    learner = built("dqn", settings, dueling=False)
+    update(learner, 1)
+    watched = learner._plasticity_watched[DEFAULT_MODULE_ID]
+    ours = learner.get_state()["plasticity"]["modules"][DEFAULT_MODULE_ID]
+    key, mask = next(iter(watched.memories[1]["pruned"].items()))
+    saved = ours["memories"][1]["pruned"][key]
+    assert torch.equal(saved, mask)
+    assert saved.data_ptr() != mask.data_ptr()
+
+    # The meta device stands for a GPU: nothing can be copied from there, so that the attempt is seen.
+    name, value = next(iter(watched.initial["module"].items()))
+    watched.initial["module"][name] = value.to("meta")
+    with pytest.raises(NotImplementedError, match="meta"):
+        learner.get_state()
+    state = learner.get_state(not_components=["plasticity"]) | {"plasticity": None}
+    state["plasticity"] = {"kinds": ["l2_init", "prune"], "updates": 1, "asked_at": {"updates": 1, "env_steps": 10}}
+    state["plasticity"]["modules"] = {DEFAULT_MODULE_ID: ours}
+    monkeypatch.setattr(stock._Watched, "device", torch.device("meta"))
+    learner.set_state(state)
+    assert {value.device.type for value in watched.initial["module"].values()} == {"meta"}
+    assert watched.memories[1]["pruned"][key].device.type == "cpu"  # where plans are made
+    watched.memories[1]["pruned"][key].fill_(True)
+    assert torch.equal(ours["memories"][1]["pruned"][key], saved)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_tensors_of_a_gpu_travel_as_those_of_the_cpu():
+    there = {"a": [torch.ones(2, device="cuda")], "b": (1, "text", None)}
+    here = stock.copied_to("cpu", there)
+    assert here["a"][0].device.type == "cpu"
+    assert stock.copied_to("cuda", here)["a"][0].is_cuda
+
+
+def test_nested_data_is_copied_with_its_tensors_moved():
+    moved = stock.copied_to("meta", {"a": [torch.ones(2)], "b": (1, torch.ones(3), None)})
+    assert moved["a"][0].device.type == moved["b"][1].device.type == "meta"
+    assert (moved["b"][0], moved["b"][2]) == (1, None)
+
+
+def test_donors_are_not_asked_whether_they_are_dormant_again(monkeypatch):
+    noted = {}
+    monkeypatch.setattr(
+        stock.DormancyHistory, "note_recycled", lambda self, clock, key, units: noted.update({key: set(units)})
+    )
+    learner = built("dqn", {"interventions": [REBORN]}, dueling=False)
+    update(learner, 2)
+    (event,) = interventions(learner)
+    assert any(change["donors"] for change in event["changes"])
+    for change in event["changes"]:
+        assert noted[change["layer"]] == set(change["units"]) - set(change["donors"])
+
+
+def test_a_kind_without_a_schedule_is_never_due_and_needs_no_clock():
+    learner = built("dqn", {"interventions": [{"kind": "l2_init", "every": 1}]}, dueling=False)  # every 1 env step
+    update(learner, 2)
+    assert interventions(learner) == []
+    learner.update(batch=batch_of(learner))  # without num_env_steps_sampled_lifetime
+
+
 # ------------------------------------------------------------------------------------------- refusals
 
 
@@ -355,17 +416,59 @@ def test_a_misspelt_key_does_not_pass_for_no_settings():
         built("dqn", {"intervention": [REBORN]})
 
 
-def test_the_default_activation_is_refused_with_the_remedy():
-    learner = built("dqn", {"interventions": [REBORN]}, model={"fcnet_hiddens": [16, 16]})
-    with pytest.raises(ValueError, match=r"Tanh.*fcnet_activation='relu'"):
+TANH = {"fcnet_hiddens": [16, 16]}  # RLlib's default activation
+
+
+def test_splitting_units_of_the_default_activation_is_refused_with_the_remedy():
+    learner = built("dqn", {"interventions": [REBORN]}, model=TANH, dueling=False)
+    with pytest.raises(ValueError, match=r"module/encoder.*Tanh.*allow_inexact"):
         update(learner, 2)
 
 
-def test_the_opt_in_operates_on_it():
-    interventions_ = [{"kind": "redo", "every": 2, "unit": "updates", "alpha": 0.9, "allow_inexact": True}]
-    learner = built("dqn", {"interventions": interventions_}, model={"fcnet_hiddens": [16, 16]})
+def test_reborn_leaves_inexact_layers_alone_where_there_are_exact_ones():
+    # Tanh, whatever fcnet_activation says.
+    tanh = {"module/qf_encoder.output_layer", "module/qf_twin_encoder.output_layer"}
+    treated = []
+    for extra in ({}, {"allow_inexact": True}):
+        learner = built("sac", {"interventions": [REBORN | extra]})
+        update(learner, 2)
+        (event,) = interventions(learner)
+        treated.append({change["layer"] for change in event["changes"]})
+    assert treated[1] - treated[0] == tanh
+    learner = built("sac", {"interventions": [REBORN | {"layers": "operable"}]})
+    with pytest.raises(ValueError, match=r"encoder.output_layer: Tanh.*allow_inexact"):
+        update(learner, 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        REBORN | {"alpha": 0.9, "beta": 1.1, "allow_inexact": True},
+        {"kind": "redo", "alpha": 0.9},
+        {"kind": "reverse_redo", "beta": 1.1},
+        {"kind": "prune", "alpha": 0.9},
+        {"kind": "continual_backprop", "maturity": 0, "replacement_rate": 0.2},
+    ],
+    ids=lambda settings: settings["kind"],
+)
+def test_kinds_that_split_nothing_need_no_opt_in_for_it(settings):
+    learner = built("dqn", {"interventions": [settings | {"every": 2, "unit": "updates"}]}, model=TANH, dueling=False)
+    update(learner, 4)
+    assert any(change["units"] for event in interventions(learner) for change in event["changes"])
+
+
+def test_layers_of_the_default_activation_are_scored():
+    learner = built("dqn", {"dormancy": {"every": 2, "unit": "updates"}}, model=TANH, dueling=False)
     update(learner, 2)
-    assert [change["layer"] for event in interventions(learner) for change in event["changes"]]
+    (check,) = learner.take_events()
+    assert "module/encoder.net.mlp.0" in check["layers"]
+
+
+def test_a_module_without_a_layer_to_treat_is_refused_with_the_remedy():
+    redo = {"kind": "redo", "every": 1, "unit": "updates"}
+    learner = built("dqn", {"interventions": [redo]}, model={"fcnet_hiddens": [16]}, dueling=True)
+    with pytest.raises(ValueError, match=r"no layer whose units can be operated on \(module/encoder.*dueling=False"):
+        update(learner, 1)
 
 
 def test_recurrent_modules_are_refused():

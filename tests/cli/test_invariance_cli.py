@@ -27,7 +27,7 @@ MORE = {
     *("greedy_changed_share", "control_greedy_changed_share", "greedy_pairs", "greedy_beaten", "agents_identical"),
     *("igm_checked", "igm_violations_before", "igm_violations"),
     *("mixer_reset_order_flips", "mixer_reset_greedy_changed", "mixer_reset_function_drift"),
-    *("intervention", "rule", "alpha", "beta", "layers", "mixer_units", "episodes", "states", "seed"),
+    *("intervention", "rule", "alpha", "beta", "layers", "settings", "mixer_units", "episodes", "states", "seed"),
 }
 # Thresholds at which a hardly trained mixer has units to treat.
 LOOSE = ("--alpha", "0.5", "--beta", "1.5")
@@ -202,9 +202,95 @@ def test_mistakes_end_in_a_sentence(trained, capsys, tmp_path: Path) -> None:
     assert "'0' is not a whole number of at least 1" in mistake(capsys, folder, "--pairs", "0")
     assert "alpha" in mistake(capsys, folder, "--alpha", "4", "--beta", "3")
     assert "rule" in mistake(capsys, folder, "--intervention", "redo", "--rule", "paper")
-    assert "needs the weights at the start of the run" in mistake(capsys, folder, "--intervention", "shrink_perturb")
+    needs = "needs the weights at the start of the run"
+    for options in (("shrink_perturb", "--set", "towards=initial"), ("marr",), ("l2_init",)):
+        assert needs in mistake(capsys, folder, "--intervention", *options)
     assert "injection adds parameters" in mistake(capsys, folder, "--intervention", "injection")
     assert "--nope" in mistake(capsys, folder, "--nope")
     damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
     shutil.rmtree(damaged / "learner_group")
     assert "is no checkpoint of an algorithm" in mistake(capsys, str(damaged))
+
+
+def test_every_setting_can_be_set(trained, capsys) -> None:
+    options = ("--intervention", "reset", "--episodes", "4", "--pairs", "200")
+    last = as_json(capsys, str(trained()), *options)
+    # A list, an enumeration and a number, all from YAML; the later of two wins.
+    everything = as_json(
+        capsys,
+        str(trained()),
+        *options,
+        *("--set", "which=last_k", "--set", "which=all", "--set", "scope = mixer"),
+    )
+    assert everything["settings"]["which"] == "all"
+    assert everything["settings"]["scope"] == "mixer"
+    assert last["settings"]["scope"] == "all"
+    assert everything["agents_identical"] is True
+    assert last["agents_identical"] is False
+    named = as_json(capsys, str(trained()), *options, "--set", "scope=mixer", "--set", "parameters=[V.2]")
+    assert 0 < named["units_touched"] < everything["units_touched"]
+
+
+def test_layers_that_are_operable(trained, capsys) -> None:
+    options = ("--episodes", "4", "--pairs", "200", *LOOSE, "--set", "scope=mixer", "--set", "layers=operable")
+    assert as_json(capsys, str(trained()), *options)["layers"] == "operable"
+
+
+def test_settings_that_are_none_end_in_a_sentence(trained, capsys) -> None:
+    folder = str(trained())
+    assert "expected KEY=VALUE" in mistake(capsys, folder, "--set", "scope")
+    assert "expected KEY=VALUE" in mistake(capsys, folder, "--set", "=all")
+    assert "expected KEY=VALUE" in mistake(capsys, folder, "--set", "scope=")
+    assert "scope is 'everything'" in mistake(capsys, folder, "--set", "scope=everything")
+    assert "Did you mean 'scope'" in mistake(capsys, folder, "--set", "scop=all")
+    assert "--set 'scope=[1'" in mistake(capsys, folder, "--set", "scope=[1")
+    assert "--intervention redo" in mistake(capsys, folder, "--set", "kind=redo")
+    assert "keep one of them" in mistake(capsys, folder, "--alpha", "0.2", "--set", "alpha=0.3")
+    assert "dry_run is on" in mistake(capsys, folder, "--set", "dry_run=true", "--episodes", "2")
+
+
+def test_shrinking_towards_fresh_weights_needs_no_initial_ones(trained, capsys) -> None:
+    options = ("--intervention", "shrink_perturb", "--set", "shrink=0.5", "--episodes", "4", "--pairs", "200")
+    found = as_json(capsys, str(trained()), *options)
+    assert found["settings"]["towards"] == "fresh"
+    assert found["function_drift"] > 0.01
+    assert found["agents_identical"] is False
+
+
+def test_seeds_are_bounded(trained, capsys) -> None:
+    few = ("--episodes", "2", "--pairs", "50")
+    assert as_json(capsys, str(trained()), *few, "--seed", "2147483647")["seed"] == 2**31 - 1
+    for seed in ("2147483648", "9" * 40):
+        assert "is too large for a seed; expected at most 2147483647" in mistake(capsys, "x", "--seed", seed)
+    assert "whole number" in mistake(capsys, "x", "--seed=-1")
+
+
+@pytest.mark.parametrize("net", ["agents", "mixer"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_team_ends_in_a_sentence(trained, capsys, monkeypatch, net: str, value: float) -> None:
+    team = load_team(trained())
+    last = list(getattr(team.module, net).parameters())[-1]
+    last.data.fill_(value)
+    monkeypatch.setattr("rllib_reborn.algorithms.load_team", lambda checkpoint: team)
+    told = mistake(capsys, str(trained()), "--episodes", "2")
+    assert "not finite; this checkpoint is of a run that diverged" in told
+
+
+def test_an_intervention_that_breaks_the_values_ends_in_a_sentence(trained, capsys) -> None:
+    blow = ("--intervention", "shrink_perturb", "--set", "towards=noise", "--set", "sigma=1e38", "--set", "scope=mixer")
+    told = mistake(capsys, str(trained()), *blow, "--episodes", "2")
+    assert "error: shrink_perturb: mixer/" in told
+    assert "NaN or infinite" in told
+
+
+def test_what_goes_wrong_in_the_study_is_a_sentence_too(trained, capsys, monkeypatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("a game runs on after its 9 steps.")
+
+    folder = str(trained())
+    monkeypatch.setattr("rllib_reborn.algorithms.value_factorization.invariance_study.play_episodes", fail)
+    capsys.readouterr()
+    assert main(["invariance", folder]) == 1
+    printed = capsys.readouterr()
+    assert "could not be finished: a game runs on" in printed.err
+    assert "Traceback" not in printed.err

@@ -61,15 +61,28 @@ def test_reborn_on_stock_dqn(capsys):
     assert "reborn gave" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [[], ["--quick"], ["--env-steps", "500000", "--intervals", "10", "1000"]])
+def test_every_interval_of_target_interval_updates_its_targets_twice(arguments):
+    from examples import target_interval
+
+    options = target_interval.parse(arguments)
+    updates = [target_interval.target_updates(options.env, n, options.env_steps) for n in options.intervals]
+    assert min(updates) >= 2
+    assert updates == sorted(updates, reverse=True)
+    # 150 steps an episode: 299,999 env steps assure 1,999 episodes.
+    assert target_interval.target_updates("predator_prey/small", 1000, 299_999) == 1
+    assert target_interval.target_updates("predator_prey/small", 1000, 300_000) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_target_interval(tmp_path):
     from examples import target_interval
 
     curves = target_interval.main(["--quick", "--out", str(tmp_path / "interval.png")])
-    assert list(curves) == [10, 1000]
+    assert list(curves) == [10, 300]
     for steps, fractions in curves.values():
         assert len(steps) >= 5
         assert all(0 <= fraction <= 1 for fraction in fractions)
-    assert curves[10][1] != curves[1000][1]
+    assert curves[10][1] != curves[300][1]
     assert (tmp_path / "interval.png").stat().st_size > 1000

@@ -113,6 +113,54 @@ class TestOverrides:
     def test_a_value_may_hold_equals_signs(self) -> None:
         assert parse_override("env_config.expression='a=b'") == {"env_config": {"expression": "a=b"}}
 
+    def test_a_number_is_a_place_in_a_list(self, write: Write) -> None:
+        path = write(
+            BASE
+            + "interventions: [{kind: reborn, alpha: 0.3, beta: 2}, {kind: redo}]\nenv_config: {sizes: [1, [2, 3]]}\n"
+        )
+        overrides = ["interventions.0.alpha=0.2", "interventions.1={alpha: 0.05}", "env_config.sizes.1.0=7"]
+        experiment = load_experiment(path, overrides)
+        reborn, redo = experiment.interventions
+        assert (reborn["kind"], reborn["alpha"], reborn["beta"]) == ("reborn", 0.2, 2)
+        assert (redo["kind"], redo["alpha"]) == ("redo", 0.05)  # mappings merge there too
+        assert experiment.env_config == {"sizes": [1, [7, 3]]}
+        # The whole list is still replaced by a value.
+        assert load_experiment(path, ["interventions=[{kind: prune}]"]).interventions[0]["kind"] == "prune"
+
+    def test_a_mapping_that_is_no_path_replaces_a_list(self, write: Write) -> None:
+        path = write(BASE + "env_config: {sizes: [1, 2]}\n")
+        assert load_experiment(path, ["env_config.sizes={'0': 5}"]).env_config == {"sizes": {"0": 5}}
+
+    def test_a_number_is_a_key_of_a_mapping(self, write: Write) -> None:
+        path = write(BASE + "env_config: {sizes: {'0': 1}}\n")
+        assert load_experiment(path, ["env_config.sizes.0=5"]).env_config == {"sizes": {"0": 5}}
+
+    def test_a_part_of_what_is_off_switches_it_on(self, write: Write) -> None:
+        path = write(BASE + "training: {dormancy: null}\n")
+        experiment = load_experiment(path, ["training.dormancy.every=5000"])
+        assert experiment.training.dormancy is not None
+        assert experiment.training.dormancy["every"] == 5000
+
+    @pytest.mark.parametrize(
+        ("override", "words"),
+        [
+            (
+                "interventions.2.alpha=0.2",
+                "interventions is a list of length 2 and '2' is no place in it; expected 0 to 1",
+            ),
+            ("interventions.-1.alpha=0.2", "'-1' is no place in it"),
+            ("interventions.alpha=0.2", "'alpha' is no place in it"),
+            ("env_config.none.0=1", "env_config.none is an empty list; give all of it, env_config.none=[...]"),
+            ("env_config.one.1=1", "of length 1 and '1' is no place in it; expected 0, or"),
+            ("interventions.1.alfa=0.2", "alfa"),
+        ],
+    )
+    def test_places_that_are_not_there_are_told(self, write: Write, override: str, words: str) -> None:
+        text = "interventions: [{kind: reborn}, {kind: redo}]\nenv_config: {none: [], one: [1]}\n"
+        message = refused(write(BASE + text), override)
+        assert message.startswith(f"{override}: ")
+        assert words in message
+
     @pytest.mark.parametrize(
         ("override", "words"),
         [

@@ -52,13 +52,16 @@ def context(
     seed: int = 0,
     state: dict[str, Any] | None = None,
     nets: Mapping[str, nn.Module] | None = None,
+    update_activity: Mapping[str, Tensor] | None = None,
+    gradient_activity: Mapping[str, Tensor] | None = None,
 ) -> Context:
     return Context(
         layers={layer.key: layer for layer in layers},
         statistics=statistics,
         nets=nets or {},
         initial={},
-        update_activity={},
+        update_activity=update_activity or {},
+        gradient_activity=gradient_activity or {},
         generator=torch.Generator().manual_seed(seed),
         state={} if state is None else state,
         clock={},

@@ -238,7 +238,7 @@ def test_layers_without_weights_of_their_own_are_refused_with_the_reason() -> No
     elu = nn.ELU()
     mixing = UnitLayer("mixer", "mixing", 4, Tap(elu), "ELU", Surgery.IMPOSSIBLE, "hypernetworks make the weights")
     edit = dataclasses.replace(swap_and_start_anew(), layer="mixer/mixing")
-    with pytest.raises(SurgeryRefused, match=r"hypernetworks make the weights.*layers='released'"):
+    with pytest.raises(SurgeryRefused, match=r"hypernetworks make the weights.*layers='operable'"):
         write_edits([edit], {"mixer/mixing": mixing}, {})
 
 

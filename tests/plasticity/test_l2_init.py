@@ -50,6 +50,7 @@ def test_scope():
 def test_it_writes_nothing():
     assert L2Init().plan(context_of({"mixer": line(1.0, 1.0)})) == Plan()
     assert L2Init().needs_initial
+    assert not L2Init().is_scheduled
 
 
 def test_refusals():

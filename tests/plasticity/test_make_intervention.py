@@ -35,6 +35,11 @@ def test_settings_arrive():
     assert isinstance(made.every, int)
     assert isinstance(made.stop, int)
     assert make_intervention(made) is made
+    whole = make_intervention({"kind": "reborn", "partners": [2.0, 5.0]})
+    assert whole == ReBorn(partners=(2, 5))
+    assert [type(number) for number in whole.partners] == [int, int]  # type: ignore[attr-defined]
+    floats = make_intervention({"kind": "marr", "amplitude": [1.0, 2.0]})
+    assert [type(number) for number in floats.amplitude] == [float, float]  # type: ignore[attr-defined]
     assert make_intervention({"kind": "marr", "amplitude": [0.5, 1.5]}) == MARR(amplitude=(0.5, 1.5))
     assert make_intervention({"kind": "marr", "amplitude": None}) == MARR(amplitude=None)
     assert make_intervention({"kind": "reset", "parameters": ["V"]}) == ReSet(parameters=("V",))
@@ -56,6 +61,7 @@ def test_a_whole_float_stays_one_where_the_setting_is_a_float():
         ({"kind": "reborn", "aplha": 0.1}, "reborn has no setting 'aplha'. Did you mean 'alpha'?"),
         ({"kind": "reborn", 1: 0.1}, "reborn has no setting 1"),
         ({"kind": "reborn", "every": 0.5}, "every is 0.5"),
+        ({"kind": "reborn", "partners": [2.5, 5.0]}, "partners[0] is 2.5"),
         ({"kind": "reborn", "every": float("inf")}, "every is inf"),
         ({"kind": "reborn", "every": "often"}, "every is 'often'"),
         ({"kind": "reborn", "scope": ["mixer"]}, "scope is"),

@@ -21,6 +21,8 @@ from rllib_reborn.plasticity.interventions.perform import Outcome, Subject, drif
 from rllib_reborn.plasticity.interventions.prune import Prune
 from rllib_reborn.plasticity.interventions.reborn import ReBorn
 from rllib_reborn.plasticity.interventions.redo import ReDo
+from rllib_reborn.plasticity.interventions.reset import ReSet
+from rllib_reborn.plasticity.interventions.reverse_redo import ReverseReDo
 from rllib_reborn.plasticity.statistics import LayerStatistics
 from rllib_reborn.plasticity.units import UnitLayer
 from tests.plasticity.small_layers import bits, network, observed, same_bits, units_of
@@ -116,11 +118,23 @@ def test_reborn_on_the_mixer_reports_what_it_did_and_leaves_the_agent(world: Wor
     assert set(report.dormant_before) == {"mixer"}
     assert report.dormant_before["mixer"] == pytest.approx(10 / 24)
     assert report.dormant_after["mixer"] < report.dormant_before["mixer"]
+    assert report.overactive_before == {"mixer": pytest.approx(2 / 24)}
+    said, says = report.layers_before["mixer/V"], report.layers_after["mixer/V"]
+    assert set(said) == set(says) == {"dormant_fraction", "overactive_fraction", "overactive_sum"}
+    assert (said["dormant_fraction"], said["overactive_fraction"]) == pytest.approx((10 / 24, 2 / 24))
+    # One layer: the network's numbers are its own. Two of 24 units over 3 times the mean: at least 2 * 3 / 24 of the sum.
+    assert (says["dormant_fraction"], says["overactive_fraction"]) == (
+        report.dormant_after["mixer"],
+        report.overactive_after["mixer"],
+    )
+    assert 0.25 <= said["overactive_sum"] < 1
+    assert 0 <= says["overactive_sum"] != said["overactive_sum"]
+    assert all(type(number) is float for number in (*said.values(), *says.values()))
     assert report.function_drift is not None
     assert 0 < report.function_drift < 0.05
     assert report.greedy_actions_changed == 0.0
     assert report.seconds > 0
-    json.dumps(report.to_dict())
+    assert json.loads(json.dumps(report.to_dict()))["layers_before"] == report.layers_before
 
 
 @pytest.mark.parametrize(
@@ -241,11 +255,42 @@ class Halve(Intervention):
         return Plan((ParameterEdit("mixer", "2.bias", 0.5, torch.zeros(3)),))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OtherAlpha(Halve):
+    """Means something else by ``alpha`` and ``beta``."""
+
+    alpha: float = 0.999
+    beta: float = 1.001
+
+
+def test_thresholds_of_the_report_are_declared_and_not_guessed_from_names(world: World) -> None:
+    plain, other = (perform(one, world.subject(), generator=seeded()) for one in (Halve(), OtherAlpha()))
+    assert plain.dormant_before == other.dormant_before == {"mixer": pytest.approx(10 / 24)}
+    assert plain.overactive_before == other.overactive_before == {"mixer": pytest.approx(2 / 24)}
+    assert (Halve().dormant_at, Halve().overactive_at) == (0.1, 3.0)
+    assert (ReBorn(alpha=0.2, beta=5.0).dormant_at, ReBorn(alpha=0.2, beta=5.0).overactive_at) == (0.2, 5.0)
+    assert (ReDo(alpha=0.2).dormant_at, Prune(alpha=0.2).dormant_at) == (0.2, 0.2)
+    assert (ReverseReDo(beta=5.0).dormant_at, ReverseReDo(beta=5.0).overactive_at) == (0.1, 5.0)
+    # No unit is above 30 times the mean of 24.
+    report = perform(ReBorn(beta=30.0), world.subject(), generator=seeded())
+    assert report.overactive_before == {"mixer": 0.0}
+
+
+def test_a_change_of_whole_parameters_is_told_layer_by_layer_too(world: World) -> None:
+    report = perform(ReSet(which="all"), world.subject(), generator=seeded())
+    assert set(report.layers_before) == set(report.layers_after) == {"mixer/V", "agent/fc1"}
+    for key, net in (("mixer/V", "mixer"), ("agent/fc1", "agent")):
+        assert report.layers_before[key]["dormant_fraction"] == pytest.approx(10 / 24)
+        assert report.layers_after[key]["dormant_fraction"] == report.dormant_after[net] < 10 / 24
+
+
 def test_an_intervention_without_scores_needs_no_measurement(world: World) -> None:
     bias = world.mixer[2].bias.detach().clone()
     report = perform(Halve(), world.subject(measure=None, evaluate=None), generator=seeded())
     assert torch.equal(world.mixer[2].bias, 0.5 * bias)
     assert (report.dormant_before, report.dormant_after) == ({}, {})
+    assert (report.overactive_before, report.overactive_after) == ({}, {})
+    assert (report.layers_before, report.layers_after) == ({}, {})
     assert (report.function_drift, report.greedy_actions_changed) == (None, None)
 
 
@@ -319,7 +364,7 @@ def test_qmix_with_dead_units_keeps_its_values(rule: Any) -> None:
     for name in ("hyper_w_1.0.weight", "hyper_b_1.weight"):
         assert torch.equal(mixer.state_dict()[name], before[name])
     full = dataclasses.replace(subject, layers=mixer.unit_layers("full"))
-    with pytest.raises(SurgeryRefused, match=r"mixer/mixing.*hypernetworks.*layers='released'"):
+    with pytest.raises(SurgeryRefused, match=r"mixer/mixing.*hypernetworks.*layers='operable'"):
         perform(
             ReBorn(rule=rule, layers="full"), dataclasses.replace(full, measure=lambda layers: {}), generator=seeded()
         )

@@ -424,7 +424,7 @@ def test_a_layer_that_can_only_be_scored_is_refused_before_anything_is_drawn() -
     good = units_of(four_units())
     asked = context([good, mixing], {good.key: said(FOUR), mixing.key: said(FOUR)})
     state = asked.generator.get_state()
-    with pytest.raises(SurgeryRefused, match=r"mixer/mixing.*hypernetworks make the weights.*layers='released'"):
+    with pytest.raises(SurgeryRefused, match=r"mixer/mixing.*hypernetworks make the weights.*layers='operable'"):
         ReBorn().plan(asked)
     assert torch.equal(asked.generator.get_state(), state)
 

@@ -35,6 +35,11 @@ def test_towards_the_initial_weights_by_hand():
     assert [(c.layer, c.units) for c in report.changes] == [("mixer/0", (0,))]
 
 
+@pytest.mark.parametrize(("towards", "needed"), [("initial", True), ("fresh", False), ("noise", False)])
+def test_only_one_of_its_goals_needs_the_initial_weights(towards, needed):
+    assert ShrinkPerturb(towards=towards).needs_initial is needed
+
+
 def test_towards_the_initial_weights_without_them():
     with pytest.raises(SurgeryRefused, match=r"initial values of 0\.weight, 0\.bias are not known"):
         do(ShrinkPerturb(towards="initial"), line([1.0], 0.0))

@@ -17,6 +17,7 @@ from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env
 from rllib_reborn.plasticity import invariance
+from rllib_reborn.plasticity.interventions import SurgeryRefused, to_dict
 from rllib_reborn.plasticity.interventions.base import Intervention
 from rllib_reborn.plasticity.interventions.perform import perform
 from rllib_reborn.plasticity.interventions.reset import ReSet
@@ -60,6 +61,8 @@ class InvarianceReport:
         mixer_reset_order_flips, mixer_reset_greedy_changed, mixer_reset_function_drift: The other control, all of the mixer
             re-initialised.
         intervention, rule, alpha, beta, layers: What was applied; None where it has no such setting.
+        settings: The same with all its settings, as :func:`~rllib_reborn.plasticity.interventions.make_intervention` takes
+            them.
         mixer_units: Units of the mixer's layers in all; 0: it has none (VDN).
         episodes, states, seed: What was played for the counts, and from which seed.
     """
@@ -90,6 +93,7 @@ class InvarianceReport:
     alpha: float | None
     beta: float | None
     layers: str
+    settings: dict[str, Any]
     mixer_units: int
     episodes: int
     states: int
@@ -172,8 +176,8 @@ def study(
         seed: Of games, exploration, pairs and the intervention's draws; equal arguments give equal reports.
 
     Raises:
-        StudyRefused: The module has no mixer (inference only), its values are not finite, or the intervention needs what
-            a checkpoint does not hold.
+        StudyRefused: The module has no mixer (inference only), its values are not finite (or no longer, after the
+            intervention), or the intervention needs what a checkpoint does not hold.
         SurgeryRefused: The intervention refuses these networks.
     """
     _check(team, intervention)
@@ -191,7 +195,9 @@ def study(
     fresh_mixer = copy.deepcopy(team.module)
     _reinitialise(fresh_mixer.mixer, generator)
 
-    after, after_control, after_fresh = (_look(module, held) for module in (changed, control, fresh_mixer))
+    after = _look(changed, held, after=f"after {intervention.kind} ")
+    after_control = _look(control, held, after="with the agents' last layer drawn anew ")
+    after_fresh = _look(fresh_mixer, held, after="with the mixer drawn anew ")
     order = _flips(before, after, strict)
     control_order = _flips(before, after_control, strict)
     beaten = _flips(before, after, with_greedy)
@@ -226,6 +232,7 @@ def study(
         alpha=settings.get("alpha"),
         beta=settings.get("beta"),
         layers=intervention.layers,
+        settings=to_dict(intervention),
         mixer_units=sum(layer.width for layer in team.module.mixer.unit_layers("full")),
         episodes=episodes,
         states=states,
@@ -328,7 +335,7 @@ def _check(team: Team, intervention: Intervention) -> None:
         )
     for needed, what in (
         (intervention.needs_initial, "the weights at the start of the run"),
-        (intervention.needs_update_activity, "the gradients of training"),
+        (intervention.needs_update_activity or intervention.needs_gradient_activity, "the gradients of training"),
     ):
         if needed:
             raise StudyRefused(f"{intervention.kind} needs {what}, which the networks of a checkpoint do not tell.")
@@ -337,30 +344,47 @@ def _check(team: Team, intervention: Intervention) -> None:
 
 
 def _apply(module: Any, intervention: Intervention, scoring: Arrays, generator: torch.Generator) -> int:
-    """Apply in place; how many units got new weights."""
+    """Apply in place; how many units got new weights.
+
+    Raises:
+        StudyRefused: Activations before or after are not finite.
+        SurgeryRefused: The intervention refuses these networks.
+    """
     subject = team_subject(module, intervention.layers, scoring, None, None)
-    return perform(intervention, subject, generator=generator).units
+    try:
+        return perform(intervention, subject, generator=generator).units
+    except SurgeryRefused:
+        raise
+    except ValueError as error:
+        raise StudyRefused(f"{intervention.kind}: {error}") from error
 
 
-def _look(module: Any, batch: Arrays) -> _Seen:
+def _look(module: Any, batch: Arrays, *, after: str = "") -> _Seen:
     """Values of all actions in all states of whole episodes, the hidden states unrolled from the start of each.
 
     The networks run as they do in training; only the mixer is then a copy in float64, because its order of two joint actions
-    is asked for and a difference of 1e-7 of Q_tot is noise in float32.
+    is asked for and a difference of 1e-7 of Q_tot is noise in float32. ``after`` says what was done to the module.
+
+    Raises:
+        StudyRefused: Values, or Q_tot, are not finite.
     """
     device = next(module.parameters()).device
     tensors = {name: torch.as_tensor(array, device=device) for name, array in batch.items()}
     layout, taken, x, state = module.packed_inputs(tensors)
     q = module.agents.unroll(x, layout.obs_sizes)[layout.now].double()
-    if not bool(torch.isfinite(q).all()):
-        raise StudyRefused("the agents' values are not finite; this checkpoint is of a run that diverged.")
-    return _Seen(
+    seen = _Seen(
         q=q,
         mask=tensors["action_mask"].flatten(0, 1)[layout.obs_rows][layout.now],
         state=state[layout.now].double(),
         played=taken,
         mixer=copy.deepcopy(module.mixer).double(),
     )
+    cause = "there is nothing to compare" if after else "this checkpoint is of a run that diverged"
+    if not bool(torch.isfinite(q).all()):
+        raise StudyRefused(f"{after}the agents' values are not finite; {cause}.")
+    if not bool(torch.isfinite(seen.of_played()).all()):
+        raise StudyRefused(f"{after}Q_tot is not finite; {cause}.")
+    return seen
 
 
 def _strict_pairs(seen: _Seen, wanted: int, generator: torch.Generator) -> UnilateralPairs:

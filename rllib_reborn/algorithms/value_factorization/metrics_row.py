@@ -165,7 +165,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
     }
 
 
-#: What the row always says of the two networks, whatever their layers are (architecture, section 6).
+#: What the row always says of the two networks, whatever their layers are.
 _OF_EVERY_NET = ("dormant_fraction", "overactive_fraction", "overactive_sum", "overlap")
 
 

@@ -43,14 +43,15 @@ class Prober:
         """What is due at the update that ``clock`` counts, or None. Draws from the replay by itself: a run that measures
         trains exactly as one that does not."""
         previous, self._asked_at = self._asked_at, dict(clock)
-        due = tuple(i for i, one in enumerate(self.interventions) if one.schedule.due(previous, clock))
+        due = tuple(
+            i for i, one in enumerate(self.interventions) if one.is_scheduled and one.schedule.due(previous, clock)
+        )
         check = self.dormancy if self.dormancy is not None and self.dormancy.schedule.due(previous, clock) else None
         if not due and check is None:
             return None
+        # Also for those that choose nothing by scores: every report has the scores before and after.
         wanted: set[tuple[str, int]] = {
-            (self.interventions[i].scoring_source, self.interventions[i].scoring_episodes)
-            for i in due
-            if self.interventions[i].needs_statistics
+            (self.interventions[i].scoring_source, self.interventions[i].scoring_episodes) for i in due
         }
         if check is not None:
             wanted.add((check.source, check.episodes))

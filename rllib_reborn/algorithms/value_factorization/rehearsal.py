@@ -45,6 +45,7 @@ def rehearse(config: ValueFactorizationConfig) -> None:
                     nets={name: net for name, net in nets.items() if intervention.in_scope(name)},
                     initial=initial,
                     update_activity={key: torch.ones(layer.width) for key, layer in layers.items()},
+                    gradient_activity={key: torch.ones(layer.width) for key, layer in layers.items()},
                     generator=torch.Generator().manual_seed(0),
                     state={},
                     clock={"env_steps": 0, "updates": 0, "episodes": 0, "iterations": 0},

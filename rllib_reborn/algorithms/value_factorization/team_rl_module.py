@@ -202,7 +202,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
 
     def row_masks(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Which rows of :meth:`observe` count for the layers of the agents: those at which the agent has a choice (a dead
-        one has its no-op alone).
+        one has its no-op alone); all, for a network whose agents have none anywhere in the batch.
 
         Returns:
             By layer key (:attr:`UnitLayer.key`): bool, one entry for each row that the layer sees.
@@ -212,6 +212,8 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         masks: dict[str, Tensor] = {}
         for layers, agents in zip(self.agents.layers_by_net("full"), self.agents.members, strict=True):
             of_net = choosing[:, agents].flatten()
+            if not bool(of_net.any()):  # agents that never have a choice here: better all their rows than none
+                of_net = torch.ones_like(of_net)
             masks |= {layer.key: of_net for layer in layers}
         return masks
 

@@ -128,6 +128,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.nonfinite_patience = 10
         self.interventions: list[dict[str, Any]] = []
         self.dormancy: dict[str, Any] | None = None
+        #: Entries of ``interventions`` that ``callbacks(...)`` wrote.
+        self.interventions_of_callbacks: list[dict[str, Any]] = []
+        self._callbacks_become_data = True
         self.env_steps_per_evaluation: int | None = None
         self.replay_in_checkpoints = "full"
 
@@ -235,6 +238,10 @@ class ValueFactorizationConfig(AlgorithmConfig):
         for name, value in given.items():
             if value is not NotProvided:
                 setattr(self, name, value)
+        if interventions is not NotProvided and isinstance(interventions, list | tuple):
+            # What callbacks have added stays: a later list adds to it, as it would to the callbacks themselves.
+            added = [entry for entry in self.interventions_of_callbacks if entry not in interventions]
+            self.interventions = [*interventions, *added]
         return self
 
     @override(AlgorithmConfig)
@@ -248,15 +255,20 @@ class ValueFactorizationConfig(AlgorithmConfig):
             **kwargs: RLlib's.
         """
         super().callbacks(callbacks_class, **kwargs)
-        if callbacks_class is not NotProvided and callbacks_class is not None:
-            for given in callbacks_class if isinstance(callbacks_class, list | tuple) else [callbacks_class]:
-                made, settings = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
-                if isinstance(made, type) and issubclass(made, ReBornCallback):
-                    entry = {"kind": made.kind, **settings}
-                    if entry not in self.interventions:
-                        self.interventions = [*self.interventions, entry]
-                elif isinstance(made, type) and issubclass(made, DormancyCallback) and (settings or not self.dormancy):
-                    self.dormancy = dict(settings)
+        if callbacks_class is NotProvided or not self._callbacks_become_data:
+            return self
+        given = callbacks_class if isinstance(callbacks_class, list | tuple) else [callbacks_class]
+        found: list[dict[str, Any]] = []
+        for one in given:
+            made, settings = (one.func, one.keywords) if isinstance(one, partial) else (one, {})
+            if isinstance(made, type) and issubclass(made, ReBornCallback):
+                found.append({"kind": made.kind, **settings})
+            elif isinstance(made, type) and issubclass(made, DormancyCallback) and (settings or self.dormancy is None):
+                self.dormancy = dict(settings)
+        # As RLlib's: what is given replaces what an earlier call gave.
+        others = [entry for entry in self.interventions if entry not in self.interventions_of_callbacks]
+        self.interventions = [*others, *found]
+        self.interventions_of_callbacks = found
         return self
 
     @override(AlgorithmConfig)
@@ -295,7 +307,11 @@ class ValueFactorizationConfig(AlgorithmConfig):
         if "team_model" in config_dict:
             # A full config (``to_dict()``): its ``model`` and ``optimizer`` are RLlib's unused old-stack entries.
             config_dict = {k: v for k, v in config_dict.items() if k not in ("model", "optimizer")}
+        # A full config brings the data that its callbacks once became, perhaps with values that Tune chose since.
+        self._callbacks_become_data = "interventions" not in config_dict
+        config_dict = {k: v for k, v in config_dict.items() if k != "_callbacks_become_data"}
         super().update_from_dict(config_dict)
+        self._callbacks_become_data = True
         if self.env is not None:
             register_team_env(self.env)
         return self

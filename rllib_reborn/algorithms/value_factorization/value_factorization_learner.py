@@ -169,6 +169,8 @@ class ValueFactorizationLearner(TorchLearner):
         self._nonfinite_in_row = (self._nonfinite_in_row + 1) * skipped
         self.num_updates += 1
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        for callback in self.learner_callbacks:
+            callback.after_gradient_step(module=module)
         self._update_targets(module)
         self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
         probe, self._probe = self._probe, None

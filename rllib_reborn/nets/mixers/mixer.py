@@ -21,5 +21,6 @@ class Mixer(nn.Module, abc.ABC):
         """The mixer's hidden layers as plasticity sees them.
 
         Args:
-            choice: ``released``: those that the official ReBorn code marks (method reference 2.1); ``full``: every one.
+            choice: ``released``: those that the official ReBorn code marks (method reference 2.1); ``operable``: every one
+                whose units have weights of their own; ``full``: every one.
         """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rllib_reborn.nets.mixers.mixer import Mixer
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units
+from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
 
 class QMixer(Mixer):
@@ -67,7 +67,8 @@ class QMixer(Mixer):
 
         Args:
             choice: ``released``: the hidden layers of ``hyper_w_final`` and ``V``, which the official ReBorn code marks
-                (method reference 2.1). ``full``: those, ``hyper_w_1`` and the mixing units, which can be scored only.
+                (method reference 2.1). ``operable``: those and ``hyper_w_1``. ``full``: these and the mixing units, which
+                can be scored only.
         """
         names = ["hyper_w_final", "V"] if choice == "released" else ["hyper_w_1", "hyper_w_final", "V"]
         layers = []
@@ -75,7 +76,7 @@ class QMixer(Mixer):
             net = cast(nn.Sequential, self.get_submodule(name))
             if len(net) == 3:  # a one-layer hypernetwork has no hidden units
                 layers.append(declare_units("mixer", name, *net))
-        if choice == "full":
+        if choice != "released":
             layers.append(
                 UnitLayer(
                     net="mixer",
@@ -87,7 +88,7 @@ class QMixer(Mixer):
                     reason="the weights of the mixing units are made by hypernetworks, one set for every state",
                 )
             )
-        return layers
+        return operable(layers) if choice == "operable" else layers
 
 
 def _hypernet(state_dim: int, out_dim: int, layers: int, hidden_dim: int) -> nn.Sequential:

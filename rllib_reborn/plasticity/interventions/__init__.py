@@ -45,8 +45,8 @@ def make_intervention(data: Mapping[str, Any] | Intervention) -> Intervention:
 
     Args:
         data: ``{"kind": "reborn", "alpha": 0.1, ...}``: a kind of :data:`KINDS` and settings of its class. Lists are taken
-            for tuples, and whole floats (YAML reads 2.0e5 as one) for whole numbers, where the setting is one. An
-            intervention is given back as it is.
+            for tuples, and whole floats (YAML reads 2.0e5 as one) for whole numbers, where the setting is one or a tuple
+            of them. An intervention is given back as it is.
 
     Raises:
         ValueError: No kind, an unknown kind or setting, or a value that is not allowed; the message says what is.
@@ -80,24 +80,29 @@ def to_dict(intervention: Intervention) -> dict[str, Any]:
 
 
 def _types_of_settings(cls: type[Intervention]) -> dict[str, tuple[Any, ...]]:
-    """By setting: the types it may be; of a union each, of ``tuple[...]`` tuple."""
+    """By setting: the types it may be; of a union each."""
     hints = typing.get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-        options = typing.get_args(hint) if union else (hint,)
-        found[field.name] = tuple(typing.get_origin(option) or option for option in options)
+        found[field.name] = typing.get_args(hint) if union else (hint,)
     return found
 
 
 def _plain(value: Any, options: tuple[Any, ...]) -> Any:
     """``value`` in the form that the setting's class expects; what cannot be is left for the class to refuse."""
-    if isinstance(value, list) and tuple in options:
-        return tuple(value)
-    if isinstance(value, float) and value.is_integer() and int in options:
-        return int(value)
-    return value
+    if isinstance(value, list | tuple):
+        tuples = [typing.get_args(option) for option in options if typing.get_origin(option) is tuple]
+        whole = any(kind is int for kinds in tuples for kind in kinds)
+        items = [_whole(item) for item in value] if whole else value
+        return tuple(items) if tuples else value
+    return _whole(value) if int in options else value
+
+
+def _whole(value: Any) -> Any:
+    """A whole float as an int; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 __all__ = [

@@ -10,6 +10,7 @@ from torch import Tensor
 from rllib_reborn.plasticity import scores
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.plasticity.statistics import LayerStatistics
+from rllib_reborn.plasticity.units import UnitLayer
 
 
 def statistics_of(key: str, statistics: Mapping[str, LayerStatistics]) -> LayerStatistics:
@@ -24,6 +25,24 @@ def statistics_of(key: str, statistics: Mapping[str, LayerStatistics]) -> LayerS
     found = statistics[key]
     if not bool(torch.isfinite(found.mean_abs).all() & torch.isfinite(found.mean).all()):
         raise SurgeryRefused(f"{key}: activations on the scoring batch are not finite; the network has diverged.")
+    return found
+
+
+def activity_of(layer: UnitLayer, activity: Mapping[str, Tensor], name: str) -> Tensor:
+    """[H] what training did to the units of ``layer`` since the last time, on the CPU; ``name`` is for messages.
+
+    Raises:
+        SurgeryRefused: There is none, it is of another width, or it is infinite or NaN.
+    """
+    if layer.key not in activity:
+        raise SurgeryRefused(
+            f"{layer.key}: no {name} was measured; updates have to be recorded before such a score can be taken."
+        )
+    found = activity[layer.key].detach().cpu()
+    if tuple(found.shape) != (layer.width,):
+        raise SurgeryRefused(f"{layer.key}: its {name} is {list(found.shape)}; expected [{layer.width}].")
+    if not bool(torch.isfinite(found).all()):
+        raise SurgeryRefused(f"{layer.key}: its {name} is not finite; the network has diverged.")
     return found
 
 

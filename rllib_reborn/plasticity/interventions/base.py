@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.plasticity import masks
 from rllib_reborn.plasticity.interventions.edits import Edit
 from rllib_reborn.plasticity.schedule import ClockUnit, Schedule
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
+from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice, UnitLayer
 
 Scope = Literal["mixer", "agent", "all"]
 OptimizerPolicy = Literal["keep", "zero", "donor"]
@@ -36,6 +37,9 @@ class Context:
         generator: CPU generator, seeded equally on all ranks; the only source of randomness.
         state: Memory of this intervention between applications; JSON-like values and tensors, kept in checkpoints.
         clock: Clocks of the run, by :data:`~rllib_reborn.plasticity.schedule.CLOCK_UNITS`.
+        gradient_activity: [H] by layer key: E|dL/dz_i| at the update at which this is due, as
+            :attr:`~rllib_reborn.plasticity.statistics.GradientStatistics.mean_abs`; empty unless
+            ``needs_gradient_activity``.
     """
 
     layers: Mapping[str, UnitLayer]
@@ -46,6 +50,7 @@ class Context:
     generator: torch.Generator
     state: dict[str, Any]
     clock: Mapping[str, int]
+    gradient_activity: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +60,9 @@ class LayerChange:
     Attributes:
         layer: Key.
         width: Units of the layer.
-        dormant, overactive: How many were found (0 where the intervention does not look for them).
-        units: Units that get new weights, donors that are rescaled included.
+        dormant, overactive: How many were found by the intervention's own score (0 where it does not look for them).
+        units: Units that get new weights, donors that are rescaled included. Those that are no donors are watched for
+            becoming dormant again.
         donors: Units whose weight was shared.
         reinitialised: Units that got fresh input weights.
     """
@@ -91,14 +97,17 @@ class Intervention(abc.ABC):
         every, unit, start, stop: See :class:`~rllib_reborn.plasticity.schedule.Schedule`. Default: every 200,000 env steps
             (ReBorn paper, Table 2).
         scope: ``mixer`` (keeps the order of joint actions of a monotonic mixer), ``agent`` or ``all``.
-        layers: ``released``: the layers that the official code marks; ``full``: every hidden layer.
+        layers: ``released``: the layers that the official code marks; ``operable``: every hidden layer whose units have
+            weights of their own; ``full``: every hidden layer, which QMIX's mixing units and GRUs refuse. Only for kinds
+            that treat layers of units (``treats_layers``).
         scoring_source: Scoring batch: ``replay`` (uniform sample, the paper) or ``latest`` episodes (the released code).
         scoring_episodes: Episodes in it, >= 1.
         optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code), ``zero``
             (ReDo), or ``donor``: copied from the donor unit (zero where there is none).
         targets: Target networks: ``none`` (they follow at their next update), ``mirror`` (the same edit), ``sync`` (a
             hard copy).
-        bias_compensation: The next layer's bias takes over what dropped units said on average (method reference 5.4).
+        bias_compensation: The next layer's bias takes over what dropped units said on average (method reference 5.4). Only
+            for kinds that drop units (``drops_units``).
         allow_inexact: Operate also on layers whose function changes when units are split (ELU, tanh, ...).
         dry_run: Report and write nothing.
     """
@@ -106,10 +115,12 @@ class Intervention(abc.ABC):
     kind: ClassVar[str]
     #: Whether plans look at :attr:`Context.statistics`.
     needs_statistics: ClassVar[bool] = True
-    #: Whether plans look at :attr:`Context.initial`.
-    needs_initial: ClassVar[bool] = False
-    #: Whether plans look at :attr:`Context.update_activity`.
-    needs_update_activity: ClassVar[bool] = False
+    #: Whether it is ever due. False: it acts through :meth:`loss` alone, and ``schedule`` must not be asked.
+    is_scheduled: ClassVar[bool] = True
+    #: Whether it treats the units of :attr:`layers`. False: whole parameters, and ``layers`` would be without effect.
+    treats_layers: ClassVar[bool] = True
+    #: Whether outgoing weights of units are dropped, so that a bias can take over what they said.
+    drops_units: ClassVar[bool] = True
     #: Whether :meth:`after_update` does anything.
     acts_after_updates: ClassVar[bool] = False
     #: Whether :meth:`prepare` changes the networks.
@@ -132,7 +143,7 @@ class Intervention(abc.ABC):
     def __post_init__(self) -> None:
         _ = self.schedule
         check_choice("scope", self.scope, ("mixer", "agent", "all"))
-        check_choice("layers", self.layers, ("released", "full"))
+        check_choice("layers", self.layers, LAYER_CHOICES)
         check_choice("scoring_source", self.scoring_source, ("replay", "latest"))
         check_whole("scoring_episodes", self.scoring_episodes, 1)
         check_choice("optimizer", self.optimizer, ("keep", "zero", "donor"))
@@ -140,6 +151,42 @@ class Intervention(abc.ABC):
         for name in ("bias_compensation", "allow_inexact", "dry_run"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+        if self.bias_compensation and not self.drops_units:
+            raise ValueError(
+                f"bias_compensation is true, but {self.kind} drops no units for a bias to make up for. Leave it out."
+            )
+        if self.layers != "released" and not self.treats_layers:
+            raise ValueError(
+                f"layers is {self.layers!r}, but {self.kind} treats whole parameters and no layers of units. Leave it out; "
+                "what is treated is said by scope, and by parameters where the kind has them."
+            )
+
+    # What a plan needs may depend on the settings, so these are asked of an intervention and not of its class.
+
+    @property
+    def needs_initial(self) -> bool:
+        """Whether plans or :meth:`loss` look at :attr:`Context.initial`."""
+        return False
+
+    @property
+    def needs_update_activity(self) -> bool:
+        """Whether plans look at :attr:`Context.update_activity`."""
+        return False
+
+    @property
+    def needs_gradient_activity(self) -> bool:
+        """Whether plans look at :attr:`Context.gradient_activity`."""
+        return False
+
+    @property
+    def dormant_at(self) -> float:
+        """Normalised activation score at or below which the *report* calls a unit dormant."""
+        return masks.ALPHA
+
+    @property
+    def overactive_at(self) -> float:
+        """Normalised activation score at or above which the *report* calls a unit over-active."""
+        return masks.BETA
 
     @property
     def schedule(self) -> Schedule:

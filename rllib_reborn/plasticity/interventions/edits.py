@@ -155,7 +155,7 @@ def refusal(layer: UnitLayer) -> SurgeryRefused:
     reason = layer.reason or "its units have no weights of their own"
     return SurgeryRefused(
         f"{layer.key}: cannot be operated on: {reason}. "
-        "It can be scored only; choose layers='released' or another scope to leave it out."
+        "It can be scored only; choose layers='operable' (every hidden layer but such) or another scope to leave it out."
     )
 
 

@@ -63,6 +63,8 @@ class Injection(Intervention):
 
     kind: ClassVar[str] = "injection"
     needs_statistics: ClassVar[bool] = False
+    drops_units: ClassVar[bool] = False
+    treats_layers: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = True
 
     optimizer: OptimizerPolicy = "zero"

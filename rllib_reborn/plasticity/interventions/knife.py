@@ -62,8 +62,10 @@ class Knife(Intervention):
     active part stagnates later. Folding frozen units into fewer is not possible behind a nonlinear activation: when the
     spare places are used up, the stagnant units that are left stay as they are. Most stagnant units come first.
 
-    In the report of a layer ``dormant`` is the number of *stagnant* units found (treated ones aside), ``reinitialised`` are
-    the units treated; the rest found no place. The mean of RUA is over units that can move: frozen ones have no gradient.
+    In the report of a layer ``dormant`` is the number of *stagnant* units found (treated ones aside); ``units`` and
+    ``reinitialised`` are the places of the active units, whose re-dormancy says whether it helped; the rest found no place.
+    The frozen units in the spare places are not told of. The mean of RUA is over units that can move: frozen ones have no
+    gradient.
 
     With ``stagnant_below`` huge and ``slots`` for every unit it is plasticity injection into a hidden layer and its reader.
 
@@ -79,7 +81,7 @@ class Knife(Intervention):
 
     kind: ClassVar[str] = "knife"
     needs_statistics: ClassVar[bool] = False
-    needs_update_activity: ClassVar[bool] = True
+    drops_units: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = True
 
     optimizer: OptimizerPolicy = "zero"
@@ -95,6 +97,10 @@ class Knife(Intervention):
             check_whole("slots", self.slots, 1)
         check_choice("initializer", self.initializer, INITIALIZERS)
         refuse_kept_averages(self)
+
+    @property
+    def needs_update_activity(self) -> bool:
+        return True
 
     def prepare(self, nets: Mapping[str, nn.Module]) -> None:
         """Widen the layers of ``net.unit_layers(self.layers)`` of every network in scope, see :func:`add_slots`.
@@ -134,18 +140,14 @@ class Knife(Intervention):
                 roles = (knowledge, treated, compensation)
                 edits.append(self._edit(layer, source, reader, roles, context.generator))
                 edits += _new_masks(layer.net, path, source, reader_path, roles)
-                touched = sorted([*treated.tolist(), *knowledge.tolist(), *compensation.tolist()])
-            else:
-                touched = []
-            old = tuple(treated.tolist())
+            active = tuple(treated.tolist())
             changes.append(
                 LayerChange(
                     layer=key,
                     width=layer.width,
                     dormant=len(stagnant),
-                    units=tuple(touched),
-                    donors=old,
-                    reinitialised=old,
+                    units=active,
+                    reinitialised=active,
                 )
             )
         return Plan(tuple(edits), tuple(changes))
@@ -221,7 +223,7 @@ def add_slots(net: nn.Module, layers: Sequence[UnitLayer], slots: int | None = N
     found: list[tuple[str, str, int]] = []
     for layer in layers:
         if layer.surgery is Surgery.IMPOSSIBLE:
-            raise ValueError(f"{layer.key}: {layer.reason}. Choose layers='released' or another scope to leave it out.")
+            raise ValueError(f"{layer.key}: {layer.reason}. Choose layers='operable' or another scope to leave it out.")
         paths = [_linear_of(net, layer, layer.input_weight), _linear_of(net, layer, layer.output_weight)]
         found.append((paths[0], paths[1], max(1, layer.width // 4) if slots is None else slots))
     for source, reader, count in found:

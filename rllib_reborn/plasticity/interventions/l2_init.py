@@ -17,9 +17,9 @@ from rllib_reborn.suggestions import did_you_mean
 class L2Init(Intervention):
     """Adds ``strength * sum ||theta - theta_0||^2`` over all parameters of the networks in scope to the loss.
 
-    It acts at every update; the schedule is without effect, its plan is empty. Every parameter gets a gradient from it
-    (frozen entries of injection and KNIFE are masked as always). With DDP each rank adds the same term to its loss and
-    gradients are averaged, so it counts once.
+    It acts at every update and is never due: the schedule is without effect, its plan is empty. Every parameter gets a
+    gradient from it (frozen entries of injection and KNIFE are masked as always). With DDP each rank adds the same term to
+    its loss and gradients are averaged, so it counts once.
 
     Attributes:
         strength: Weight of the term, >= 0. 0.01 is Plasticine's ``rr_weight`` (method reference 10.3).
@@ -28,7 +28,9 @@ class L2Init(Intervention):
 
     kind: ClassVar[str] = "l2_init"
     needs_statistics: ClassVar[bool] = False
-    needs_initial: ClassVar[bool] = True
+    drops_units: ClassVar[bool] = False
+    treats_layers: ClassVar[bool] = False
+    is_scheduled: ClassVar[bool] = False
 
     scope: Scope = "all"
     strength: float = 0.01
@@ -36,6 +38,10 @@ class L2Init(Intervention):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("strength", self.strength, 0)
+
+    @property
+    def needs_initial(self) -> bool:
+        return True
 
     def plan(self, context: Context) -> Plan:
         """Nothing."""

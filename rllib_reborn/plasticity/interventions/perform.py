@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.plasticity import masks
 from rllib_reborn.plasticity.interventions.base import Context, Intervention, LayerChange
 from rllib_reborn.plasticity.interventions.edits import Edit, SurgeryRefused, check_edits, write_edits
 from rllib_reborn.plasticity.optimizer_state import apply_policy
-from rllib_reborn.plasticity.scores import dormancy
+from rllib_reborn.plasticity.scores import LayerDormancy, NetDormancy, layer_dormancy, pool
 from rllib_reborn.plasticity.statistics import LayerStatistics
 from rllib_reborn.plasticity.units import UnitLayer, by_key
 
@@ -61,7 +60,10 @@ class InterventionReport:
         changes: Layer by layer.
         units: Units with new weights, over all layers.
         dormant_before, dormant_after: Pooled dormant fraction of each network in scope on the scoring batch (Definition 3,
-            at the intervention's alpha or 0.1); empty where no scores were taken.
+            at the intervention's ``dormant_at``); empty where no scores were taken.
+        overactive_before, overactive_after: The same of over-active units (``overactive_at``).
+        layers_before, layers_after: By layer key its ``dormant_fraction``, ``overactive_fraction`` and ``overactive_sum``,
+            see :class:`~rllib_reborn.plasticity.scores.LayerDormancy`; empty where no scores were taken.
         function_drift: Mean |change| of the values on the held batch over their mean |value|; None: not measured.
         greedy_actions_changed: Share of greedy actions on the held batch that changed; None: not measured.
         seconds: Wall time of planning and writing (and, in a dry run, of remembering), without looking before and after.
@@ -74,6 +76,10 @@ class InterventionReport:
     units: int
     dormant_before: dict[str, float]
     dormant_after: dict[str, float]
+    overactive_before: dict[str, float]
+    overactive_after: dict[str, float]
+    layers_before: dict[str, dict[str, float]]
+    layers_after: dict[str, dict[str, float]]
     function_drift: float | None
     greedy_actions_changed: float | None
     seconds: float
@@ -92,6 +98,7 @@ def perform(
     clock: Mapping[str, int] | None = None,
     initial: Mapping[str, Mapping[str, Tensor]] | None = None,
     update_activity: Mapping[str, Tensor] | None = None,
+    gradient_activity: Mapping[str, Tensor] | None = None,
 ) -> InterventionReport:
     """Plan, write and report. A dry run writes too, looks, and puts everything back to the bit, the generator included:
     it says what the next application would do.
@@ -101,7 +108,7 @@ def perform(
         subject: What to do it to.
         generator: CPU generator; seed it equally on all ranks.
         state: The intervention's memory; changed in place, and only if the application is completed (never in a dry run).
-        clock, initial, update_activity: See :class:`Context`.
+        clock, initial, update_activity, gradient_activity: See :class:`Context`.
 
     Raises:
         SurgeryRefused: Nothing was written, neither to weights nor to ``state``.
@@ -113,8 +120,7 @@ def perform(
     memory = copy.deepcopy(state) if state is not None else {}
     drawn = generator.get_state()
     before = _look(subject, layers)
-    alpha = float(getattr(intervention, "alpha", masks.ALPHA))
-    dormant_before = dormancy(before, layers, alpha=alpha)
+    found_before = _found(intervention, before)
     said = subject.evaluate() if subject.evaluate is not None else None
     started = time.perf_counter()
     plan = intervention.plan(
@@ -124,6 +130,7 @@ def perform(
             nets=nets,
             initial=initial or {},
             update_activity=update_activity or {},
+            gradient_activity=gradient_activity or {},
             generator=generator,
             state=memory,
             clock=clock or {},
@@ -147,14 +154,20 @@ def perform(
         state.clear()
         state.update(memory)
     drift, changed = drift_between(said, says)
+    found_after = _found(intervention, after)
+    nets_before, nets_after = _pooled(found_before, layers), _pooled(found_after, layers)
     return InterventionReport(
         kind=intervention.kind,
         dry_run=intervention.dry_run,
         clock=dict(clock or {}),
         changes=plan.changes,
         units=plan.units,
-        dormant_before={net: found.dormant_fraction for net, found in dormant_before.items()},
-        dormant_after={net: found.dormant_fraction for net, found in dormancy(after, layers, alpha=alpha).items()},
+        dormant_before={net: found.dormant_fraction for net, found in nets_before.items()},
+        dormant_after={net: found.dormant_fraction for net, found in nets_after.items()},
+        overactive_before={net: found.overactive_fraction for net, found in nets_before.items()},
+        overactive_after={net: found.overactive_fraction for net, found in nets_after.items()},
+        layers_before=_told(found_before),
+        layers_after=_told(found_after),
         function_drift=drift,
         greedy_actions_changed=changed,
         seconds=seconds,
@@ -174,6 +187,31 @@ def drift_between(before: Outcome | None, after: Outcome | None) -> tuple[float 
 
 def _look(subject: Subject, layers: Mapping[str, UnitLayer]) -> dict[str, LayerStatistics]:
     return subject.measure(list(layers.values())) if subject.measure is not None and layers else {}
+
+
+def _found(intervention: Intervention, statistics: Mapping[str, LayerStatistics]) -> dict[str, LayerDormancy]:
+    """Dormant and over-active units by layer key, at the intervention's thresholds."""
+    alpha, beta = intervention.dormant_at, intervention.overactive_at
+    return {key: layer_dormancy(key, of_layer, alpha=alpha, beta=beta) for key, of_layer in statistics.items()}
+
+
+def _pooled(found: Mapping[str, LayerDormancy], layers: Mapping[str, UnitLayer]) -> dict[str, NetDormancy]:
+    """By network, in order of the first layer."""
+    by_net: dict[str, list[LayerDormancy]] = {}
+    for key, of_layer in found.items():
+        by_net.setdefault(layers[key].net, []).append(of_layer)
+    return {net: pool(of_net) for net, of_net in by_net.items()}
+
+
+def _told(found: Mapping[str, LayerDormancy]) -> dict[str, dict[str, float]]:
+    return {
+        key: {
+            "dormant_fraction": of_layer.dormant_fraction,
+            "overactive_fraction": of_layer.overactive_fraction,
+            "overactive_sum": of_layer.overactive_sum,
+        }
+        for key, of_layer in found.items()
+    }
 
 
 def _following(intervention: Intervention, edits: Sequence[Edit], subject: Subject) -> Callable[[], None]:

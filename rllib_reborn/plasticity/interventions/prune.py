@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.plasticity import masks
-from rllib_reborn.plasticity.interventions.activity import scored, statistics_of
-from rllib_reborn.plasticity.interventions.base import Context, Intervention, LayerChange, Plan
+from rllib_reborn.plasticity.interventions.activity import statistics_of
+from rllib_reborn.plasticity.interventions.base import Context, LayerChange, Plan
 from rllib_reborn.plasticity.interventions.edits import (
     SurgeryRefused,
     UnitEdit,
@@ -20,35 +19,33 @@ from rllib_reborn.plasticity.interventions.edits import (
     require_operable,
     silencing_edit,
 )
+from rllib_reborn.plasticity.interventions.silent_units import SilentUnits
 from rllib_reborn.plasticity.units import UnitLayer
 from rllib_reborn.suggestions import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prune(Intervention):
-    """Dormant units (``s <= alpha``): outgoing weights 0, now and after every later update; what goes in stays.
+class Prune(SilentUnits):
+    """Dormant units (``s <= alpha``, or by another ``score``): outgoing weights 0, now and after every later update.
+
+    What goes in stays.
 
     The paper does not say whether pruning is for good; we read it so, as the mask in the official code suggests (method
     reference 6). The memory holds the pruned units, ``state["pruned"][layer]`` [H] bool, and survives checkpoints.
 
     Attributes:
-        alpha: Threshold of the normalised activation score, 0 <= alpha < 1.
+        alpha, score, at_most: See :class:`~.silent_units.SilentUnits`.
     """
 
     kind: ClassVar[str] = "prune"
     acts_after_updates: ClassVar[bool] = True
 
-    alpha: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        masks.check_thresholds(self.alpha, masks.BETA)
-
     def plan(self, context: Context) -> Plan:
         """See the class. Units that were pruned before count as dormant, if they are, and are not touched again.
 
         Raises:
-            SurgeryRefused: A layer in scope cannot be operated on; or ``bias_compensation`` where there is no bias.
+            SurgeryRefused: A layer in scope cannot be operated on; ``bias_compensation`` where there is no bias; or what
+                the score is made from was not measured.
         """
         for layer in context.layers.values():
             require_operable(layer, splits=False, allow_inexact=self.allow_inexact)
@@ -57,8 +54,7 @@ class Prune(Intervention):
         changes: list[LayerChange] = []
         for key in sorted(context.layers):
             layer, statistics = context.layers[key], statistics_of(key, context.statistics)
-            nas, live = scored(statistics)
-            dormant = masks.dormant(nas, self.alpha) & live
+            dormant = self.silent(layer, context)
             before = pruned.get(key, torch.zeros_like(dormant))
             units = (dormant & ~before).nonzero().flatten()
             changes.append(

@@ -103,6 +103,14 @@ class ReBorn(Intervention):
         """Initialiser of unpaired units, the rule's own if none was given."""
         return self.initializer if self.initializer is not None else RULE_INITIALIZERS[self.rule]
 
+    @property
+    def dormant_at(self) -> float:
+        return self.alpha
+
+    @property
+    def overactive_at(self) -> float:
+        return self.beta
+
     def plan(self, context: Context) -> Plan:
         """See the class; a layer with nothing to share and nothing dormant gets no edit.
 

@@ -64,6 +64,8 @@ class ReSet(Intervention):
 
     kind: ClassVar[str] = "reset"
     needs_statistics: ClassVar[bool] = False
+    drops_units: ClassVar[bool] = False
+    treats_layers: ClassVar[bool] = False
 
     scope: Scope = "all"
     which: Which = "last"

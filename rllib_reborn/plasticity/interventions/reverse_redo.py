@@ -48,6 +48,10 @@ class ReverseReDo(Intervention):
         masks.check_thresholds(masks.ALPHA, self.beta)
         check_choice("initializer", self.initializer, INITIALIZERS)
 
+    @property
+    def overactive_at(self) -> float:
+        return self.beta
+
     def plan(self, context: Context) -> Plan:
         """See the class.
 

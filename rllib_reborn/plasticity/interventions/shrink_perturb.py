@@ -46,8 +46,8 @@ class ShrinkPerturb(Intervention):
 
     kind: ClassVar[str] = "shrink_perturb"
     needs_statistics: ClassVar[bool] = False
-    # Only towards="initial" reads them; what an intervention needs is said by its class, and they are small.
-    needs_initial: ClassVar[bool] = True
+    drops_units: ClassVar[bool] = False
+    treats_layers: ClassVar[bool] = False
 
     scope: Scope = "all"
     shrink: float = 0.8
@@ -61,6 +61,10 @@ class ShrinkPerturb(Intervention):
         check_choice("towards", self.towards, ("fresh", "initial", "noise"))
         check_number("sigma", self.sigma, 0)
         check_choice("initializer", self.initializer, INITIALIZERS)
+
+    @property
+    def needs_initial(self) -> bool:
+        return self.towards == "initial"
 
     def plan(self, context: Context) -> Plan:
         """See the class. The report has one entry per module with parameters; its units are the rows of the first.
