@@ -4,7 +4,7 @@ import pytest
 
 from tests.algorithms.helpers import WALK, quick, rows
 from tests.algorithms.test_distributed import digests
-from tests.callbacks.test_plasticity_callbacks import KINDS
+from tests.callbacks.test_plasticity_callbacks import KINDS, OF_UNITS
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
@@ -50,7 +50,8 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
 def test_what_adds_parameters_or_losses_trains_on_two_learners(kind):
     algorithm = quick(env=WALK, interventions=[entry(kind)]).learners(num_learners=2).build_algo()
     told = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
-    assert len(told) >= 2
+    assert len(told) >= 2 or kind == "l2_init"  # which acts through the loss alone
+    assert any(event["units"] for event in told) or kind not in OF_UNITS
     first, second = digests(algorithm)
     assert first == second
     algorithm.stop()
