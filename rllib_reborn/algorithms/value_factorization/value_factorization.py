@@ -128,8 +128,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.nonfinite_patience = 10
         self.interventions: list[dict[str, Any]] = []
         self.dormancy: dict[str, Any] | None = None
-        #: Entries of ``interventions`` that ``callbacks(...)`` wrote.
-        self.interventions_of_callbacks: list[dict[str, Any]] = []
+        #: How many entries, the last ones of ``interventions``, ``callbacks(...)`` wrote. A number and not the entries: Tune
+        #: would search in a second copy of them too.
+        self.num_interventions_of_callbacks = 0
         self._callbacks_become_data = True
         self.env_steps_per_evaluation: int | None = None
         self.replay_in_checkpoints = "full"
@@ -214,6 +215,10 @@ class ValueFactorizationConfig(AlgorithmConfig):
                 global norm; None switches it off), ...
         """
         super().training(**kwargs)
+        if interventions is not NotProvided and isinstance(interventions, list | tuple):
+            # What callbacks have added stays: a list takes the place of an earlier list alone.
+            added = self.interventions[len(self.interventions) - self.num_interventions_of_callbacks :]
+            interventions = [*interventions, *added]
         given = {
             "batch_episodes": batch_episodes,
             "buffer_episodes": buffer_episodes,
@@ -238,10 +243,6 @@ class ValueFactorizationConfig(AlgorithmConfig):
         for name, value in given.items():
             if value is not NotProvided:
                 setattr(self, name, value)
-        if interventions is not NotProvided and isinstance(interventions, list | tuple):
-            # What callbacks have added stays: a later list adds to it, as it would to the callbacks themselves.
-            added = [entry for entry in self.interventions_of_callbacks if entry not in interventions]
-            self.interventions = [*interventions, *added]
         return self
 
     @override(AlgorithmConfig)
@@ -266,9 +267,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
             elif isinstance(made, type) and issubclass(made, DormancyCallback) and (settings or self.dormancy is None):
                 self.dormancy = dict(settings)
         # As RLlib's: what is given replaces what an earlier call gave.
-        others = [entry for entry in self.interventions if entry not in self.interventions_of_callbacks]
-        self.interventions = [*others, *found]
-        self.interventions_of_callbacks = found
+        own = self.interventions[: len(self.interventions) - self.num_interventions_of_callbacks]
+        self.interventions = [*own, *found]
+        self.num_interventions_of_callbacks = len(found)
         return self
 
     @override(AlgorithmConfig)
