@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from rllib_reborn.algorithms.value_factorization.settings import (
+    REASON_GIVEN,
     AgentSettings,
     EpsilonSettings,
     MixerSettings,
@@ -34,12 +35,12 @@ Positive = Annotated[float, Field(gt=0)]
 NOT_GIVEN: Any = None
 
 
-def _checked(make: Callable[[Any], Any], value: Any) -> Any:
-    """``make(value)``, its ValueError as pydantic tells errors."""
+def _checked(make: Callable[[Any], Any], value: Any, where: str = "") -> Any:
+    """``make(value)``, its ValueError as pydantic tells errors, with ``where`` in front."""
     try:
         return make(value)
     except ValueError as error:
-        raise PydanticCustomError("plasticity", "{reason}", {"reason": str(error)}) from None
+        raise PydanticCustomError(REASON_GIVEN, "{reason}", {"reason": f"{where}{error}"}) from None
 
 
 class TrainingSection(Settings):
@@ -206,7 +207,7 @@ class Experiment(Settings):
     @pydantic.field_validator("interventions")
     @classmethod
     def _interventions_are_valid(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [to_dict(_checked(make_intervention, entry)) for entry in value]
+        return [to_dict(_checked(make_intervention, entry, f"entry {at}: ")) for at, entry in enumerate(value)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the order of the fields, which reads back to an equal experiment."""

@@ -255,3 +255,24 @@ def test_plain_data_is_validated_too() -> None:
     assert experiment.stop.iterations == 2
     with pytest.raises(ExperimentError, match="unknown key 'sed'"):
         experiment_from_dict({"sed": 1})
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("interventions.1.alpha=2", "interventions: entry 1: alpha is 2; expected 0 <= alpha < 1"),
+        ("interventions.0.kind=rebirth", "interventions: entry 0: "),
+        ("training.dormancy.every=soon", "training.dormancy: every is 'soon'; expected a whole number >= 1."),
+    ],
+)
+def test_a_bad_plasticity_setting_is_one_sentence_about_it(tmp_path: Path, override: str, sentence: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "algorithm: QMIX\nenv: matrix/two_step\nstop: {iterations: 1}\ninterventions: [{kind: reborn}, {kind: reborn}]\n"
+    )
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(path, [override])
+    message = str(caught.value)
+    assert sentence in message
+    assert "scoring_episodes" not in message  # not the whole list
+    assert not message.endswith("..")

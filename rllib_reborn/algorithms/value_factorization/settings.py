@@ -86,6 +86,10 @@ class RewardSettings(Settings):
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
+#: Type of a pydantic error whose message names the value by itself.
+REASON_GIVEN = "reason_given"
+
+
 def first_error(error: pydantic.ValidationError, *, prefix: str = "", model: type[Any] | None = None) -> str:
     """One sentence for the first problem pydantic found: the key, the value, what was expected, a suggestion."""
     problem = error.errors(include_url=False)[0]
@@ -97,6 +101,8 @@ def first_error(error: pydantic.ValidationError, *, prefix: str = "", model: typ
         return f"unknown key {key!r}.{hint}"
     if problem["type"] == "missing":
         return f"{key!r} is missing; it has no default."
+    if problem["type"] == REASON_GIVEN:
+        return f"{key}: {problem['msg']}"
     return f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
 
 
