@@ -16,7 +16,7 @@ from rllib_reborn.callbacks.probe import Probe
 from rllib_reborn.callbacks.team_subject import mean_on_all_ranks, measure_team
 from rllib_reborn.plasticity import masks
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
-from rllib_reborn.plasticity.history import DormancyHistory, redormant_name
+from rllib_reborn.plasticity.history import DormancyHistory, check_event, redormant_name
 from rllib_reborn.plasticity.history import metric_names as history_metric_names
 from rllib_reborn.plasticity.scores import (
     feature_ranks,
@@ -94,21 +94,7 @@ class DormancyCallback(RLlibCallback, LearnerCallback):
         for name, value in metrics.items():
             if value is not None:
                 metrics_logger.log_value((module_id, *name.split("/")), value, reduce="max", window=1)
-        self._events.append(
-            {
-                "event": "dormancy",
-                "clock": dict(probe.clock),
-                "metrics": metrics,
-                "layers": {
-                    key: {
-                        "scores": [round(float(score), 4) for score in layer.scores],
-                        "dormant": layer.dormant.nonzero().flatten().tolist(),
-                        "overactive": layer.overactive.nonzero().flatten().tolist(),
-                    }
-                    for key, layer in found.items()
-                },
-            }
-        )
+        self._events.append(check_event(probe.clock, found, metrics))
 
     def _of_layers(
         self, layers: Sequence[UnitLayer], statistics: Mapping[str, LayerStatistics]

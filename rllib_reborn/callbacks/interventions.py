@@ -11,6 +11,7 @@ import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from torch import Tensor
 
+from rllib_reborn.callbacks.copies import copied_to
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.callbacks.probe import Probe
 from rllib_reborn.callbacks.team_subject import mean_on_all_ranks, team_subject
@@ -181,10 +182,10 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
     def get_learner_state(self) -> dict[str, Any]:
         return {
             "kinds": [intervention.kind for intervention in self.interventions],
-            "memories": _moved(self._memories, torch.device("cpu")),
+            "memories": copied_to("cpu", self._memories),
             "counts": list(self._counts),
-            "initial": _moved(self._initial, torch.device("cpu")),
-            "activity": _moved(self._activity, torch.device("cpu")),
+            "initial": copied_to("cpu", self._initial),
+            "activity": copied_to("cpu", self._activity),
             "activity_updates": list(self._activity_updates),
         }
 
@@ -195,10 +196,10 @@ class InterventionCallback(RLlibCallback, LearnerCallback):
                 f"the checkpoint was written with interventions {state['kinds']}, this config has {kinds}; "
                 "restore with the same list, or start anew."
             )
-        self._memories = _moved(state["memories"], torch.device("cpu"))  # plans are made there
+        self._memories = copied_to("cpu", state["memories"])  # plans are made there
         self._counts = list(state["counts"])
-        self._initial = _moved(state["initial"], self._device)
-        self._activity = _moved(state["activity"], self._device)
+        self._initial = copied_to(self._device, state["initial"])
+        self._activity = copied_to(self._device, state["activity"])
         self._activity_updates = list(state["activity_updates"])
 
 
@@ -210,17 +211,6 @@ def seeded_generator(seed: int, position: int, count: int) -> torch.Generator:
 
 def _in_scope(intervention: Intervention, nets: Mapping[str, Any]) -> dict[str, Any]:
     return {name: net for name, net in nets.items() if intervention.in_scope(name)}
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """A deep copy with all tensors on ``device``: a state must neither change with training nor need the GPU it was on."""
-    if isinstance(value, Tensor):
-        return value.detach().clone().to(device)
-    if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_moved(item, device) for item in value)
-    return value
 
 
 def _parameters(net: torch.nn.Module) -> dict[str, Tensor]:

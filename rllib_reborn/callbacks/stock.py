@@ -55,11 +55,12 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor, nn
 
+from rllib_reborn.callbacks.copies import copied_to
 from rllib_reborn.callbacks.interventions import COUNT, DRIFT, GREEDY, UNITS, seeded_generator
 from rllib_reborn.callbacks.team_subject import on_all_ranks
 from rllib_reborn.plasticity.discovery import discover_units
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
-from rllib_reborn.plasticity.history import DormancyHistory, redormant_name
+from rllib_reborn.plasticity.history import DormancyHistory, check_event, redormant_name
 from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, ReBorn, make_intervention
 from rllib_reborn.plasticity.interventions.perform import InterventionReport, Outcome, Subject, perform
 from rllib_reborn.plasticity.scores import layer_dormancy
@@ -203,22 +204,7 @@ class PlasticityLearnerMixin(TorchLearner):
         metrics = watched.history.record(clock, found)
         metrics[redormant_name(NET)] = watched.history.redormant(clock, check.redormant_within, NET)
         self._log(watched, metrics)
-        self._plasticity_events.append(
-            {
-                "event": "dormancy",
-                "module_id": watched.module_id,
-                "clock": dict(clock),
-                "metrics": metrics,
-                "layers": {
-                    key: {
-                        "scores": [round(float(score), 4) for score in layer.scores],
-                        "dormant": layer.dormant.nonzero().flatten().tolist(),
-                        "overactive": layer.overactive.nonzero().flatten().tolist(),
-                    }
-                    for key, layer in found.items()
-                },
-            }
-        )
+        self._plasticity_events.append({"module_id": watched.module_id, **check_event(clock, found, metrics)})
 
     def _intervene(self, watched: _Watched, position: int, clock: dict[str, int]) -> None:
         intervention = self._plasticity_interventions[position]
@@ -657,17 +643,6 @@ def _of_all_ranks(report: InterventionReport, device: torch.device) -> Intervent
 
 def _several_ranks() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def copied_to(device: torch.device | str, data: Any) -> Any:
-    """A deep copy of ``data`` (dicts, lists and tuples of plain values and tensors) with every tensor on ``device``."""
-    if isinstance(data, Tensor):
-        return data.detach().to(device, copy=True)
-    if isinstance(data, Mapping):
-        return {key: copied_to(device, value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return type(data)(copied_to(device, value) for value in data)
-    return copy.deepcopy(data)
 
 
 def _names(components: str | Collection[str] | None) -> Collection[str]:

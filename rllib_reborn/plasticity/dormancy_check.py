@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_reborn.plasticity.masks import check_thresholds
-from rllib_reborn.plasticity.schedule import ClockUnit, Schedule
+from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
 from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice
 from rllib_reborn.suggestions import did_you_mean
 
@@ -46,9 +46,7 @@ class DormancyCheck:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
         for name in ("episodes", "redormant_within"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
+            check_whole(name, getattr(self, name), 1)
 
     @property
     def schedule(self) -> Schedule:

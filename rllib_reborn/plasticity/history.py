@@ -200,6 +200,18 @@ def _net_of(key: str) -> str:
     return net if slash else ""
 
 
+def check_event(
+    clock: Mapping[str, int], found: Mapping[str, LayerDormancy], metrics: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """A check as plain JSON data, unit by unit: a line of a run's ``dormancy/events.jsonl``."""
+    return {
+        "event": "dormancy",
+        "clock": dict(clock),
+        "metrics": dict(metrics),
+        "layers": {key: _compact(of_layer) for key, of_layer in found.items()},
+    }
+
+
 def _compact(found: LayerDormancy) -> dict[str, list[Any]]:
     return {
         "dormant": sorted(indices(found.dormant)),

@@ -27,10 +27,10 @@ class Schedule:
     stop: int | None = None
 
     def __post_init__(self) -> None:
-        _check_whole("every", self.every, 1)
-        _check_whole("start", self.start, 0)
+        check_whole("every", self.every, 1)
+        check_whole("start", self.start, 0)
         if self.stop is not None:
-            _check_whole("stop", self.stop, 0)
+            check_whole("stop", self.stop, 0)
             if self.stop < self.start + self.every:
                 raise ValueError(
                     f"stop is {self.stop}, before the first due time {self.start + self.every} (start {self.start} + every "
@@ -54,6 +54,7 @@ class Schedule:
         return max(0, clock - self.start) // self.every
 
 
-def _check_whole(name: str, value: Any, low: int) -> None:
+def check_whole(name: str, value: Any, low: int) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}.")

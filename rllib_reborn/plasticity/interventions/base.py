@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rllib_reborn.plasticity import masks
 from rllib_reborn.plasticity.interventions.edits import Edit
-from rllib_reborn.plasticity.schedule import ClockUnit, Schedule
+from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
 from rllib_reborn.plasticity.statistics import LayerStatistics
 from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice, UnitLayer
 
@@ -222,12 +222,6 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
-
-
-def check_whole(name: str, value: Any, low: int) -> None:
-    """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}.")
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf) -> None:

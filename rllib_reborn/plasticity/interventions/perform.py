@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rllib_reborn.plasticity.interventions.base import Context, Intervention, LayerChange
 from rllib_reborn.plasticity.interventions.edits import Edit, SurgeryRefused, check_edits, write_edits
+from rllib_reborn.plasticity.invariance import function_drift
 from rllib_reborn.plasticity.optimizer_state import apply_policy
 from rllib_reborn.plasticity.scores import LayerDormancy, NetDormancy, layer_dormancy, pool
 from rllib_reborn.plasticity.statistics import LayerStatistics
@@ -178,8 +179,7 @@ def drift_between(before: Outcome | None, after: Outcome | None) -> tuple[float 
     """Relative mean |change| of the values, and the share of greedy actions changed; None where not known."""
     if before is None or after is None:
         return None, None
-    size = before.values.abs().mean().clamp(min=1e-12)
-    drift = float((after.values - before.values).abs().mean() / size)
+    drift = function_drift(before.values, after.values)
     if before.actions is None or after.actions is None:
         return drift, None
     return drift, float((before.actions != after.actions).float().mean())
