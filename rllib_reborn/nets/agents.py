@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.nets.dense import Linear
 from rllib_reborn.nets.sequence import gru_sequence
 from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
@@ -36,7 +37,7 @@ class AgentNet(nn.Module):
         widths = [input_dim] + [hidden_dim] * fc_layers
         layers: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+            layers += [Linear(width_in, width_out), nn.ReLU()]
         self.encoder = nn.Sequential(*layers)
         self.hidden_dim = hidden_dim
         self.recurrent = recurrent
@@ -44,8 +45,8 @@ class AgentNet(nn.Module):
         if recurrent:
             self.memory = nn.GRU(hidden_dim, hidden_dim)
         else:
-            self.memory = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU())
-        self.head = nn.Linear(hidden_dim, n_actions)
+            self.memory = nn.Sequential(Linear(hidden_dim, hidden_dim), nn.ReLU())
+        self.head = Linear(hidden_dim, n_actions)
 
     @property
     def state_dim(self) -> int:

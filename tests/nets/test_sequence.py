@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rllib_reborn.nets import sequence
+from rllib_reborn.nets.dense import one_product
 from rllib_reborn.nets.sequence import PackedLayout, gru_sequence
 
 lengths_strategy = st.lists(st.integers(1, 7), min_size=1, max_size=6)
@@ -19,7 +21,7 @@ def test_layout_names_every_step_once_and_in_order(lengths):
     wanted_steps = {e * horizon + t for e, length in enumerate(lengths) for t in range(length)}
     assert sorted(layout.obs_rows.tolist()) == sorted(wanted_obs)
     assert sorted(layout.step_rows.tolist()) == sorted(wanted_steps)
-    assert layout.obs_sizes == sorted(layout.obs_sizes, reverse=True)
+    assert list(layout.obs_sizes) == sorted(layout.obs_sizes, reverse=True)
     assert sum(layout.obs_sizes) == len(layout.obs_rows)
     for step, now, following in zip(layout.step_rows.tolist(), layout.now.tolist(), layout.next.tolist()):
         episode, t = divmod(step, horizon)
@@ -31,7 +33,7 @@ def test_layout_of_two_episodes_by_hand():
     layout = PackedLayout.of(torch.tensor([1, 2]), 2, torch.device("cpu"))
     # Sorted: episode 1 (two steps), then episode 0 (one step).
     assert layout.order.tolist() == [1, 0]
-    assert layout.obs_sizes == [2, 2, 1]
+    assert layout.obs_sizes == (2, 2, 1)
     assert layout.obs_rows.tolist() == [3, 0, 4, 1, 5]
     assert layout.step_rows.tolist() == [2, 0, 3]
     assert layout.now.tolist() == [0, 1, 2]
@@ -73,6 +75,55 @@ def test_gru_sequence_equals_a_cell_loop_in_value_and_gradient(sizes, seed):
         torch.autograd.grad((reference * direction).sum(), leaves),
     ):
         torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (96,) * 40,  # several blocks of time steps, each a whole number of oneDNN's rows
+        (256, 256, 248, 240, 104, 16, 8),
+        (4000, 3000, 5),  # a step that is more than a block
+        tuple(range(300, 0, -1)),  # too many row counts for a kernel each
+    ],
+)
+def test_gru_sequence_over_blocks_equals_a_cell_loop(sizes):
+    """In float32, where products are oneDNN's if the CPU has the vectors for it; the loop, in float64, is the truth."""
+    torch.manual_seed(0)
+    gru = nn.GRU(24, 16)
+    exact = nn.GRU(24, 16, dtype=torch.float64)
+    exact.load_state_dict(gru.state_dict())
+    x = torch.randn(sum(sizes), 24, requires_grad=True)
+    exact_x = x.detach().double().requires_grad_()
+    direction = torch.randn(sum(sizes), 16)
+    ours, reference = gru_sequence(gru, x, sizes), _loop(exact, exact_x, list(sizes))
+    torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-6)
+    for mine, wanted in zip(
+        torch.autograd.grad((ours * direction).sum(), [x, *gru.parameters()]),
+        torch.autograd.grad((reference * direction).sum(), [exact_x, *exact.parameters()]),
+    ):
+        torch.testing.assert_close(mine.double(), wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=20))
+def test_blocks_are_all_rows_and_steps_in_order(sizes):
+    steps, rows = zip(*sequence._blocks(sizes))
+    assert [t for part in steps for t in range(len(sizes))[part]] == list(range(len(sizes)))
+    assert [row for part in rows for row in range(part.start, part.stop)] == list(range(sum(sizes)))
+    for part_steps, part_rows in zip(steps, rows):
+        assert sum(sizes[part_steps]) == part_rows.stop - part_rows.start
+        assert part_rows.stop - part_rows.start <= 2048 or part_steps.stop - part_steps.start == 1
+
+
+def test_steps_of_many_row_counts_are_not_compiled_each():
+    assert sequence._step_product((256, 248, 8)) is one_product
+    assert sequence._step_product((300, 299, 1)) is not one_product
+
+
+def test_equal_lengths_share_one_layout():
+    device = torch.device("cpu")
+    first = PackedLayout.of(torch.tensor([3, 3]), 4, device)
+    assert PackedLayout.of(torch.tensor([3, 3]), 4, device) is first
+    assert PackedLayout.of(torch.tensor([3, 3]), 3, device) is not first
 
 
 def test_gru_sequence_passes_gradcheck():

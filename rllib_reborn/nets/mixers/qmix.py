@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
+from rllib_reborn.nets.dense import Linear, linear
 from rllib_reborn.nets.mixers.mixer import Mixer
 from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
@@ -45,8 +46,8 @@ class QMixer(Mixer):
         self.embed_dim = embed_dim
         self.hyper_w_1 = _hypernet(state_dim, n_agents * embed_dim, hypernet_layers, hypernet_dim)
         self.hyper_w_final = _hypernet(state_dim, embed_dim, hypernet_layers, hypernet_dim)
-        self.hyper_b_1 = nn.Linear(state_dim, embed_dim)
-        self.V = nn.Sequential(nn.Linear(state_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, 1))
+        self.hyper_b_1 = Linear(state_dim, embed_dim)
+        self.V = nn.Sequential(Linear(state_dim, embed_dim), nn.ReLU(), Linear(embed_dim, 1))
         self.mixing = nn.ELU()
 
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
@@ -55,9 +56,9 @@ class QMixer(Mixer):
         first = [cast(nn.Linear, net) for net in (self.hyper_w_1[0], self.hyper_w_final[0], self.V[0], self.hyper_b_1)]
         fused = linear(state, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
         of_w_1, of_w_final, of_v, b_1 = fused.split([layer.out_features for layer in first], dim=1)
-        w_1 = self.hyper_w_1[1:](of_w_1).abs().view(-1, self.n_agents, self.embed_dim)
-        w_final = self.hyper_w_final[1:](of_w_final).abs()
-        v = self.V[1:](of_v).squeeze(1)
+        w_1 = _after_first(self.hyper_w_1, of_w_1).abs().view(-1, self.n_agents, self.embed_dim)
+        w_final = _after_first(self.hyper_w_final, of_w_final).abs()
+        v = _after_first(self.V, of_v).squeeze(1)
         # A product of 1 x n by n x embed per row: as a batched matrix product it is three times slower on the CPU.
         hidden: Tensor = self.mixing((q.unsqueeze(2) * w_1).sum(1) + b_1)
         return (hidden * w_final).sum(1) + v
@@ -91,7 +92,13 @@ class QMixer(Mixer):
         return operable(layers) if choice == "operable" else layers
 
 
+def _after_first(net: nn.Sequential, x: Tensor) -> Tensor:
+    for module in itertools.islice(net, 1, None):
+        x = module(x)
+    return x
+
+
 def _hypernet(state_dim: int, out_dim: int, layers: int, hidden_dim: int) -> nn.Sequential:
     if layers == 1:
-        return nn.Sequential(nn.Linear(state_dim, out_dim))
-    return nn.Sequential(nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))
+        return nn.Sequential(Linear(state_dim, out_dim))
+    return nn.Sequential(Linear(state_dim, hidden_dim), nn.ReLU(), Linear(hidden_dim, out_dim))

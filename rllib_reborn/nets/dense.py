@@ -1,0 +1,159 @@
+"""Matrix products of whole sequences on the CPU, by the faster of torch's two libraries.
+
+torch takes MKL for float32 products. On an AMD CPU with AVX-512, MKL uses half of the vectors' width; oneDNN, which comes
+with torch too, uses all of it and takes half of the time (``docs/results/speed.md``). torch offers oneDNN's product only as
+the operator that its own compiler calls, so that name is kept here, in one place, with a test.
+
+oneDNN compiles a kernel for every new row count (about a millisecond) and keeps the last 1,024, and whole sequences of
+variable length have a new count at every update. So long inputs are cut into blocks of a few sizes, and the rest is MKL's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: Rows of one call: enough for oneDNN's full speed, few enough for input and output to stay in a core's cache.
+_BLOCK = 2048
+#: Up to a block, row counts that are multiples of this are one call.
+_WHOLE = 32
+#: What is left over from blocks goes to oneDNN in multiples of this, and below it to MKL: for a product, and for a sum over
+#: rows (a weight's gradient), which is slower in small parts.
+_REST, _SUM_REST = 64, 256
+#: A gradient of fewer rows or columns is MKL's, which is as fast there.
+_NARROW = 16
+#: From so many rows on a layer is worth the detour by way of :class:`_Dense`.
+_MANY_ROWS = 512
+
+
+def _find_onednn() -> Any:
+    if not torch.backends.mkldnn.is_available() or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return None
+    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    return None if packet is None else packet.default
+
+
+_onednn = _find_onednn()
+
+
+def has_fast_product() -> bool:
+    """Are products of this process oneDNN's (a CPU with AVX-512 and a torch that has the operator)?"""
+    return _onednn is not None
+
+
+def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias`` in one call of oneDNN, for callers with few different row counts; without a gradient.
+
+    Args:
+        x: [rows, k] float32; copied unless contiguous.
+        weight: [width, k]; contiguous, or the transpose of a contiguous one: any other layout meets a loop in oneDNN that is
+            thousands of times slower.
+        bias: [width], or None.
+    """
+    if _onednn is None or x.dtype != torch.float32:
+        return functional.linear(x, weight, bias)
+    result: Tensor = _onednn(x, weight, bias, "none", [], "")
+    return result
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``, without a gradient.
+
+    Args:
+        x: [rows, k] float32 on the CPU.
+        weight: [width, k]; layouts as in :func:`one_product`.
+        bias: [width], or None.
+
+    Returns:
+        [rows, width].
+    """
+    if _onednn is None:
+        return functional.linear(x, weight, bias)
+    pieces = list(_pieces(len(x), _REST))
+    if len(pieces) == 1:
+        return _piece(x, weight, bias, pieces[0][1])
+    out = x.new_empty(len(x), len(weight))
+    for rows, of_onednn in pieces:
+        out[rows] = _piece(x[rows], weight, bias, of_onednn)
+    return out
+
+
+def _piece(x: Tensor, weight: Tensor, bias: Tensor | None, of_onednn: bool) -> Tensor:
+    return one_product(x, weight, bias) if of_onednn else functional.linear(x, weight, bias)
+
+
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """``grad.T @ x``: the gradient of a weight [width, k] from that of its output [rows, width] and its input [rows, k]."""
+    if _onednn is None or len(x) < _SUM_REST or min(x.shape[1], grad.shape[1]) < _NARROW:
+        return grad.t().mm(x)
+    terms = (_sum_over_rows(grad[rows], x[rows], of_onednn) for rows, of_onednn in _pieces(len(x), _SUM_REST))
+    total = next(terms)
+    for term in terms:
+        total.add_(term)
+    return total
+
+
+def _pieces(rows: int, rest: int) -> Iterator[tuple[slice, bool]]:
+    """Parts of ``rows`` rows, and whether each is oneDNN's."""
+    if rows <= _BLOCK and rows % _WHOLE == 0:
+        yield slice(0, rows), True
+        return
+    at = 0
+    while rows - at >= rest:
+        size = min(_BLOCK, (rows - at) // rest * rest)
+        yield slice(at, at + size), True
+        at += size
+    if at < rows:
+        yield slice(at, rows), False
+
+
+def _sum_over_rows(grad: Tensor, x: Tensor, of_onednn: bool) -> Tensor:
+    if not of_onednn:
+        return grad.t().mm(x)
+    # oneDNN's first operand is copied into rows: the narrower one is.
+    if x.shape[1] < grad.shape[1]:
+        return one_product(x.t(), grad.contiguous().t(), None).t()
+    return one_product(grad.t(), x.contiguous().t(), None)
+
+
+class _Dense(torch.autograd.Function):
+    """:func:`product` with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        return (
+            product(grad, weight.t()) if ctx.needs_input_grad[0] else None,
+            weight_gradient(grad, x) if ctx.needs_input_grad[1] else None,
+            grad.sum(0) if ctx.has_bias and ctx.needs_input_grad[2] else None,
+        )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``torch.nn.functional.linear``, for many rows on the CPU by way of :func:`product`."""
+    if _onednn is None or x.device.type != "cpu" or x.dtype != torch.float32 or x.dim() != 2 or len(x) < _MANY_ROWS:
+        return functional.linear(x, weight, bias)
+    weight = weight.contiguous()
+    if torch.is_grad_enabled():
+        out: Tensor = _Dense.apply(x, weight, bias)
+        return out
+    return product(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` whose forward pass is :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` [..., in_features] -> [..., out_features]."""
+        return linear(x, self.weight, self.bias)

@@ -1,0 +1,115 @@
+"""Products of many rows against torch's own, in value, gradient and the layouts that oneDNN is bad at."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from rllib_reborn.nets import dense
+
+ROWS = st.one_of(st.integers(1, 700), st.sampled_from([2047, 2048, 2049, 2496, 4096, 5000]))
+
+
+@pytest.fixture(params=["fastest", "plain"])
+def library(request, monkeypatch):
+    if request.param == "plain":
+        monkeypatch.setattr(dense, "_onednn", None)
+    return request.param
+
+
+def test_the_operator_is_there_where_the_cpu_is():
+    """The one private name of torch that speed rests on; without it everything works, at MKL's speed."""
+    wanted = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    assert dense.has_fast_product() == wanted
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=ROWS, k=st.integers(1, 40), width=st.integers(1, 40), bias=st.booleans())
+def test_product_and_weight_gradient_equal_float64(rows, k, width, bias):
+    generator = torch.Generator().manual_seed(rows)
+    x, weight, b, grad = (
+        torch.randn(size, generator=generator) for size in ((rows, k), (width, k), (width,), (rows, width))
+    )
+    expected = x.double() @ weight.double().T + (b.double() if bias else 0)
+    torch.testing.assert_close(
+        dense.product(x, weight, b if bias else None).double(), expected, rtol=0, atol=1e-5 * math.sqrt(k)
+    )
+    by_weight = dense.weight_gradient(grad, x)
+    torch.testing.assert_close(by_weight.double(), grad.double().T @ x.double(), rtol=0, atol=1e-5 * math.sqrt(rows))
+
+
+@pytest.mark.parametrize("rows", [511, 512, 800, 2100])
+def test_linear_equals_torch_in_value_and_gradient(library, rows):
+    torch.manual_seed(0)
+    ours, theirs = dense.Linear(30, 20), nn.Linear(30, 20)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(rows, 30, requires_grad=True)
+    direction = torch.randn(rows, 20)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    for mine, wanted in zip(
+        torch.autograd.grad((ours(x) * direction).sum(), [x, *ours.parameters()]),
+        torch.autograd.grad((theirs(x) * direction).sum(), [x, *theirs.parameters()]),
+    ):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_gradients_asked_for_are_made():
+    layer = dense.Linear(8, 4)
+    layer.bias.requires_grad_(False)
+    layer(torch.randn(600, 8)).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.bias.grad is None
+
+
+@pytest.mark.parametrize("change", ["transposed input", "column slice", "transposed weight", "expanded gradient"])
+def test_any_layout_of_memory_gives_the_same(change):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(600, 30), torch.randn(20, 30), torch.randn(20)
+    if change == "transposed input":
+        x = torch.randn(30, 600).t()
+    elif change == "column slice":
+        x = torch.randn(600, 50)[:, 10:40]
+    elif change == "transposed weight":
+        weight = torch.randn(30, 20).t()
+    x.requires_grad_()
+    out, expected = dense.linear(x, weight, bias), functional.linear(x, weight, bias)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    total = out.sum() if change == "expanded gradient" else out.square().sum()
+    wanted = expected.sum() if change == "expanded gradient" else expected.square().sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(total, x)[0], torch.autograd.grad(wanted, x)[0], rtol=1e-4, atol=1e-3
+    )
+
+
+def test_other_dtypes_and_shapes_are_left_to_torch():
+    layer = dense.Linear(8, 4)
+    assert layer(torch.randn(8)).shape == (4,)
+    assert layer(torch.randn(300, 3, 8)).shape == (300, 3, 4)
+    assert layer.double()(torch.randn(600, 8, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("rest", [dense._REST, dense._SUM_REST])
+def test_pieces_are_all_rows_once_and_of_few_sizes(rest):
+    """A kernel is compiled for every size that oneDNN gets, and only the last 1,024 of all layers are kept."""
+    sizes = set()
+    for rows in [*range(1, 9000), 51_456, 100_001]:
+        pieces = list(dense._pieces(rows, rest))
+        assert [piece.start for piece, _ in pieces] == [0, *(piece.stop for piece, _ in pieces[:-1])]
+        assert pieces[-1][0].stop == rows
+        sizes |= {piece.stop - piece.start for piece, of_onednn in pieces if of_onednn}
+    assert len(sizes) <= 64
+
+
+def test_a_rows_values_do_not_depend_on_the_rows_beside_it():
+    """So that a trajectory does not depend on how many envs are stepped together (from three rows on)."""
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2100, 75), torch.randn(64, 75), torch.randn(64)
+    whole = dense.product(x, weight, bias)
+    for rows in (32, 96, 512, 2048):
+        torch.testing.assert_close(dense.product(x[:rows], weight, bias), whole[:rows], rtol=1e-6, atol=1e-6)
