@@ -19,8 +19,9 @@ from torch.nn import functional
 
 #: Rows of one call: enough for oneDNN's full speed, few enough for input and output to stay in a core's cache.
 _BLOCK = 2048
-#: Up to a block, row counts that are multiples of this are one call.
-_WHOLE = 32
+#: Row counts that are one call: up to a block, multiples of the first number; beyond it, for a product, of the second, which
+#: batches of full-length episodes often are (32 episodes of 8 agents) and others hardly ever.
+_WHOLE, _MANY_WHOLE = 32, 256
 #: What is left over from blocks goes to oneDNN in multiples of this, and below it to MKL: for a product, and for a sum over
 #: rows (a weight's gradient), which is slower in small parts.
 _REST, _SUM_REST = 64, 256
@@ -73,6 +74,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if _onednn is None:
         return functional.linear(x, weight, bias)
+    if len(x) > _BLOCK and len(x) % _MANY_WHOLE == 0:
+        return one_product(x, weight, bias)
     pieces = list(_pieces(len(x), _REST))
     if len(pieces) == 1:
         return _piece(x, weight, bias, pieces[0][1])

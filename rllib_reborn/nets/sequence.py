@@ -41,15 +41,16 @@ class PackedLayout:
         obs_sizes: Running episodes at each time step, for observations; sums to ``sum(L + 1)``.
         obs_rows: [sum(L+1)] flat index ``episode * (T + 1) + t`` into arrays of shape [E, T + 1, ...].
         step_rows: [sum(L)] flat index ``episode * T + t`` into arrays of shape [E, T, ...].
-        now, next: [sum(L)] packed observation row before and after each transition.
+        now, next: [sum(L)] packed observation row before and after each transition; slices where all lengths are equal,
+            which take views instead of copies.
     """
 
     order: Tensor
     obs_sizes: tuple[int, ...]
     obs_rows: Tensor
     step_rows: Tensor
-    now: Tensor
-    next: Tensor
+    now: Tensor | slice
+    next: Tensor | slice
 
     @staticmethod
     def of(lengths: Tensor, horizon: int, device: torch.device) -> PackedLayout:
@@ -78,13 +79,17 @@ def _layout(lengths: tuple[int, ...], horizon: int, device: torch.device) -> Pac
     first = torch.cat([obs_sizes.new_zeros(1), obs_sizes.cumsum(0)[:-1]])
     obs_t, obs_e = has_obs.nonzero(as_tuple=True)
     step_t, step_e = has_step.nonzero(as_tuple=True)
+    now: Tensor | slice = (first[step_t] + step_e).to(device)
+    following: Tensor | slice = (first[step_t + 1] + step_e).to(device)
+    if min(lengths) == max(lengths):
+        now, following = slice(0, len(step_t)), slice(len(lengths), None)
     return PackedLayout(
         order=order.to(device),
         obs_sizes=tuple(obs_sizes.tolist()),
         obs_rows=(order[obs_e] * (horizon + 1) + obs_t).to(device),
         step_rows=(order[step_e] * horizon + step_t).to(device),
-        now=(first[step_t] + step_e).to(device),
-        next=(first[step_t + 1] + step_e).to(device),
+        now=now,
+        next=following,
     )
 
 

@@ -23,7 +23,8 @@ def test_layout_names_every_step_once_and_in_order(lengths):
     assert sorted(layout.step_rows.tolist()) == sorted(wanted_steps)
     assert list(layout.obs_sizes) == sorted(layout.obs_sizes, reverse=True)
     assert sum(layout.obs_sizes) == len(layout.obs_rows)
-    for step, now, following in zip(layout.step_rows.tolist(), layout.now.tolist(), layout.next.tolist()):
+    rows = torch.arange(len(layout.obs_rows))  # indexing it takes tensors and slices alike
+    for step, now, following in zip(layout.step_rows.tolist(), rows[layout.now].tolist(), rows[layout.next].tolist()):
         episode, t = divmod(step, horizon)
         assert layout.obs_rows[now] == episode * (horizon + 1) + t
         assert layout.obs_rows[following] == episode * (horizon + 1) + t + 1
@@ -117,6 +118,12 @@ def test_blocks_are_all_rows_and_steps_in_order(sizes):
 def test_steps_of_many_row_counts_are_not_compiled_each():
     assert sequence._step_product((256, 248, 8)) is one_product
     assert sequence._step_product((300, 299, 1)) is not one_product
+
+
+def test_equal_lengths_take_views():
+    layout = PackedLayout.of(torch.tensor([2, 2, 2]), 4, torch.device("cpu"))
+    assert layout.now == slice(0, 6)
+    assert layout.next == slice(3, None)
 
 
 def test_equal_lengths_share_one_layout():
