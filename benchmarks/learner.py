@@ -12,7 +12,6 @@ The row ``.../two_learners`` compares updates per second of wall time of two lea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +26,7 @@ from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
 from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.algorithms.value_factorization.updates import Update, run_updates
 from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import ValueFactorizationLearner
 from rllib_reborn.replay import ReplaySample
@@ -103,9 +103,9 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
     return row
 
 
-def _in_a_row(update: Callable[[], object]) -> None:
-    for _ in range(UPDATES_IN_A_ROW):
-        update()
+def _in_a_row(group: Any, update: Update) -> None:
+    for _ in run_updates(group, (update for _ in range(UPDATES_IN_A_ROW))):
+        pass
 
 
 def two_learners(shape: str, repeats: int) -> dict[str, Any]:
@@ -120,8 +120,7 @@ def two_learners(shape: str, repeats: int) -> dict[str, Any]:
             config = config_of(QMIXConfig, shape).learners(num_learners=count)
             group = config.build_learner_group(spaces={"default_policy": team_spaces(config.team_spec)})
             groups.append(group)
-            update = partial(group.update, batch=learner_batch(sample_of(shape, "full")), timesteps=CLOCK)
-            works[str(count)] = partial(_in_a_row, update)
+            works[str(count)] = partial(_in_a_row, group, Update(learner_batch(sample_of(shape, "full")), CLOCK))
         # In turn and by the median, as every other row: what else the machine does meets all three alike.
         seconds = interleaved(repeats, clock=time.perf_counter, **works)
         rates = {count: UPDATES_IN_A_ROW / seconds[str(count)] for count in (0, 1, 2)}

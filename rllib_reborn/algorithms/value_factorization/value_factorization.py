@@ -54,6 +54,7 @@ from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     TeamEnvRunner,
 )
 from rllib_reborn.algorithms.value_factorization.team_rl_module import AMPLITUDE, TeamRLModule
+from rllib_reborn.algorithms.value_factorization.updates import Update, run_updates
 from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
     ENV_STEPS,
     EPISODES,
@@ -553,8 +554,11 @@ class ValueFactorization(Algorithm):
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             self._receive(runners.collect(self))
         updates = self.progress.updates_due(self._updates_per_episode, self.config.learning_starts_episodes)
-        for _ in range(updates):
-            self._update()
+        for updated in run_updates(self.learner_group, (self._next_update() for _ in range(updates))):
+            self.metrics.log_value((TIMERS, LEARNER_UPDATE_TIMER), updated.seconds, reduce="ema")
+            self.metrics.aggregate(updated.results, key=LEARNER_RESULTS)
+            if updated.update.probe is not None:
+                self._plasticity_events += take_events(self)
         if updates:
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self.send_weights()
@@ -572,24 +576,21 @@ class ValueFactorization(Algorithm):
                 self.replay.add(block)
             self.progress.add(answer)
 
-    def _update(self) -> None:
+    def _next_update(self) -> Update:
+        """Sample a batch, look at what is due, and count the update."""
         assert self.replay is not None
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             sample = self.replay.sample(self.config.batch_episodes, shards=max(1, self.config.num_learners))
         clock = self.progress.clock()
         probe = self.prober.probe(clock, self.replay)
         amplitude = amplitudes(self._interventions, self.config.batch_episodes, self.prober.seed, clock)
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            results = self.learner_group.update(
-                batch=learner_batch(sample, self.reward_scaler, amplitude),
-                timesteps={ENV_STEPS: self.progress.env_steps, EPISODES: self.progress.episodes},
-                **({} if probe is None else {"probe": probe}),
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        if probe is not None:
-            self._plasticity_events += take_events(self)
         self.progress.updates += 1
         self.progress.env_steps_trained += sample.env_steps
+        return Update(
+            learner_batch(sample, self.reward_scaler, amplitude),
+            {ENV_STEPS: self.progress.env_steps, EPISODES: self.progress.episodes},
+            probe,
+        )
 
     def send_weights(self) -> None:
         """Agent weights to the sampling runners; with overlapped sampling without waiting for them."""
