@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from rllib_reborn.algorithms import ALGORITHMS, QMIX, VDN, QMIXConfig, VDNConfig, load_team
     from rllib_reborn.callbacks import DormancyCallback, LearnerCallback, ReBornCallback
     from rllib_reborn.envs import TeamSpec, VectorTeamEnv, make_team_env
+    from rllib_reborn.policy import Policy
 
 _HOME = {
     "ALGORITHMS": "rllib_reborn.algorithms",
     "DormancyCallback": "rllib_reborn.callbacks",
     "LearnerCallback": "rllib_reborn.callbacks",
+    "Policy": "rllib_reborn.policy",
     "QMIX": "rllib_reborn.algorithms",
     "QMIXConfig": "rllib_reborn.algorithms",
     "VDN": "rllib_reborn.algorithms",
@@ -36,6 +38,7 @@ __all__ = [
     "VDN",
     "DormancyCallback",
     "LearnerCallback",
+    "Policy",
     "QMIXConfig",
     "ReBornCallback",
     "TeamSpec",

@@ -11,7 +11,18 @@ PACKAGE = Path(__file__).parent.parent / "rllib_reborn"
 MAY_IMPORT_RAY = ("algorithms", "callbacks", "experiments", "checkpoints", "cli", "envs/adapters/rllib.py")
 #: Room -> rooms of this package that it must not import.
 FORBIDDEN = {
-    "nets": ("envs", "algorithms", "replay", "losses", "experiments", "cli"),
+    "nets": ("envs", "algorithms", "policy", "replay", "losses", "experiments", "cli"),
+    "policy": (
+        "envs",
+        "algorithms",
+        "replay",
+        "losses",
+        "callbacks",
+        "experiments",
+        "cli",
+        "evaluation",
+        "checkpoints",
+    ),
     "losses": ("envs", "algorithms", "replay", "nets", "experiments", "cli"),
     "replay": ("envs", "algorithms", "nets", "losses", "experiments", "cli"),
     "envs": ("algorithms", "replay", "nets", "losses", "experiments", "cli"),
@@ -93,6 +104,7 @@ def test_private_ray_names_stay_in_one_file():
         ("rllib_reborn.envs", ("ray", "torch", "gymnasium", "PIL", "pettingzoo", "pygame")),
         ("rllib_reborn.evaluation", ("ray", "torch", "matplotlib")),
         ("rllib_reborn.nets.agents", ("ray",)),
+        ("rllib_reborn.policy", ("ray", "pydantic", "gymnasium", "pandas")),
         ("rllib_reborn.plasticity", ("ray", "pydantic", "pandas")),
         ("rllib_reborn.plasticity.interventions", ("ray", "pydantic", "pandas")),
         ("rllib_reborn.replay", ("ray", "torch")),

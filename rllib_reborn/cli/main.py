@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rllib_reborn._version import __version__
-from rllib_reborn.cli import configs, doctor, envs, evaluate, invariance, report, train
+from rllib_reborn.cli import configs, doctor, envs, evaluate, export, invariance, report, train
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UserMistake
 from rllib_reborn.suggestions import did_you_mean
 
@@ -23,6 +23,7 @@ COMMANDS = (
     evaluate.COMMAND,
     invariance.COMMAND,
     report.COMMAND,
+    export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,
     doctor.COMMAND,

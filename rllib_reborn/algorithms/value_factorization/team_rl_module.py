@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.nets.agent_inputs import AgentInputs
 from rllib_reborn.nets.agents import AgentTeam
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.sequence import PackedLayout
@@ -42,8 +43,15 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         self.spec = TeamSpec(**config["team_spec"])
         self.agent_settings = AgentSettings(**config["agent"])
         self.double_q = bool(config["double_q"])
+        self.inputs = AgentInputs(
+            n_agents=self.spec.n_agents,
+            n_actions=self.spec.n_actions,
+            obs_dim=self.spec.obs_dim,
+            last_action=self.agent_settings.last_action,
+            agent_id=self.agent_settings.agent_id,
+        )
         self.agents = AgentTeam(
-            self._net_of_agent(),
+            self.net_of_agent,
             self.input_dim,
             self.spec.n_actions,
             hidden_dim=self.agent_settings.hidden_dim,
@@ -61,7 +69,9 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         """The mixer: (values of the chosen actions [rows, n], state [rows, s]) -> Q_tot [rows]."""
 
-    def _net_of_agent(self) -> tuple[int, ...]:
+    @property
+    def net_of_agent(self) -> tuple[int, ...]:
+        """For each agent the number of its network."""
         sharing = self.agent_settings.parameter_sharing
         if sharing == "all":
             return (0,) * self.spec.n_agents
@@ -72,8 +82,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
     @property
     def input_dim(self) -> int:
         """Width of an agent's input: observation, last action and agent id as far as asked for."""
-        settings = self.agent_settings
-        return self.spec.obs_dim + settings.last_action * self.spec.n_actions + settings.agent_id * self.spec.n_agents
+        return self.inputs.width
 
     # ------------------------------------------------------------------ acting (env runners)
 
@@ -92,18 +101,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         Returns:
             [B, n, input_dim] float32.
         """
-        rows, n = obs.shape[:2]
-        x = torch.empty(rows, n, self.input_dim, device=obs.device)
-        x[..., : self.spec.obs_dim] = obs
-        at = self.spec.obs_dim
-        if self.agent_settings.last_action:
-            # One-hot by comparison: the "none yet" of -1 equals no action and leaves zeros.
-            every_action = torch.arange(self.spec.n_actions, device=obs.device)
-            x[..., at : at + self.spec.n_actions] = last_actions.unsqueeze(2) == every_action
-            at += self.spec.n_actions
-        if self.agent_settings.agent_id:
-            x[..., at:] = torch.eye(n, device=obs.device)
-        return x
+        return self.inputs(obs, last_actions)
 
     @override(TorchRLModule)
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

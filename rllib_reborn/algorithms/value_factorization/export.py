@@ -1,0 +1,87 @@
+"""From a trained team's module or checkpoint to a portable policy (:mod:`rllib_reborn.policy`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from rllib_reborn.algorithms.value_factorization.play import load_team
+from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
+from rllib_reborn.nets.agents import AgentNet, AgentTeam
+from rllib_reborn.nets.dense import Linear
+from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
+from rllib_reborn.policy import Policy, PolicyError, PolicySpec
+from rllib_reborn.policy.files import Weights
+
+#: Modules that hold other modules, or no weights.
+_NO_WEIGHTS = (AgentTeam, AgentNet, nn.ModuleList, nn.Sequential, nn.ReLU)
+
+
+def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) -> Policy:
+    """The agents of a module, with copies of its present weights.
+
+    Args:
+        module: Full or inference-only; of a live algorithm ``team_from_algo(algo).module``.
+        algorithm: Name to be noted; default: the module's class without "Module" (``QMIX``).
+
+    Raises:
+        PolicyError: The networks hold a layer that a portable policy cannot compute, or a weight that is not finite.
+    """
+    team, settings = module.spec, module.agent_settings
+    spec = PolicySpec(
+        n_agents=int(team.n_agents),
+        n_actions=int(team.n_actions),
+        obs_dim=int(team.obs_dim),
+        hidden_dim=settings.hidden_dim,
+        fc_layers=settings.fc_layers,
+        recurrent=settings.recurrent,
+        last_action=settings.last_action,
+        agent_id=settings.agent_id,
+        net_of_agent=module.net_of_agent,
+        agent_ids=team.agent_ids,
+        agent_groups=team.agent_groups,
+        algorithm=type(module).__name__.removesuffix("Module") if algorithm is None else algorithm,
+        env=str(module.model_config.get("env", "")),
+        env_config=dict(module.model_config.get("env_config", {})),
+    )
+    return Policy(spec, plain_weights(module.agents))
+
+
+def export_policy(checkpoint: str | Path, path: str | Path) -> Policy:
+    """Write the team of a checkpoint folder as a portable policy to the new folder ``path``; only give checkpoints that
+    you trust: RLlib unpickles them.
+
+    Raises:
+        FileNotFoundError: ``checkpoint`` is no checkpoint of an algorithm.
+        PolicyError: ``path`` holds something already, or see :func:`policy_from_module`.
+    """
+    policy = policy_from_module(load_team(checkpoint).module)
+    policy.save(path)
+    return policy
+
+
+def plain_weights(agents: AgentTeam) -> Weights:
+    """The weights by which ``agents`` compute, as those of plain layers; they may share memory with ``agents``.
+
+    What interventions allocate is folded: of an injected layer only the sum that it applies is kept, the very one that it
+    takes itself at every call; a slotted one (KNIFE) is a Linear already, only wider, and keeps its spare units. So the
+    values are the same to the bit, as long as products are the same: a plain layer has a faster one for 512 rows (agents
+    times games) and more (:mod:`rllib_reborn.nets.dense`), which rounds differently.
+
+    Raises:
+        PolicyError: A layer is of a type that is not known here.
+    """
+    found: dict[str, Tensor] = {}
+    for path, module in agents.named_modules():
+        if isinstance(module, InjectedLinear):
+            weight, bias = module.effective()
+            found |= {f"{path}.weight": weight} | ({} if bias is None else {f"{path}.bias": bias})
+        elif type(module) in (Linear, nn.Linear, SlottedLinear, nn.GRU):
+            found |= {f"{path}.{name}": value for name, value in module.named_parameters(recurse=False)}
+        elif type(module) not in _NO_WEIGHTS:
+            raise PolicyError(
+                f"{path or 'the network'} is a {type(module).__name__}, which a portable policy cannot compute; expected "
+                "Linear, ReLU and GRU."
+            )
+    return {name: value.detach().cpu().numpy() for name, value in found.items()}

@@ -1,0 +1,151 @@
+"""A policy's folder: ``policy.json`` and ``weights.npz``, written as a whole or not at all, checked before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
+
+from rllib_reborn._version import __version__
+from rllib_reborn.policy.errors import PolicyError
+from rllib_reborn.policy.spec import PolicySpec
+
+FORMAT = 1
+SETTINGS_NAME = "policy.json"
+WEIGHTS_NAME = "weights.npz"
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+def check_free(folder: Path) -> None:
+    """Raise PolicyError unless a policy can be saved as ``folder``: it is not there, or an empty folder."""
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            raise PolicyError(f"{folder} exists and is not empty; give a new folder, or remove it first.")
+    elif folder.exists() or folder.is_symlink():
+        raise PolicyError(f"{folder} exists and is no folder; give a new folder.")
+
+
+def write(folder: Path, spec: PolicySpec, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Save a policy; ``folder`` appears with both files, or stays as it was.
+
+    Raises:
+        PolicyError: ``folder`` holds something already.
+        OSError: The disk refuses.
+    """
+    check_free(folder)
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = dict(weights)
+    np.savez(buffer, **arrays)
+    content = {
+        "format": FORMAT,
+        "rllib_reborn": __version__,
+        "policy": spec.to_dict(),
+        "weights_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
+    }
+    text = json.dumps({**content, "digest": _digest(content)}, indent=1, allow_nan=False)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".unfinished_{folder.name}_", dir=folder.parent))
+    try:
+        unfinished.chmod(0o755)  # mkdtemp's are for the owner only, and this one is made to be shipped
+        _write_through(unfinished / WEIGHTS_NAME, buffer.getvalue())
+        _write_through(unfinished / SETTINGS_NAME, text.encode())
+        _flush_names(unfinished)
+        if folder.is_dir():
+            folder.rmdir()  # empty, see above; systems differ on whether a rename replaces it
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _flush_names(folder.parent)
+
+
+def read(folder: Path) -> tuple[PolicySpec, Weights]:
+    """Settings and weights of a saved policy.
+
+    Raises:
+        PolicyError: A file is missing, damaged, of another format or no policy's; the message names it.
+    """
+    path = folder / SETTINGS_NAME
+    try:
+        content = json.loads(_bytes_of(path))
+    except ValueError as error:
+        if isinstance(error, PolicyError):
+            raise
+        raise PolicyError(f"{path} is no JSON ({error}); the policy is damaged, export it anew.") from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise PolicyError(f"{path} is not that of a policy of rllib_reborn: it names no format.")
+    if content["format"] != FORMAT:
+        raise PolicyError(
+            f"{path} has format {content['format']!r}, and rllib_reborn {__version__} knows {FORMAT}; use the version that "
+            f"wrote it ({content.get('rllib_reborn', 'not named')}), or export it anew."
+        )
+    if content.pop("digest", None) != _digest(content):
+        raise PolicyError(f"{path} was changed after it was written; the policy is damaged, export it anew.")
+    try:
+        spec = PolicySpec.from_dict(content.get("policy"))
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
+    return spec, _read_weights(folder / WEIGHTS_NAME, content.get("weights_sha256"))
+
+
+def _read_weights(path: Path, sha256: Any) -> Weights:
+    data = _bytes_of(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise PolicyError(
+            f"{path} has SHA-256 {found[:12]}..., and {SETTINGS_NAME} names {str(sha256)[:12]}...; the file is damaged or "
+            "another policy's, export it anew."
+        )
+    try:
+        # NpzFile and not np.load, which also takes other kinds of files.
+        with NpzFile(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PolicyError(f"{path} is no file of numpy arrays ({error}); export the policy anew.") from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PolicyError(
+            f"{path} is missing; expected a folder that 'rllib-reborn export' or Policy.save wrote."
+        ) from None
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read ({error}).") from None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    """Wait until a folder's list of names is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
