@@ -60,12 +60,13 @@ def check_team_env(
             None).
 
     Returns:
-        One result per check, in a fixed order: ``shapes``, ``values``, ``action_mask``, ``illegal_action``,
-        ``no_self_reset``, ``determinism``, ``num_envs``, ``get_state``, ``episode_limit``. A check in which
-        the environment raised an exception is broken.
+        One result per check, in a fixed order: ``no_failures``, ``shapes``, ``values``, ``action_mask``,
+        ``illegal_action``, ``no_self_reset``, ``determinism``, ``num_envs``, ``get_state``, ``episode_limit``. A
+        check in which the environment raised an exception is broken.
     """
     steps = min(env.spec.episode_limit + 20, _DEFAULT_STEPS) if steps is None else steps
     checks: list[tuple[str, Callable[[], str]]] = [
+        ("no_failures", lambda: _check_failures(env, seed, steps)),
         ("shapes", lambda: _check_shapes(env, seed, steps)),
         ("values", lambda: _check_values(env, seed, steps)),
         ("action_mask", lambda: _check_mask(env, seed, steps)),
@@ -113,10 +114,16 @@ def _play(env: VectorTeamEnv, seed: int, steps: int) -> Iterator[tuple[TeamObs, 
         out = env.step(act(seen))
         yield out.obs, out
         seen = out.obs
-        over = out.terminated | out.truncated
+        over = _over(out)
         if over.any():
             seen = env.reset(mask=over)
             yield seen, None
+
+
+def _over(out: TeamStep) -> npt.NDArray[np.bool_]:
+    """[B] games that must be reset: ended, or failed."""
+    over: npt.NDArray[np.bool_] = out.terminated | out.truncated | out.info.get("failed", False)
+    return over
 
 
 def _record(env: VectorTeamEnv, seed: int, steps: int) -> list[tuple[npt.NDArray[Any], ...]]:
@@ -131,6 +138,16 @@ def _copies(seen: TeamObs, out: TeamStep | None) -> tuple[npt.NDArray[Any], ...]
 
 # ----------------------------------------------------------------------------------------------------------
 # checks
+
+
+def _check_failures(env: VectorTeamEnv, seed: int, steps: int) -> str:
+    """In training a game that fails costs an episode and a line in the log; here it is a fault."""
+    for moment, (_, out) in enumerate(_play(env, seed, steps)):
+        failed = None if out is None else out.info.get("failed")
+        if failed is not None and failed.any():
+            reason = getattr(env, "last_failure", None) or "it does not say why"
+            raise _BrokenError(f"game {int(np.flatnonzero(failed)[0])} failed at observation {moment}: {reason}")
+    return "No game failed."
 
 
 def _check_shapes(env: VectorTeamEnv, seed: int, steps: int) -> str:
@@ -213,7 +230,7 @@ def _check_no_self_reset(env: VectorTeamEnv, seed: int, steps: int) -> str:
     resets = 0
     for _ in range(steps):
         out = env.step(act(seen))
-        over = out.terminated | out.truncated
+        over = _over(out)
         before = _copies(out.obs, None)
         seen = out.obs
         if over.any():
@@ -248,7 +265,7 @@ def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[i
             ours, theirs = _copies(out_1.obs, out_1), _copies(out_3.obs, out_3)
             _expect(_equal(ours, [part[:1] for part in theirs]), _depends(step + 1))
             seen_1, seen_3 = out_1.obs, out_3.obs
-            over_1, over_3 = out_1.terminated | out_1.truncated, out_3.terminated | out_3.truncated
+            over_1, over_3 = _over(out_1), _over(out_3)
             if over_1.any():
                 seen_1 = alone.reset(mask=over_1)
             if over_3.any():
@@ -269,7 +286,7 @@ def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
     half = max(1, min(steps, env.spec.episode_limit) // 2)
     for _ in range(half):
         out = env.step(act(seen))
-        over = out.terminated | out.truncated
+        over = _over(out)
         seen = env.reset(mask=over) if over.any() else out.obs
     state = env.get_state()
     if state is None:
@@ -281,7 +298,7 @@ def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
         for _ in range(half):
             out = env.step(act(seen))
             record.append(_copies(out.obs, out))
-            over = out.terminated | out.truncated
+            over = _over(out)
             seen = env.reset(mask=over) if over.any() else out.obs
         return record
 
@@ -303,12 +320,12 @@ def _check_limit(env: VectorTeamEnv, seed: int) -> str:
         out = env.step(act(seen))
         seen = out.obs
         length[running] += 1
-        running &= ~(out.terminated | out.truncated)
+        running &= ~_over(out)
         if not running.any():
             took = f"{length.min()} to {length.max()}"
             return f"Episodes end within the limit of {limit} steps; these took {took}."
         # Games that are over are started anew; what they do no longer matters here.
-        over = out.terminated | out.truncated
+        over = _over(out)
         if over.any():
             seen = env.reset(mask=over)
     raise _BrokenError(f"{int(running.sum())} of {env.num_envs} games went on beyond the limit of {limit} steps.")

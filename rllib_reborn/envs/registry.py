@@ -1,5 +1,5 @@
-"""Names of environments: one table, and the open door for environments of one's own,
-``module.path:callable``."""
+"""Names of environments: one table, and the open doors: suites (``pettingzoo:...``, ``gymnasium:...``) and environments
+of one's own (``module.path:callable``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
@@ -95,13 +95,15 @@ ENVS = _table()
 #: Beginning of a name -> what it stands for; recognised, so that the refusal can be plain.
 _NOT_YET = MappingProxyType(
     {
-        "pettingzoo:": "PettingZoo environments",
-        "gymnasium:": "Gymnasium environments",
         "smac/": "StarCraft II (SMAC)",
         "smacv2/": "StarCraft II (SMACv2)",
         "battle/": "the battle simulator",
     }
 )
+
+
+#: Names that begin so are resolved in ``adapters/names.py``, which needs those libraries.
+_SUITES = ("pettingzoo:", "gymnasium:")
 
 
 def env_names() -> list[str]:
@@ -113,10 +115,15 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
     """Build an environment by name.
 
     Args:
-        name: A name of :func:`env_names`, or ``module.path:callable``: the callable is called with
-            ``num_envs`` and ``kwargs`` as keywords and returns a :class:`VectorTeamEnv` of that many games.
+        name: A name of :func:`env_names`; ``pettingzoo:<module>`` such as ``pettingzoo:mpe2.simple_spread_v3``;
+            ``gymnasium:<id>`` or ``gymnasium:<package>:<id>``; or ``module.path:callable``. A callable that takes
+            ``num_envs`` is called with it and ``kwargs`` as keywords and returns a :class:`VectorTeamEnv` of that
+            many games. Any other is called with ``kwargs`` for each game and returns a ``TeamGame``, a PettingZoo or
+            Gymnasium environment or an RLlib ``MultiAgentEnv``.
         num_envs: Games stepped side by side, >= 1.
-        **kwargs: Options of the environment; for predator-prey any field of :class:`PredatorPreyRules`.
+        **kwargs: Options of the environment; for predator-prey any field of :class:`PredatorPreyRules`. For
+            environments of other libraries ``team={...}`` holds what concerns the team: the fields of
+            :class:`~rllib_reborn.envs.adapters.team_options.TeamOptions`.
 
     Raises:
         UnknownEnvError: There is no such environment.
@@ -128,15 +135,18 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
     entry = _look_up(name, kwargs)
-    return _call_by_path(name, num_envs, kwargs) if entry is None else entry.make(num_envs, **kwargs)
+    if entry is not None:
+        return entry.make(num_envs, **kwargs)
+    return (
+        _lifted().make_lifted(name, num_envs, kwargs) if _is_per_game(name) else _call_by_path(name, num_envs, kwargs)
+    )
 
 
 def team_spec(name: str, **kwargs: Any) -> TeamSpec:
     """Spec of an environment by name; starts no game.
 
     Args:
-        name: As in :func:`make_team_env`; a ``module.path:callable`` is called with ``num_envs=1`` and closed
-            again.
+        name: As in :func:`make_team_env`; what is not in the table is built for one game and closed again.
         **kwargs: Options of the environment.
 
     Raises:
@@ -146,6 +156,8 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.spec(**kwargs)
+    if _is_per_game(name):
+        return _lifted().lifted_spec(name, kwargs)
     env = _call_by_path(name, 1, kwargs)
     try:
         return env.spec
@@ -154,7 +166,7 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
 
 
 def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
-    """The entry of ``name``, its options checked; None for a ``module.path:callable``."""
+    """The entry of ``name``, its options checked; None for what is not in the table but has the form of a name."""
     if not isinstance(name, str):
         raise UnknownEnvError(f"environment name is {name!r}; give a string such as {next(iter(ENVS))!r}.")
     for prefix, what in _NOT_YET.items():
@@ -173,7 +185,12 @@ def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
     return entry
 
 
-def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
+def find_factory(name: str) -> Callable[..., Any]:
+    """The callable that ``module.path:callable`` names.
+
+    Raises:
+        UnknownEnvError: There is none.
+    """
     module_path, _, attribute = name.partition(":")
     if not module_path or not attribute:
         raise UnknownEnvError(f"unknown environment {name!r}; the form is 'module.path:callable'.")
@@ -192,7 +209,26 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
         raise UnknownEnvError(f"environment {name!r}: module {module_path!r} has no {attribute!r}{hint}")
     if not callable(factory):
         raise UnknownEnvError(f"environment {name!r} is a {type(factory).__name__}; expected a callable.")
-    _check_signature(name, factory, kwargs)
+    found: Callable[..., Any] = factory
+    return found
+
+
+def _is_per_game(name: str) -> bool:
+    """Whether ``name``, which is not in the table, builds one game at a time."""
+    if name.startswith(_SUITES):
+        return True
+    names = _parameter_names(find_factory(name))
+    return names is not None and "num_envs" not in names
+
+
+def _lifted() -> ModuleType:
+    """What makes environments of single games; imported when it is needed, because it brings other libraries."""
+    return importlib.import_module("rllib_reborn.envs.adapters.names")
+
+
+def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
+    factory = find_factory(name)
+    check_options(name, factory, kwargs, given=("num_envs",))
     env = factory(num_envs=num_envs, **kwargs)
     if not isinstance(env, VectorTeamEnv):
         raise ValueError(f"{name!r} returned a {type(env).__name__}; expected a VectorTeamEnv.")
@@ -203,22 +239,30 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
     return env
 
 
-def _check_signature(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+def _parameter_names(factory: Callable[..., Any]) -> list[str] | None:
+    """Names that ``factory`` takes as keywords; None if it takes any, or does not say."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not say
-        return
+        return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def check_options(
+    name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any], given: tuple[str, ...] = ()
+) -> None:
+    """Raise ValueError if ``factory`` does not take one of ``kwargs`` or lacks one; ``given`` are those that are not the
+    user's."""
+    names = _parameter_names(factory)
+    if names is None:
         return
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if "num_envs" not in names:
-        raise ValueError(f"{name!r} takes no keyword argument num_envs; it must, to be built as an environment.")
     for key in kwargs:
         if key not in names:
-            raise ValueError(_unknown_option(name, key, [option for option in names if option != "num_envs"]))
-    missing = [
-        p.name for p in parameters if p.name in names and p.default is p.empty and p.name not in (*kwargs, "num_envs")
-    ]
+            raise ValueError(_unknown_option(name, key, [option for option in names if option not in given]))
+    parameters = inspect.signature(factory).parameters
+    missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in (*kwargs, *given)]
     if missing:
         raise ValueError(f"{name!r} needs the option {missing[0]!r}; give it.")
 

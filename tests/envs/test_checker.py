@@ -13,6 +13,7 @@ from rllib_reborn.envs.predator_prey import PRESETS, PredatorPrey
 from rllib_reborn.envs.registry import env_names, make_team_env
 
 CHECKS = [
+    "no_failures",
     "shapes",
     "values",
     "action_mask",

@@ -683,4 +683,5 @@ def _as_data(failure: Exception) -> tuple[str, bool]:
 
 def _rows(buffer: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """[B, T + 1, ...] as [B * (T + 1), ...], a view."""
-    return buffer.reshape(-1, *buffer.shape[2:])
+    # Not with -1, which has no answer for a state of no numbers.
+    return buffer.reshape(buffer.shape[0] * buffer.shape[1], *buffer.shape[2:])

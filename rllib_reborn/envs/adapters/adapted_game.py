@@ -1,0 +1,94 @@
+"""A team of a game of named agents, whichever library the game is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_reborn.envs.adapters.members import Members
+from rllib_reborn.envs.adapters.named_game import NamedGame
+from rllib_reborn.envs.adapters.opponents import Opponents
+from rllib_reborn.envs.adapters.sides import group_names, policies_of, split_sides
+from rllib_reborn.envs.adapters.spaces import team_layout
+from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.adapters.team_reward import team_reward
+from rllib_reborn.envs.adapters.team_state import TeamState
+from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+
+
+class AdaptedGame(TeamGame):
+    """The team of a game of named agents.
+
+    An episode that reaches ``episode_limit`` is cut there (truncated), whatever the game says of going on.
+
+    Args:
+        game: The game.
+        episode_limit: Its steps, if ``options`` does not say.
+        options: How it becomes a team.
+
+    Raises:
+        ValueError: It cannot; the message says what to change.
+    """
+
+    def __init__(self, game: NamedGame, episode_limit: int, options: TeamOptions) -> None:
+        self._game = game
+        team, others = split_sides(game.title, game.agents, options.agents)
+        observation_spaces = [game.observation_space(agent) for agent in team]
+        action_spaces = [game.action_space(agent) for agent in team]
+        layout = team_layout(team, observation_spaces, action_spaces)
+        self._team = team
+        self._members = Members(team, layout, may_wait=game.may_wait)
+        self._opponents = Opponents(
+            policies_of(game.title, others, game.agents, options.opponents),
+            {agent: game.action_space(agent) for agent in others},
+        )
+        self._reward = team_reward(options.reward, len(team))
+        self._state = TeamState(options.state, game, layout)
+        self._steps = 0
+        self.spec = TeamSpec(
+            n_agents=len(team),
+            n_actions=layout.n_actions,
+            obs_dim=layout.obs_dim,
+            state_dim=self._state.dim,
+            episode_limit=options.episode_limit or episode_limit,
+            agent_ids=tuple(str(agent) for agent in team),
+            agent_groups=group_names(team, list(zip(observation_spaces, action_spaces))),
+            obs_dtype=layout.obs_dtype,
+            state_dtype=self._state.dtype,
+        )
+
+    def reset(self, seed: int) -> GameObs:
+        moment = self._game.reset(seed)
+        self._members.begin(moment)
+        self._opponents.begin(moment, seed)
+        self._steps = 0
+        return self._seen()
+
+    def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
+        moment = self._game.step(self._members.chosen(actions) | self._opponents.chosen())
+        self._steps += 1
+        terminated, truncated = self._members.advance(moment)
+        self._opponents.advance(moment)
+        if not terminated and self._steps >= self.spec.episode_limit:
+            truncated = True
+        reward = self._reward(_of_team(moment.rewards, self._team))
+        return GameStep(self._seen(terminated), reward, terminated, truncated)
+
+    def _seen(self, terminated: bool = False) -> GameObs:
+        state = self._state.read(self._members.obs, terminated=terminated)
+        return GameObs(self._members.obs, state, self._members.mask)
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        return self._game.render()
+
+    def close(self) -> None:
+        self._game.close()
+
+
+def _of_team(rewards: Mapping[Any, float], team: tuple[Any, ...]) -> dict[Any, float]:
+    """Rewards of the team's agents in their order, dead ones too; agents without one are left out."""
+    return {agent: float(rewards[agent]) for agent in team if rewards.get(agent) is not None}

@@ -1,0 +1,124 @@
+"""Gymnasium environments as teams: suites whose spaces are Tuples with an entry per agent (lbforaging, rware), and
+single-agent environments as a team of one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
+from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
+from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
+from rllib_reborn.envs.adapters.spaces import MASK_KEY
+from rllib_reborn.envs.adapters.suite_quirks import quirks_of
+from rllib_reborn.envs.adapters.team_options import TeamOptions
+
+
+class GymnasiumGame(AdaptedGame):
+    """The team of a Gymnasium environment: one agent per entry of its Tuple action space, named ``agent_0`` and so on;
+    any other action space is that of a team of one.
+
+    ``terminated`` and ``truncated`` may be one for all or a list; masks come from the observations or from
+    ``info["action_mask"]``, a list with one per agent. lbforaging and rware report their step limit as terminated; here
+    it is the truncation that it is. Any other environment is believed.
+
+    Args:
+        env: The environment; it belongs to the game from now on, and is closed with it.
+        options: How it becomes a team.
+        env_options: What ``env`` was built with, to find the episode limit in.
+
+    Raises:
+        ValueError: It cannot become a team; the message says what to change.
+    """
+
+    def __init__(
+        self, env: Any, options: TeamOptions | None = None, env_options: Mapping[str, Any] | None = None
+    ) -> None:
+        options = options or TeamOptions()
+        game = _TupleGame(env)
+        limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
+        super().__init__(game, limit, options)
+
+
+def is_gymnasium(value: Any) -> bool:
+    """Whether ``value`` is a Gymnasium environment. Imports nothing: if it is one, its library is imported."""
+    module = sys.modules.get("gymnasium")
+    return module is not None and isinstance(value, module.Env)
+
+
+class _TupleGame(NamedGame):
+    def __init__(self, env: Any) -> None:
+        from gymnasium import spaces
+
+        self._env = env
+        spec = getattr(env, "spec", None)
+        self.title = str(spec.id) if spec is not None else type(env.unwrapped).__name__
+        self._single = not isinstance(env.action_space, spaces.Tuple)
+        n = 1 if self._single else len(env.action_space.spaces)
+        if not self._single and not (
+            isinstance(env.observation_space, spaces.Tuple) and len(env.observation_space.spaces) == n
+        ):
+            raise ValueError(
+                f"{self.title} has {n} action spaces and the observation space {env.observation_space}; expected a Tuple "
+                "with an entry per agent."
+            )
+        self.agents = tuple(f"agent_{i}" for i in range(n))
+        self._index = {agent: i for i, agent in enumerate(self.agents)}
+        self._quirks = quirks_of(env)
+
+    def observation_space(self, agent: Any) -> Any:
+        return self._env.observation_space if self._single else self._env.observation_space.spaces[self._index[agent]]
+
+    def action_space(self, agent: Any) -> Any:
+        return self._env.action_space if self._single else self._env.action_space.spaces[self._index[agent]]
+
+    def reset(self, seed: int) -> Moment:
+        self._quirks.before_reset(self._env.unwrapped)
+        observations, info = self._env.reset(seed=seed)
+        self._quirks.after_reset(self._env.unwrapped)
+        return Moment(self._each(observations, "observations"), {}, {}, {}, self._infos(info), self.agents)
+
+    def step(self, actions: Mapping[Any, Any]) -> Moment:
+        # The environment wants an action of everybody; who is dead does its first one.
+        joint = tuple(actions.get(agent, int(self.action_space(agent).start)) for agent in self.agents)
+        observations, rewards, terminated, truncated, info = self._env.step(joint[0] if self._single else joint)
+        ended, cut = self._flags(terminated), self._flags(truncated)
+        if all(ended.values()) and self._quirks.ended_by_limit(self._env.unwrapped):
+            ended, cut = dict.fromkeys(ended, False), dict.fromkeys(cut, True)
+        return Moment(
+            self._each(observations, "observations"),
+            self._each(rewards, "rewards"),
+            ended,
+            cut,
+            self._infos(info),
+            self.agents,
+        )
+
+    def _each(self, values: Any, what: str) -> dict[Any, Any]:
+        if self._single:
+            return {self.agents[0]: values}
+        if np.ndim(values) == 0 and not isinstance(values, list | tuple):
+            raise ValueError(f"{self.title} returned one value as {what}; wrap it so that it returns one per agent.")
+        if len(values) != len(self.agents):
+            raise ValueError(f"{self.title} returned {len(values)} {what}; expected {len(self.agents)}, one per agent.")
+        return dict(zip(self.agents, values))
+
+    def _flags(self, given: Any) -> dict[Any, bool]:
+        flags = np.broadcast_to(np.asarray(given, np.bool_), len(self.agents))
+        return dict(zip(self.agents, flags.tolist()))
+
+    def _infos(self, info: Any) -> dict[Any, Any]:
+        masks = info.get(MASK_KEY) if isinstance(info, dict) else None
+        if masks is None:
+            return {}
+        return {agent: {MASK_KEY: mask} for agent, mask in self._each(masks, "action masks").items()}
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        return as_picture(self._env.render(), self.title)
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,241 @@
+"""From the names ``pettingzoo:...``, ``gymnasium:...`` and ``module:callable`` to games, and from games to environments.
+
+Everything that a runner or a worker in a fresh process needs to build a game is a name, plain options and functions at
+the top of modules, so that it can be pickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
+from rllib_reborn.envs.registry import UnknownEnvError, check_options, find_factory
+from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
+from rllib_reborn.envs.team_game import TeamGame
+from rllib_reborn.suggestions import did_you_mean
+
+PETTINGZOO, GYMNASIUM = "pettingzoo:", "gymnasium:"
+#: Keyword beside the environment's own options that holds :class:`TeamOptions`.
+TEAM_KEY = "team"
+
+#: Beginning of a Gymnasium id -> the package that registers it.
+_SUITES = MappingProxyType({"Foraging": "lbforaging", "rware": "rware"})
+#: First part of a PettingZoo name -> what pip installs for it.
+_PIP_NAMES = MappingProxyType(
+    {
+        **{suite: f"'pettingzoo[{suite}]'" for suite in ("sisl", "butterfly", "classic", "atari")},
+        "mpe": "mpe2",
+        "pettingzoo": "pettingzoo",
+    }
+)
+#: Packages whose games share variables of their classes, so that they cannot be played in threads of one process.
+_NOT_FOR_THREADS = MappingProxyType({"rware": "its agents are numbered by a counter of the class"})
+
+
+def make_lifted(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
+    """``num_envs`` games of ``name``, side by side.
+
+    Args:
+        name: ``pettingzoo:<module>``, ``gymnasium:<id>``, ``gymnasium:<package>:<id>``, or ``<module>:<callable>`` whose
+            callable builds one game or one foreign environment.
+        num_envs: Games.
+        kwargs: Options of the environment, and under ``team`` those of :class:`TeamOptions`.
+
+    Raises:
+        UnknownEnvError: There is no such environment, or its package is not installed.
+        ValueError: An option is wrong, or the environment cannot become a team.
+    """
+    from rllib_reborn.envs.lift import LiftedTeamEnv
+
+    make_game, options = _game_maker(name, kwargs)
+    if options.workers == "threads":
+        _refuse_threads(name)
+    return LiftedTeamEnv(
+        make_game,
+        num_envs,
+        workers=options.workers,
+        num_workers=options.num_workers,
+        step_timeout_s=options.step_timeout_s,
+    )
+
+
+def lifted_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
+    """The spec that :func:`make_lifted` would give; builds one game and closes it.
+
+    Raises:
+        UnknownEnvError, ValueError: As :func:`make_lifted`.
+    """
+    make_game, _ = _game_maker(name, kwargs)
+    game = make_game()
+    try:
+        return game.spec
+    finally:
+        game.close()
+
+
+def _game_maker(name: str, kwargs: Mapping[str, Any]) -> tuple[Callable[[], TeamGame], TeamOptions]:
+    env_options = {key: value for key, value in kwargs.items() if key != TEAM_KEY}
+    options = team_options(kwargs.get(TEAM_KEY) or {})
+    build = (
+        _pettingzoo_env
+        if name.startswith(PETTINGZOO)
+        else _gymnasium_env
+        if name.startswith(GYMNASIUM)
+        else _env_by_path
+    )
+    return functools.partial(_make_game, build, name, env_options, options), options
+
+
+def _make_game(
+    build: Callable[[str, dict[str, Any]], Any], name: str, env_options: dict[str, Any], options: TeamOptions
+) -> TeamGame:
+    env = build(name, env_options)
+    try:
+        return as_game(env, options, env_options, name)
+    except BaseException:
+        close = getattr(env, "close", None)
+        if close is not None:
+            close()
+        raise
+
+
+def as_game(env: Any, options: TeamOptions, env_options: Mapping[str, Any], name: str) -> TeamGame:
+    """A game of ``env``, adapted by its type.
+
+    Raises:
+        ValueError: It is of no type that can be adapted, or it cannot become a team.
+    """
+    if isinstance(env, TeamGame):
+        if options != TeamOptions(
+            workers=options.workers, num_workers=options.num_workers, step_timeout_s=options.step_timeout_s
+        ):
+            raise ValueError(
+                f"{name!r} builds a {type(env).__name__}, which says itself what its team is; of the team options only "
+                "workers, num_workers and step_timeout_s apply."
+            )
+        return env
+    if isinstance(env, VectorTeamEnv):
+        raise ValueError(
+            f"{name!r} takes no keyword argument num_envs and returned a {type(env).__name__}; a callable that builds "
+            "a VectorTeamEnv must take num_envs and honour it."
+        )
+    if "ray.rllib.env.multi_agent_env" in sys.modules:  # else it cannot be one, and Ray need not be loaded to ask
+        from rllib_reborn.envs.adapters.rllib import RLlibGame, is_multi_agent_env
+
+        if is_multi_agent_env(env):
+            return RLlibGame(env, options, env_options)
+    from rllib_reborn.envs.adapters.gymnasium_tuple import GymnasiumGame, is_gymnasium
+    from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame, is_pettingzoo
+
+    if is_pettingzoo(env):
+        return PettingZooGame(env, options, env_options)
+    if is_gymnasium(env):
+        return GymnasiumGame(env, options, env_options)
+    raise ValueError(
+        f"{name!r} returned a {type(env).__name__}; expected a VectorTeamEnv (from a callable that takes num_envs), a "
+        "TeamGame, a PettingZoo or Gymnasium environment or an RLlib MultiAgentEnv."
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------
+# building the foreign environment
+
+
+def _pettingzoo_env(name: str, env_options: dict[str, Any]) -> Any:
+    path = name.removeprefix(PETTINGZOO)
+    module = _pettingzoo_module(name, path)
+    for maker in ("parallel_env", "env"):
+        factory = getattr(module, maker, None)
+        if factory is not None:
+            return _call(name, factory, env_options)
+    raise UnknownEnvError(
+        f"{name!r}: module {module.__name__!r} has neither parallel_env nor env, so it is no environment."
+    )
+
+
+def _pettingzoo_module(name: str, path: str) -> ModuleType:
+    """The module of ``path``, as it is or under ``pettingzoo.``"""
+    if not path or not all(part.isidentifier() for part in path.split(".")):
+        raise UnknownEnvError(f"{name!r}: expected pettingzoo:<module>, such as 'pettingzoo:mpe2.simple_spread_v3'.")
+    for candidate in (path, f"pettingzoo.{path}"):
+        try:
+            return importlib.import_module(candidate)
+        except ModuleNotFoundError as error:
+            # Of the named module only: a suite whose own needs are missing says so below.
+            if error.name is None or not f"{candidate}.".startswith(f"{error.name}."):
+                raise UnknownEnvError(
+                    _missing(name, path, f"it needs {error.name!r}, which is not installed")
+                ) from error
+        except ImportError as error:
+            raise UnknownEnvError(_missing(name, path, str(error))) from error
+    head, _, rest = path.partition(".")
+    for package in (head, f"pettingzoo.{head}"):
+        try:
+            modules = [info.name for info in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+        except (ImportError, AttributeError):
+            continue
+        versions = [module for module in modules if module.rpartition("_v")[2].isdigit()]
+        raise UnknownEnvError(
+            f"{name!r}: package {package!r} has no module {rest!r}.{did_you_mean(rest, versions or modules)}"
+        )
+    raise UnknownEnvError(_missing(name, path, f"package {head!r} is not installed"))
+
+
+def _missing(name: str, path: str, why: str) -> str:
+    parts = path.split(".")
+    head = parts[1] if parts[0] == "pettingzoo" and len(parts) > 1 else parts[0]
+    return f"{name!r}: {why.rstrip('.')}. Try: pip install {_PIP_NAMES.get(head, head)}"
+
+
+def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
+    package, _, env_id = name.removeprefix(GYMNASIUM).rpartition(":")
+    package = package or next((known for start, known in _SUITES.items() if env_id.startswith(start)), "")
+    if not env_id:
+        raise UnknownEnvError(f"{name!r}: expected gymnasium:<id> or gymnasium:<package>:<id>.")
+    import gymnasium
+
+    if package:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{package}.".startswith(f"{error.name}."):
+                raise
+            missing = f"{name!r}: package {error.name!r} is not installed. Try: pip install {error.name}"
+            raise UnknownEnvError(missing) from error
+    if env_id not in gymnasium.registry:
+        hint = "" if package else " If another package registers it, say gymnasium:<package>:<id>."
+        raise UnknownEnvError(
+            f"{name!r}: Gymnasium knows no environment {env_id!r}.{did_you_mean(env_id, gymnasium.registry)}{hint}"
+        )
+    # Gymnasium's own checker knows neither lists of rewards nor Tuples of actions, and warns of them at every step.
+    return _call(name, functools.partial(gymnasium.make, env_id, disable_env_checker=True), env_options)
+
+
+def _env_by_path(name: str, env_options: dict[str, Any]) -> Any:
+    factory = find_factory(name)
+    check_options(name, factory, env_options)
+    return factory(**env_options)
+
+
+def _call(name: str, factory: Callable[..., Any], env_options: dict[str, Any]) -> Any:
+    check_options(name, factory, env_options)
+    try:
+        return factory(**env_options)
+    except TypeError as error:
+        # Makers of the suites pass **kwargs on, so that a wrong option shows here only.
+        raise ValueError(f"{name!r} cannot be built with the options {env_options}: {error}") from error
+
+
+def _refuse_threads(name: str) -> None:
+    for package, why in _NOT_FOR_THREADS.items():
+        if name.startswith((f"{GYMNASIUM}{package}", f"{package}:")):
+            raise ValueError(
+                f"team.workers is 'threads', and games of {package} cannot be played side by side in threads: {why}. "
+                "Take 'inline' or 'processes'."
+            )

@@ -1,0 +1,119 @@
+"""PettingZoo environments as teams."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
+from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
+from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
+from rllib_reborn.envs.adapters.suite_quirks import quirks_of
+from rllib_reborn.envs.adapters.team_options import TeamOptions
+
+_NEEDED = ("possible_agents", "reset", "step", "observation_space", "action_space")
+
+
+class PettingZooGame(AdaptedGame):
+    """The team of a PettingZoo environment: a ``ParallelEnv``, or an ``AECEnv`` that PettingZoo can convert to one.
+
+    Agents are in the order of ``possible_agents``. Construction resets nothing, unless the environment has a ``state()``
+    without declaring ``state_space``: then it is reset once to learn the size.
+
+    Args:
+        env: The environment; it belongs to the game from now on, and is closed with it.
+        options: How it becomes a team.
+        env_options: What ``env`` was built with, to find the episode limit in.
+
+    Raises:
+        ValueError: It cannot become a team; the message says what to change.
+    """
+
+    def __init__(
+        self, env: Any, options: TeamOptions | None = None, env_options: Mapping[str, Any] | None = None
+    ) -> None:
+        options = options or TeamOptions()
+        game = _ParallelGame(env)
+        limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
+        super().__init__(game, limit, options)
+
+
+def is_pettingzoo(value: Any) -> bool:
+    """Whether ``value`` is a PettingZoo environment. Imports nothing: if it is one, its library is imported."""
+    module = sys.modules.get("pettingzoo.utils.env")
+    return module is not None and isinstance(value, module.ParallelEnv | module.AECEnv)
+
+
+class _ParallelGame(NamedGame):
+    def __init__(self, env: Any) -> None:
+        env = _as_parallel(env)
+        missing = [name for name in _NEEDED if not hasattr(env, name)]
+        if missing:
+            raise ValueError(
+                f"{type(env).__name__} has no {missing[0]}; a PettingZoo environment must have it (possible_agents gives "
+                "the fixed order of the agents)."
+            )
+        self._env = env
+        self.title = _title(env)
+        self.agents = tuple(env.possible_agents)
+        self.state_space = getattr(env, "state_space", None)
+        self._quirks = quirks_of(env)
+        self.has_state = self.may_probe = _overrides_state(env)
+
+    def observation_space(self, agent: Any) -> Any:
+        return self._env.observation_space(agent)
+
+    def action_space(self, agent: Any) -> Any:
+        return self._env.action_space(agent)
+
+    def reset(self, seed: int) -> Moment:
+        inner = getattr(self._env, "unwrapped", self._env)
+        self._quirks.before_reset(inner)
+        observations, infos = self._env.reset(seed=seed)
+        self._quirks.after_reset(inner)
+        return Moment(observations, {}, {}, {}, infos, tuple(self._env.agents))
+
+    def step(self, actions: Mapping[Any, Any]) -> Moment:
+        observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
+        return Moment(observations, rewards, terminated, truncated, infos, tuple(self._env.agents))
+
+    def state(self) -> Any:
+        return self._env.state()
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        return as_picture(self._env.render(), self.title)
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def _as_parallel(env: Any) -> Any:
+    module = sys.modules.get("pettingzoo.utils.env")
+    if module is None or not isinstance(env, module.AECEnv):
+        return env
+    if not env.metadata.get("is_parallelizable", False):
+        raise ValueError(
+            f"{_title(env)} is played in turns: its metadata does not say is_parallelizable, so its agents cannot act "
+            "together in one step, as a team does."
+        )
+    return importlib.import_module("pettingzoo.utils.conversions").aec_to_parallel(env)
+
+
+def _title(env: Any) -> str:
+    metadata = getattr(env, "metadata", None) or {}
+    return str(metadata.get("name") or type(env).__name__)
+
+
+def _overrides_state(env: Any) -> bool:
+    """Whether ``state()`` is more than PettingZoo's own, which only raises. Wrappers pass it on, so that what counts is
+    what they wrap."""
+    inner = getattr(env, "unwrapped", env)
+    own = getattr(type(inner), "state", None)
+    module = sys.modules.get("pettingzoo.utils.env")
+    inherited = () if module is None else (module.ParallelEnv.state, getattr(module.AECEnv, "state", None))
+    return own is not None and own not in inherited

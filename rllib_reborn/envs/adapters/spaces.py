@@ -1,0 +1,238 @@
+"""Observation spaces as one vector and action spaces as 0..A-1: how a team whose agents differ fits into one array."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+#: Key of a Dict observation under which an environment gives the available actions.
+MASK_KEY = "action_mask"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Numbers:
+    """A leaf that is copied number by number."""
+
+    path: tuple[Any, ...]
+    size: int
+    whole: bool  #: whether the space holds whole numbers in 0..255 only
+
+    def write(self, value: Any, out: npt.NDArray[Any]) -> None:
+        flat = np.asarray(value).reshape(-1)
+        if flat.size != self.size:
+            raise ValueError(f"it has {flat.size} numbers{_at(self.path)}; its space has {self.size}.")
+        # Written into bytes, a number beyond the bounds of its space would come out as another one.
+        narrowed = out.dtype == np.uint8 and flat.dtype not in (np.uint8, np.bool_)
+        if narrowed and flat.size and not (flat.min() >= 0 and flat.max() <= 255):
+            raise ValueError(f"it has numbers from {flat.min()} to {flat.max()}{_at(self.path)}, outside its space.")
+        out[:] = flat
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneHot:
+    """A leaf of choices, each written as one-hot."""
+
+    path: tuple[Any, ...]
+    starts: tuple[int, ...]
+    counts: tuple[int, ...]
+    whole: bool = True
+
+    @property
+    def size(self) -> int:
+        return sum(self.counts)
+
+    def write(self, value: Any, out: npt.NDArray[Any]) -> None:
+        out[:] = 0
+        chosen = np.asarray(value).reshape(-1)
+        if chosen.size != len(self.counts):
+            raise ValueError(f"it has {chosen.size} choices{_at(self.path)}; its space has {len(self.counts)}.")
+        base = 0
+        for number, start, count in zip(chosen, self.starts, self.counts):
+            index = int(number) - start
+            if not 0 <= index < count:
+                raise ValueError(
+                    f"it has the choice {number}{_at(self.path)}; its space has {start}..{start + count - 1}."
+                )
+            out[base + index] = 1
+            base += count
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatSpace:
+    """How values of one space become a vector.
+
+    Attributes:
+        size: Numbers in the vector.
+        whole: Whether they are whole numbers in 0..255, so that ``uint8`` holds them.
+        mask_key: Whether values are Dicts that carry their own action mask (which is not part of the vector).
+    """
+
+    leaves: tuple[_Numbers | _OneHot, ...]
+    size: int
+    whole: bool
+    mask_key: bool = False
+
+    @property
+    def dtype(self) -> str:
+        return "uint8" if self.whole else "float32"
+
+    def write(self, value: Any, out: npt.NDArray[Any]) -> None:
+        """Write ``value`` into ``out`` [size].
+
+        Raises:
+            ValueError: ``value`` is not of the space.
+        """
+        base = 0
+        for leaf in self.leaves:
+            part = value
+            for key in leaf.path:
+                try:
+                    part = part[key]
+                except (KeyError, IndexError, TypeError):
+                    raise ValueError(f"it has no part{_at(leaf.path)}, which its space has.") from None
+            leaf.write(part, out[base : base + leaf.size])
+            base += leaf.size
+
+
+def _at(path: tuple[Any, ...]) -> str:
+    return f" at {'/'.join(map(str, path))!r}" if path else ""
+
+
+def flat_space(space: Any, what: str) -> FlatSpace:
+    """How values of ``space`` become a vector.
+
+    Args:
+        space: A Box of any shape, Discrete or MultiDiscrete (one-hot), MultiBinary, or a Dict or Tuple of such. The
+            key ``action_mask`` of a Dict at the top is left out: it says what can be done, not what is seen.
+        what: Whose space this is, for messages.
+
+    Raises:
+        ValueError: The space is none of these.
+    """
+    carries_mask = isinstance(space, spaces.Dict) and MASK_KEY in space.spaces
+    leaves = tuple(_leaves(space, (), what, leave_out=MASK_KEY if carries_mask else None))
+    size = sum(leaf.size for leaf in leaves)
+    if not size:
+        raise ValueError(f"the {what} is {space}, which holds no number; expected one at least.")
+    return FlatSpace(leaves, size, all(leaf.whole for leaf in leaves), carries_mask)
+
+
+def _leaves(space: Any, path: tuple[Any, ...], what: str, leave_out: str | None = None) -> list[_Numbers | _OneHot]:
+    if isinstance(space, spaces.Dict):
+        parts = [(key, part) for key, part in space.spaces.items() if key != leave_out]
+        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), what)]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for i, part in enumerate(space.spaces) for leaf in _leaves(part, (*path, i), what)]
+    if isinstance(space, spaces.Box):
+        whole = space.dtype is not None and np.dtype(space.dtype).kind in "iub"
+        whole = whole and bool((space.low >= 0).all() and (space.high <= 255).all())
+        return [_Numbers(path, math.prod(space.shape), whole)]
+    if isinstance(space, spaces.MultiBinary):
+        return [_Numbers(path, math.prod(space.shape), True)]
+    if isinstance(space, spaces.Discrete):
+        return [_OneHot(path, (int(space.start),), (int(space.n),))]
+    if isinstance(space, spaces.MultiDiscrete):
+        counts = tuple(int(n) for n in np.asarray(space.nvec).reshape(-1))
+        starts = tuple(int(n) for n in np.asarray(space.start).reshape(-1))
+        return [_OneHot(path, starts, counts)]
+    raise ValueError(
+        f"the {what}{_at(path)} is {space}; expected a Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionRange:
+    """The actions of one agent: action ``a`` of the team, 0..count-1, is ``start + a`` of the environment."""
+
+    start: int
+    count: int
+
+
+def action_range(space: Any, agent: Any) -> ActionRange:
+    """The actions of ``agent``.
+
+    Raises:
+        ValueError: ``space`` is not Discrete.
+    """
+    if isinstance(space, spaces.Discrete):
+        return ActionRange(int(space.start), int(space.n))
+    shown = f"the action space of agent {agent!r} is {space}"
+    if isinstance(space, spaces.Box):
+        raise ValueError(
+            f"{shown}: continuous actions are out of scope. Build the environment with discrete actions (many take "
+            "continuous_actions=False), or wrap it so that its action space is Discrete."
+        )
+    if isinstance(space, spaces.MultiDiscrete):
+        raise ValueError(
+            f"{shown}: several choices in one action are out of scope. Wrap the environment so that each combination "
+            "is one action of a Discrete space."
+        )
+    raise ValueError(f"{shown}; expected Discrete.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TeamLayout:
+    """How the observations and actions of a team fit into arrays [n, d] and [n, A].
+
+    Row i is the agent's vector, then zeros up to the largest of the team, then, where spaces differ, the one-hot
+    number of the agent: the same numbers mean different things to unlike agents.
+
+    Attributes:
+        observations: One per agent.
+        actions: One per agent.
+        with_ids: Whether the number of the agent is appended.
+    """
+
+    observations: tuple[FlatSpace, ...]
+    actions: tuple[ActionRange, ...]
+    with_ids: bool
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.observations)
+
+    @property
+    def seen_dim(self) -> int:
+        """Numbers of the largest observation, without the agent's number."""
+        return max(flat.size for flat in self.observations)
+
+    @property
+    def obs_dim(self) -> int:
+        return self.seen_dim + (self.n_agents if self.with_ids else 0)
+
+    @property
+    def n_actions(self) -> int:
+        return max(actions.count for actions in self.actions)
+
+    @property
+    def obs_dtype(self) -> str:
+        return "uint8" if all(flat.whole for flat in self.observations) else "float32"
+
+    def write(self, index: int, value: Any, row: npt.NDArray[Any]) -> None:
+        """Write what agent ``index`` sees into ``row`` [d], which is zero.
+
+        Raises:
+            ValueError: ``value`` is not of the agent's space.
+        """
+        flat = self.observations[index]
+        flat.write(value, row[: flat.size])
+        if self.with_ids:
+            row[self.seen_dim + index] = 1
+
+
+def team_layout(agents: Sequence[Any], observation_spaces: Sequence[Any], action_spaces: Sequence[Any]) -> TeamLayout:
+    """The layout of a team.
+
+    Raises:
+        ValueError: A space cannot be used; the message names the agent.
+    """
+    observations = tuple(flat_space(s, f"observation space of agent {a!r}") for a, s in zip(agents, observation_spaces))
+    actions = tuple(action_range(s, a) for a, s in zip(agents, action_spaces))
+    differ = any(s != observation_spaces[0] for s in observation_spaces) or len(set(actions)) > 1
+    return TeamLayout(observations, actions, with_ids=differ)
