@@ -13,12 +13,45 @@ MARKS = {True: "ok", False: "FAILED", None: "not run"}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="check this one, e.g. predator_prey/small")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="check this one, e.g. predator_prey/small or pettingzoo:mpe2.simple_spread_v3",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="options of the environment, values in YAML: max_cycles=50 team.agents=adversary",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run(args: argparse.Namespace) -> int:
-    return _list_all(args.json) if args.name is None else _check_one(args.name, args.json)
+    return _list_all(args.json) if args.name is None else _check_one(args.name, _options(args.overrides), args.json)
+
+
+def _options(overrides: list[str]) -> dict[str, Any]:
+    """``["a=1", "b.c=2"]`` as ``{"a": 1, "b": {"c": 2}}``."""
+    if not overrides:
+        return {}
+    from rllib_reborn.experiments.errors import ExperimentError
+    from rllib_reborn.experiments.load import parse_override
+
+    options: dict[str, Any] = {}
+    with mistakes(ExperimentError):
+        for override in overrides:
+            _merge(options, parse_override(override))
+    return options
+
+
+def _merge(into: dict[str, Any], given: dict[str, Any]) -> None:
+    for key, value in given.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _list_all(as_json: bool) -> int:
@@ -38,15 +71,16 @@ def _list_all(as_json: bool) -> int:
     return EXIT_OK
 
 
-def _check_one(name: str, as_json: bool) -> int:
+def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
     from rllib_reborn.envs.checker import check_team_env
     from rllib_reborn.envs.registry import UnknownEnvError, make_team_env
 
-    with mistakes(UnknownEnvError):
-        sizes = _sizes(name)
-    env = make_team_env(name, num_envs=2)
+    # A wrong option and an environment that cannot become a team are ValueErrors, as an unknown name is.
+    with mistakes(UnknownEnvError, ValueError):
+        sizes = _sizes(name, options)
+        env = make_team_env(name, num_envs=2, **options)
     try:
-        checks = check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games))
+        checks = check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
     finally:
         env.close()
     if as_json:
@@ -60,10 +94,10 @@ def _check_one(name: str, as_json: bool) -> int:
     return EXIT_FAILED if any(check.ok is False for check in checks) else EXIT_OK
 
 
-def _sizes(name: str) -> dict[str, Any]:
+def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     from rllib_reborn.envs.registry import team_spec
 
-    spec = team_spec(name)
+    spec = team_spec(name, **(options or {}))
     return {
         "name": name,
         "n_agents": spec.n_agents,
@@ -74,4 +108,4 @@ def _sizes(name: str) -> dict[str, Any]:
     }
 
 
-COMMAND = Command("envs", "List the environments, or check one.", _add_arguments, _run)
+COMMAND = Command("envs", "List the environments, or check one.", _add_arguments, _run, takes_overrides=True)

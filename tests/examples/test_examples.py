@@ -1,13 +1,17 @@
 """Every example runs, and shows what it says it shows."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from examples import plasticity_on_any_module, toy_dormant_units
+from examples import own_game, plasticity_on_any_module, toy_dormant_units
 
 FOLDER = Path(plasticity_on_any_module.__file__).parent
+DOCS = FOLDER.parent / "docs"
 
 
 def test_the_readme_lists_every_example():
@@ -86,3 +90,34 @@ def test_target_interval(tmp_path):
         assert all(0 <= fraction <= 1 for fraction in fractions)
     assert curves[10][1] != curves[300][1]
     assert (tmp_path / "interval.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_own_game_learns_to_meet(tmp_path, capsys):
+    returns = own_game.main(["--out", str(tmp_path)])
+    # Alone one agent finds the middle in 3 steps; random play hardly ever meets within 12.
+    assert returns["random"] < 0 < 0.5 < returns["greedy"]
+    assert "FAILED" not in capsys.readouterr().out
+    assert (tmp_path / "team.gif").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_the_docs_run(tmp_path):
+    """As they stand in docs/your_env.md, with less training."""
+    [code] = re.findall(
+        r"```python\n(from rllib_reborn import QMIXConfig.*?)```", (DOCS / "your_env.md").read_text(), re.S
+    )
+    assert "20_000" in code
+    script = tmp_path / "ten_lines.py"
+    script.write_text(code.replace("20_000", "500"))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"^greedy -?\d.* random -?\d", done.stdout, re.M)
+    assert (tmp_path / "team.gif").exists()
