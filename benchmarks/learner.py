@@ -120,7 +120,7 @@ def two_learners(shape: str, repeats: int) -> dict[str, Any]:
             config = config_of(QMIXConfig, shape).learners(num_learners=count)
             group = config.build_learner_group(spaces={"default_policy": team_spaces(config.team_spec)})
             groups.append(group)
-            works[str(count)] = partial(_in_a_row, group, Update(learner_batch(sample_of(shape, "full")), CLOCK))
+            works[str(count)] = partial(_in_a_row, group, Update(learner_batch(sample_of(shape, "full")), CLOCK, 0))
         # In turn and by the median, as every other row: what else the machine does meets all three alike.
         seconds = interleaved(repeats, clock=time.perf_counter, **works)
         rates = {count: UPDATES_IN_A_ROW / seconds[str(count)] for count in (0, 1, 2)}

@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     given = parser.parse_args(arguments)
     out = Path(tempfile.mkdtemp(prefix="own_game_")) if given.out is None else given.out
 
-    name = "examples.own_game:Rendezvous"  # module.path:callable, importable where the runners are
+    # module.path:callable; a script is a module of its file's name for whoever imports it from there.
+    name = f"{__spec__.name if __spec__ else Path(__file__).stem}:Rendezvous"
     for check in check_team_env(make_team_env(name, num_envs=2), make=lambda games: make_team_env(name, games)):
         print({True: "ok", False: "FAILED", None: "not run"}[check.ok], check.name, check.sentence)
     config = QMIXConfig().environment(name).env_runners(num_env_runners=0, num_envs_per_env_runner=8)

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rllib_reborn._version import __version__
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; ``argv`` is without the program's name."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
+        # As 'python -m' has it, so that an environment in the present folder has a name here too.
+        if str(Path.cwd()) not in sys.path and "" not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         status: int = arguments.run(arguments)
         sys.stdout.flush()

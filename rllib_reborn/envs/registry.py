@@ -201,7 +201,10 @@ def find_factory(name: str) -> Callable[..., Any]:
         # matters.
         if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
             raise
-        raise UnknownEnvError(f"environment {name!r}: there is no module {error.name!r}.") from error
+        raise UnknownEnvError(
+            f"environment {name!r}: there is no module {error.name!r}; it must lie beside your script or in the folder of "
+            "the command line, be installed, or be in a folder that PYTHONPATH names."
+        ) from error
     factory = vars(module).get(attribute)
     if factory is None:
         near = difflib.get_close_matches(attribute, vars(module), n=1)
@@ -217,8 +220,14 @@ def _is_per_game(name: str) -> bool:
     """Whether ``name``, which is not in the table, builds one game at a time."""
     if name.startswith(_SUITES):
         return True
-    names = _parameter_names(find_factory(name))
-    return names is not None and "num_envs" not in names
+    factory = find_factory(name)
+    # A class of batches may hide num_envs behind **kwargs; most makers of single games hide their own options so.
+    if isinstance(factory, type) and issubclass(factory, VectorTeamEnv):
+        return False
+    try:
+        return "num_envs" not in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin that does not say
+        return True
 
 
 def _lifted() -> ModuleType:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 #: Rows of one call: enough for oneDNN's full speed, few enough for input and output to stay in a core's cache.
@@ -53,7 +54,7 @@ def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x: [rows, k] float32; copied unless contiguous.
         weight: [width, k]; contiguous, or the transpose of a contiguous one: any other layout meets a loop in oneDNN that is
             thousands of times slower.
-        bias: [width], or None.
+        bias: [width], contiguous, or None.
     """
     if _onednn is None or x.dtype != torch.float32:
         return functional.linear(x, weight, bias)
@@ -133,6 +134,7 @@ class _Dense(torch.autograd.Function):
         return product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable  # a gradient of this gradient would silently be none
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
@@ -145,13 +147,28 @@ class _Dense(torch.autograd.Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``torch.nn.functional.linear``, for many rows on the CPU by way of :func:`product`."""
-    if _onednn is None or x.device.type != "cpu" or x.dtype != torch.float32 or x.dim() != 2 or len(x) < _MANY_ROWS:
+    if not _is_for_onednn(x, weight, bias):
         return functional.linear(x, weight, bias)
-    weight = weight.contiguous()
+    # oneDNN reads a bias of any other layout wrongly.
+    weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
     if torch.is_grad_enabled():
         out: Tensor = _Dense.apply(x, weight, bias)
         return out
     return product(x, weight, bias)
+
+
+def _is_for_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether there are many rows of float32 on the CPU, and nothing that torch would refuse or treat in another way."""
+    if _onednn is None or x.device.type != "cpu" or x.dim() != 2 or len(x) < _MANY_ROWS:
+        return False
+    tensors = (x, weight) if bias is None else (x, weight, bias)
+    return (
+        all(tensor.dtype == torch.float32 for tensor in tensors)
+        and 0 < x.shape[1] == weight.shape[1]
+        and len(weight) > 0
+        and (bias is None or bias.shape == weight.shape[:1])
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 class Linear(nn.Linear):

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
@@ -226,6 +227,7 @@ class _CpuGru(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(  # type: ignore[override]
         ctx: Any, grad_out: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:

@@ -1,5 +1,6 @@
 """Updates reach the learners in order, and the next is ready when the present one is done."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ from rllib_reborn.algorithms.value_factorization.updates import Update, run_upda
 
 def _update(number: int) -> Update:
     batch = MultiAgentBatch({"default_policy": SampleBatch({"x": np.arange(4) + 10 * number})}, env_steps=4)
-    return Update(batch, {"number": number})
+    return Update(batch, {"number": number}, env_steps=4)
 
 
 class _Group:
@@ -84,3 +85,12 @@ def test_an_error_of_an_update_is_raised_and_nothing_follows_it(stored_as_it_is)
     with pytest.raises(RuntimeError, match="update 1 failed"):
         seen.extend(one.update.timesteps["number"] for one in run_updates(group, (_update(i) for i in range(5))))
     assert [number for number, _, _ in group.calls] == [0]
+
+
+def test_events_are_those_of_the_update_whose_probe_they_answer(stored_as_it_is, monkeypatch):
+    group = _Group(is_local=False)
+    monkeypatch.setattr(updates_module, "take_events", lambda asked: [f"after {len(asked.calls)} updates"])
+    updates = [_update(0), dataclasses.replace(_update(1), probe="something is due"), _update(2)]
+    done = list(run_updates(group, iter(updates)))
+    assert [one.events for one in done] == [[], ["after 2 updates"], []]
+    assert [kwargs for _, _, kwargs in group.calls] == [{}, {"probe": "something is due"}, {}]

@@ -102,6 +102,21 @@ def test_own_game_learns_to_meet(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [["examples/own_game.py", "--quick"], ["-m", "examples.own_game", "--quick"]])
+def test_own_game_runs_as_its_first_lines_say(command, tmp_path):
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *command, "--out", str(tmp_path)],
+        cwd=FOLDER.parent,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_the_ten_lines_of_the_docs_run(tmp_path):
     """As they stand in docs/your_env.md, with less training."""
     [code] = re.findall(

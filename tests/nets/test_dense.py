@@ -113,3 +113,29 @@ def test_a_rows_values_do_not_depend_on_the_rows_beside_it():
     whole = dense.product(x, weight, bias)
     for rows in (32, 96, 512, 2048):
         torch.testing.assert_close(dense.product(x[:rows], weight, bias), whole[:rows], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [torch.randn(16)[::2], torch.randn(1).expand(8)], ids=["strided", "expanded"])
+def test_a_bias_of_any_layout_is_read_right(bias):
+    x, weight = torch.randn(1024, 9), torch.randn(8, 9)
+    torch.testing.assert_close(dense.linear(x, weight, bias), functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+
+
+def test_what_torch_refuses_is_refused_in_torchs_words():
+    with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied|size mismatch"):
+        dense.linear(torch.randn(600, 9), torch.randn(8, 7), None)
+    assert dense.linear(torch.randn(600, 0), torch.randn(8, 0), torch.zeros(8)).shape == (600, 8)
+
+
+def test_autocast_is_obeyed():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert dense.Linear(8, 4)(torch.randn(600, 8)).dtype == torch.bfloat16
+
+
+def test_a_gradient_of_the_gradient_is_refused_and_not_wrong(library):
+    if library == "plain" or not dense.has_fast_product():
+        pytest.skip("torch's own product has second gradients")
+    x = torch.randn(600, 8, requires_grad=True)
+    [grad] = torch.autograd.grad(dense.Linear(8, 4)(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.square().sum().backward()

@@ -77,12 +77,12 @@ class Progress:
         self.update_budget -= whole
         return whole
 
-    def clock(self) -> dict[str, int]:
-        """Clocks of the run at the update that is about to be made, by the names of schedules. ``iterations`` counts those
-        that are complete; RLlib's own counter does not survive a restore."""
+    def clock(self, updates_before: int) -> dict[str, int]:
+        """Clocks of the run at the update after ``updates_before`` others (done or under way), by the names of schedules.
+        ``iterations`` counts those that are complete; RLlib's own counter does not survive a restore."""
         return {
             "env_steps": self.env_steps,
-            "updates": self.updates + 1,
+            "updates": updates_before + 1,
             "episodes": self.episodes,
             "iterations": self.iterations,
         }

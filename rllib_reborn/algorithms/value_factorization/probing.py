@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rllib_reborn.callbacks.dormancy import metric_names
 from rllib_reborn.callbacks.probe import Batch, Probe, probe_rng
@@ -87,9 +88,9 @@ def amplitudes(interventions: Sequence[Intervention], episodes: int, seed: int, 
     return np.prod(drawn, axis=0).astype(np.float32)
 
 
-def take_events(algorithm: ValueFactorization) -> list[dict[str, Any]]:
+def take_events(group: LearnerGroup) -> list[dict[str, Any]]:
     """What learner callbacks have to tell. All ranks have the same to tell; all are asked, so that none keeps it."""
-    answers = algorithm.learner_group.foreach_learner(lambda learner: learner.take_events())
+    answers = group.foreach_learner(lambda learner: learner.take_events())
     events: list[dict[str, Any]] = next(iter(answers)).get()
     return events
 

@@ -37,7 +37,6 @@ from rllib_reborn.algorithms.value_factorization.probing import (
     Prober,
     amplitudes,
     dormancy_metric_names,
-    take_events,
 )
 from rllib_reborn.algorithms.value_factorization.rehearsal import rehearse
 from rllib_reborn.algorithms.value_factorization.settings import (
@@ -554,11 +553,13 @@ class ValueFactorization(Algorithm):
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             self._receive(runners.collect(self))
         updates = self.progress.updates_due(self._updates_per_episode, self.config.learning_starts_episodes)
-        for updated in run_updates(self.learner_group, (self._next_update() for _ in range(updates))):
+        first = self.progress.updates
+        for updated in run_updates(self.learner_group, (self._make_update(first + k) for k in range(updates))):
             self.metrics.log_value((TIMERS, LEARNER_UPDATE_TIMER), updated.seconds, reduce="ema")
             self.metrics.aggregate(updated.results, key=LEARNER_RESULTS)
-            if updated.update.probe is not None:
-                self._plasticity_events += take_events(self)
+            self._plasticity_events += updated.events
+            self.progress.updates += 1
+            self.progress.env_steps_trained += updated.update.env_steps
         if updates:
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self.send_weights()
@@ -576,19 +577,18 @@ class ValueFactorization(Algorithm):
                 self.replay.add(block)
             self.progress.add(answer)
 
-    def _next_update(self) -> Update:
-        """Sample a batch, look at what is due, and count the update."""
+    def _make_update(self, updates_before: int) -> Update:
+        """Sample a batch and look at what is due. Earlier updates may still be under way: ``updates_before`` counts them."""
         assert self.replay is not None
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             sample = self.replay.sample(self.config.batch_episodes, shards=max(1, self.config.num_learners))
-        clock = self.progress.clock()
+        clock = self.progress.clock(updates_before)
         probe = self.prober.probe(clock, self.replay)
         amplitude = amplitudes(self._interventions, self.config.batch_episodes, self.prober.seed, clock)
-        self.progress.updates += 1
-        self.progress.env_steps_trained += sample.env_steps
         return Update(
             learner_batch(sample, self.reward_scaler, amplitude),
             {ENV_STEPS: self.progress.env_steps, EPISODES: self.progress.episodes},
+            sample.env_steps,
             probe,
         )
 

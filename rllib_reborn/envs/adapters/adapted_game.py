@@ -91,4 +91,11 @@ class AdaptedGame(TeamGame):
 
 def _of_team(rewards: Mapping[Any, float], team: tuple[Any, ...]) -> dict[Any, float]:
     """Rewards of the team's agents in their order, dead ones too; agents without one are left out."""
-    return {agent: float(rewards[agent]) for agent in team if rewards.get(agent) is not None}
+    return {agent: _number(agent, rewards[agent]) for agent in team if rewards.get(agent) is not None}
+
+
+def _number(agent: Any, reward: Any) -> float:
+    value = np.asarray(reward, np.float64)
+    if value.size != 1:
+        raise ValueError(f"the reward of {agent!r} is {reward!r}; expected one number.")
+    return float(value.reshape(()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 #: Options and attributes in which environments keep it.
 _NAMES = ("max_cycles", "_max_episode_steps", "max_steps", "max_episode_steps")
 _INNER = ("env", "aec_env", "unwrapped")
@@ -25,8 +27,8 @@ def find_episode_limit(env: Any, env_options: Mapping[str, Any], title: str) -> 
         getattr(spec, "max_episode_steps", None),
     )
     for value in places:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-            return value
+        if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1:
+            return int(value)
     raise ValueError(
         f"{title} does not say how long its episodes are; give the most steps as team={{'episode_limit': ...}} "
         "(longer episodes are cut there)."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ _PIP_NAMES = MappingProxyType(
     {
         **{suite: f"'pettingzoo[{suite}]'" for suite in ("sisl", "butterfly", "classic", "atari")},
         "mpe": "mpe2",
+        "mpe2": "mpe2",
+        "magent2": "magent2",
         "pettingzoo": "pettingzoo",
     }
 )
@@ -184,13 +187,21 @@ def _pettingzoo_module(name: str, path: str) -> ModuleType:
         raise UnknownEnvError(
             f"{name!r}: package {package!r} has no module {rest!r}.{did_you_mean(rest, versions or modules)}"
         )
-    raise UnknownEnvError(_missing(name, path, f"package {head!r} is not installed"))
+    raise UnknownEnvError(_missing(name, path, f"there is no package {head!r}"))
 
 
 def _missing(name: str, path: str, why: str) -> str:
+    """The sentence of what is missing. It names a package to install only where that is known to be the right one: a
+    mistyped name may be somebody else's package."""
     parts = path.split(".")
     head = parts[1] if parts[0] == "pettingzoo" and len(parts) > 1 else parts[0]
-    return f"{name!r}: {why.rstrip('.')}. Try: pip install {_PIP_NAMES.get(head, head)}"
+    known = _PIP_NAMES.get(head)
+    hint = (
+        f"Try: pip install {known}"
+        if known
+        else "The form is pettingzoo:<package>.<game>, as in mpe2.simple_spread_v3."
+    )
+    return f"{name!r}: {why.rstrip('.')}. {hint}"
 
 
 def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
@@ -206,8 +217,8 @@ def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{package}.".startswith(f"{error.name}."):
                 raise
-            missing = f"{name!r}: package {error.name!r} is not installed. Try: pip install {error.name}"
-            raise UnknownEnvError(missing) from error
+            known = f" Try: pip install {package}" if package in _SUITES.values() else ""
+            raise UnknownEnvError(f"{name!r}: there is no package {error.name!r}.{known}") from error
     if env_id not in gymnasium.registry:
         hint = "" if package else " If another package registers it, say gymnasium:<package>:<id>."
         raise UnknownEnvError(
@@ -219,17 +230,28 @@ def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
 
 def _env_by_path(name: str, env_options: dict[str, Any]) -> Any:
     factory = find_factory(name)
-    check_options(name, factory, env_options)
-    return factory(**env_options)
+    if _takes_rllibs_config(factory):
+        return _call(name, functools.partial(factory, env_options), {})
+    return _call(name, factory, env_options)
+
+
+def _takes_rllibs_config(factory: Callable[..., Any]) -> bool:
+    """Whether ``factory`` is an RLlib environment class whose options come as one dict, as RLlib itself gives them."""
+    if "ray.rllib.env.multi_agent_env" not in sys.modules or not isinstance(factory, type):
+        return False
+    from rllib_reborn.envs.adapters.rllib import is_multi_agent_class
+
+    return is_multi_agent_class(factory) and list(inspect.signature(factory).parameters) in (["config"], ["env_config"])
 
 
 def _call(name: str, factory: Callable[..., Any], env_options: dict[str, Any]) -> Any:
     check_options(name, factory, env_options)
     try:
         return factory(**env_options)
-    except TypeError as error:
-        # Makers of the suites pass **kwargs on, so that a wrong option shows here only.
-        raise ValueError(f"{name!r} cannot be built with the options {env_options}: {error}") from error
+    except Exception as error:
+        # Makers of the suites pass **kwargs on, so that a wrong option shows here only; so does what a suite lacks.
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise ValueError(f"{name!r} cannot be built with the options {env_options}: {what}") from error
 
 
 def _refuse_threads(name: str) -> None:

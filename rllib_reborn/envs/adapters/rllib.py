@@ -52,6 +52,10 @@ def is_multi_agent_env(value: Any) -> bool:
     return isinstance(value, MultiAgentEnv)
 
 
+def is_multi_agent_class(value: type) -> bool:
+    return issubclass(value, MultiAgentEnv)
+
+
 class _MultiAgentGame(NamedGame):
     may_wait = True
     has_state = True

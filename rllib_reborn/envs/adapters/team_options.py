@@ -52,9 +52,15 @@ class TeamOptions:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"team.{name} is {value!r}; expected a whole number >= 1.")
+        if self.num_workers is not None and self.workers == "inline":
+            raise ValueError(f"team.num_workers is {self.num_workers}, but team.workers is 'inline', which has none.")
         timeout = self.step_timeout_s
         if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
             raise ValueError(f"team.step_timeout_s is {timeout!r}; expected a number of seconds > 0.")
+        if self.step_timeout_s is not None and self.workers != "processes":
+            raise ValueError(
+                f"team.step_timeout_s is {self.step_timeout_s!r}, but only a process can be ended; say workers: processes."
+            )
         self._check_agents()
         self._check_opponents()
 

@@ -112,7 +112,8 @@ def test_games_are_separate_and_a_death_reaches_the_batch():
     [
         ("pettingzoo:", {}, "expected pettingzoo:<module>"),
         ("pettingzoo:no-such", {}, "expected pettingzoo:<module>"),
-        ("pettingzoo:no_such.game_v0", {}, "package 'no_such' is not installed. Try: pip install no_such"),
+        ("pettingzoo:no_such.game_v0", {}, "there is no package 'no_such'. The form is pettingzoo:<package>.<game>"),
+        ("pettingzoo:simple_spread_v3", {}, "as in mpe2.simple_spread_v3"),
         (
             "pettingzoo:sisl.pursuit_v4",
             {},
@@ -126,7 +127,7 @@ def test_games_are_separate_and_a_death_reaches_the_batch():
             {},
             "no environment 'CartPol-v1'. Did you mean 'CartPole-v1'.*say gymnasium:<package>",
         ),
-        ("gymnasium:no_such:Game-v0", {}, "package 'no_such' is not installed. Try: pip install no_such"),
+        ("gymnasium:no_such:Game-v0", {}, "there is no package 'no_such'"),
         (f"pettingzoo:{GAMES}", {"max_cycle": 3}, "unknown option 'max_cycle' .* did you mean 'max_cycles'"),
         ("gymnasium:CartPole-v1", {"sutton": 3}, "cannot be built with the options .*sutton"),
         (f"{HERE}:own", {"limits": 3}, "unknown option 'limits' .* did you mean 'limit'"),
@@ -166,7 +167,7 @@ def test_wrong_team_options(options, message):
 
 def test_the_package_of_a_missing_suite_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lbforaging", None)  # as if it were not installed
-    with pytest.raises(UnknownEnvError, match=r"'lbforaging' is not installed. Try: pip install lbforaging"):
+    with pytest.raises(UnknownEnvError, match=r"there is no package 'lbforaging'. Try: pip install lbforaging"):
         make_team_env("gymnasium:Foraging-8x8-2p-3f-v3")
 
 
@@ -213,3 +214,36 @@ def test_parallel_env_is_what_the_suite_name_means():
     assert isinstance(parallel_env(), ScriptedParallelEnv)
     game, _ = names._game_maker(f"pettingzoo:{GAMES}", {"team": OBSERVATIONS})
     assert game().spec.agent_ids == ("a_0", "a_1")
+
+
+def any_options(**kwargs):
+    """As the makers of the suites are: it takes anything and passes it on."""
+    return ScriptedParallelEnv([{}], **kwargs)
+
+
+class TakesConfig(Falling):
+    """As RLlib's own environments are made."""
+
+    def __init__(self, config):
+        super().__init__(**config)
+
+
+def test_a_maker_that_takes_any_option_builds_single_games():
+    env = make_team_env(f"{__name__}:any_options", 2)
+    assert env.num_envs == 2
+    env.close()
+
+
+def test_a_wrong_option_of_such_a_maker_is_one_sentence():
+    with pytest.raises(ValueError, match=r"any_options' cannot be built with the options \{'colour': 1\}: TypeError"):
+        make_team_env(f"{__name__}:any_options", colour=1)
+
+
+def test_an_rllib_class_gets_its_options_as_its_config():
+    assert team_spec(f"{__name__}:TakesConfig", max_steps=7, team={"state": "observations"}).episode_limit == 7
+
+
+@pytest.mark.parametrize("team", [{"num_workers": 2}, {"step_timeout_s": 5.0, "workers": "threads"}])
+def test_options_of_workers_that_there_are_not_are_refused_at_once(team):
+    with pytest.raises(ValueError, match=r"team\.(num_workers|step_timeout_s) is"):
+        team_spec(f"{__name__}:falling", max_steps=5, team=team)
