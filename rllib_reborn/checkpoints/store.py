@@ -7,7 +7,6 @@ last, and one atomic rename makes it visible. Only then are older checkpoints pr
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from rllib_reborn.checkpoints import manifest as manifests
 from rllib_reborn.checkpoints.manifest import MANIFEST_NAME, CheckpointError, Manifest
+from rllib_reborn.durability import flush_to_disk
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,13 @@ class CheckpointStore:
         write(unfinished)
         manifest = manifests.describe(unfinished, iteration=iteration, env_steps=env_steps, config_hash=config_hash)
         for path in unfinished.rglob("*"):
-            _flush_to_disk(path)
+            flush_to_disk(path)
         # The sentinel comes last: a folder that has it has everything it names.
         (unfinished / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-        _flush_to_disk(unfinished / MANIFEST_NAME)
-        _flush_to_disk(unfinished)
+        flush_to_disk(unfinished / MANIFEST_NAME)
+        flush_to_disk(unfinished)
         unfinished.rename(final)
-        _flush_to_disk(self.folder)
+        flush_to_disk(self.folder)
         self._prune()
         return final
 
@@ -130,12 +130,3 @@ def _number(path: Path) -> int:
     if match is None:
         raise ValueError(f"{path} is not named like a checkpoint.")
     return int(match[1])
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Wait until a file or a folder's list of names is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
+from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
@@ -195,15 +196,11 @@ def find_factory(name: str) -> Callable[..., Any]:
     if not module_path or not attribute:
         raise UnknownEnvError(f"unknown environment {name!r}; the form is 'module.path:callable'.")
     try:
-        module = importlib.import_module(module_path)
-    except ModuleNotFoundError as error:
-        # Only the named module itself: a module that it fails to import is another mistake, and its traceback
-        # matters.
-        if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
-            raise
+        module = import_named(module_path)
+    except NoSuchModuleError as error:
         raise UnknownEnvError(
-            f"environment {name!r}: there is no module {error.name!r}; it must lie beside your script or in the folder of "
-            "the command line, be installed, or be in a folder that PYTHONPATH names."
+            f"environment {name!r}: there is no module {error.missing!r}; it must lie beside your script or in the folder "
+            "of the command line, be installed, or be in a folder that PYTHONPATH names."
         ) from error
     factory = vars(module).get(attribute)
     if factory is None:

@@ -1,8 +1,8 @@
 """Matrix products of whole sequences on the CPU, by the faster of torch's two libraries.
 
-torch takes MKL for float32 products. On an AMD CPU with AVX-512, MKL uses half of the vectors' width; oneDNN, which comes
-with torch too, uses all of it and takes half of the time (``docs/results/speed.md``). torch offers oneDNN's product only as
-the operator that its own compiler calls, so that name is kept here, in one place, with a test.
+torch takes MKL for float32 products. On an AMD CPU with AVX-512 oneDNN, which comes with torch too, takes half of MKL's
+time (``docs/results/speed.md``). torch offers oneDNN's product only as the operator that its own compiler calls, so that
+name is kept here, in one place, with a test.
 
 oneDNN compiles a kernel for every new row count (about a millisecond) and keeps the last 1,024, and whole sequences of
 variable length have a new count at every update. So long inputs are cut into blocks of a few sizes, and the rest is MKL's.
@@ -40,11 +40,6 @@ def _find_onednn() -> Any:
 
 
 _onednn = _find_onednn()
-
-
-def has_fast_product() -> bool:
-    """Are products of this process oneDNN's (a CPU with AVX-512 and a torch that has the operator)?"""
-    return _onednn is not None
 
 
 def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

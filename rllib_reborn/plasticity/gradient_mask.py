@@ -9,6 +9,7 @@ entry, so they must be zeroed when it is frozen (``optimizer="zero"``), and deco
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,7 @@ def mask_gradient(parameter: nn.Parameter, mask: Callable[[], Tensor]) -> Remova
     return parameter.register_hook(masked)
 
 
-class GradientMasked(nn.Module):
+class GradientMasked(nn.Module, abc.ABC):
     """A module that masks gradients of its own parameters, and whose copies do so too.
 
     Neither ``copy.deepcopy`` nor pickle takes over the hooks of a parameter; both end in ``__setstate__``, which sets them
@@ -46,9 +47,9 @@ class GradientMasked(nn.Module):
             if parameter.requires_grad:
                 mask_gradient(parameter, lambda name=name: self.gradient_mask(name))  # type: ignore[misc]
 
+    @abc.abstractmethod
     def gradient_mask(self, name: str) -> Tensor:
         """Bool, broadcasts to the parameter called ``name``: the entries that may move."""
-        raise NotImplementedError
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

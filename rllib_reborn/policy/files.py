@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
 from rllib_reborn._version import __version__
+from rllib_reborn.durability import flush_to_disk
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.spec import PolicySpec
 
@@ -61,16 +61,17 @@ def write(folder: Path, spec: PolicySpec, weights: Mapping[str, npt.NDArray[np.f
     unfinished = Path(tempfile.mkdtemp(prefix=f".unfinished_{folder.name}_", dir=folder.parent))
     try:
         unfinished.chmod(0o755)  # mkdtemp's are for the owner only, and this one is made to be shipped
-        _write_through(unfinished / WEIGHTS_NAME, buffer.getvalue())
-        _write_through(unfinished / SETTINGS_NAME, text.encode())
-        _flush_names(unfinished)
+        (unfinished / WEIGHTS_NAME).write_bytes(buffer.getvalue())
+        (unfinished / SETTINGS_NAME).write_bytes(text.encode())
+        for written in (unfinished / WEIGHTS_NAME, unfinished / SETTINGS_NAME, unfinished):
+            flush_to_disk(written)
         if folder.is_dir():
             folder.rmdir()  # empty, see above; systems differ on whether a rename replaces it
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    _flush_names(folder.parent)
+    flush_to_disk(folder.parent)
 
 
 def read(folder: Path) -> tuple[PolicySpec, Weights]:
@@ -132,20 +133,3 @@ def _bytes_of(path: Path) -> bytes:
 def _digest(content: dict[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_names(folder: Path) -> None:
-    """Wait until a folder's list of names is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -108,7 +108,7 @@ def test_the_loss_equals_a_plain_loop_over_steps_and_episodes():
             last = torch.full((1, 2), -1)
             q = []
             for t in range(length + 1):
-                out, hidden = agents.step(module.agent_inputs(batch["obs"][e : e + 1, t], last), hidden)
+                out, hidden = agents.step(module.inputs(batch["obs"][e : e + 1, t], last), hidden)
                 q.append(out[0])
                 if t < length:
                     last = batch["actions"][e : e + 1, t].long()

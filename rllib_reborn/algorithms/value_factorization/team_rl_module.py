@@ -91,24 +91,12 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         device = next(self.agents.parameters()).device
         return torch.zeros(num_envs, self.spec.n_agents, self.agents.state_dim, device=device)
 
-    def agent_inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """What the agents' networks read at one step.
-
-        Args:
-            obs: [B, n, d], any storage dtype.
-            last_actions: [B, n] int64; -1 where there is none yet.
-
-        Returns:
-            [B, n, input_dim] float32.
-        """
-        return self.inputs(obs, last_actions)
-
     @override(TorchRLModule)
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """One step for all envs and agents: ``obs`` [B, n, d], ``action_mask`` [B, n, A] bool, ``last_actions`` [B, n],
         ``hidden`` [B, n, h] -> greedy ``actions`` [B, n] int64 (allowed ones only), ``q`` [B, n, A], ``hidden``."""
         with torch.no_grad():
-            x = self.agent_inputs(batch["obs"], batch["last_actions"])
+            x = self.inputs(batch["obs"], batch["last_actions"])
             q, hidden = self.agents.step(x, batch["hidden"])
             actions = q.masked_fill(~batch["action_mask"], -torch.inf).argmax(-1)
         return {"actions": actions, "q": q, "hidden": hidden}
@@ -162,7 +150,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         state = batch["state"].flatten(0, 1)[layout.obs_rows].float()
         last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
         last_actions[layout.next] = taken
-        x = self.agent_inputs(obs.flatten(0, 1)[layout.obs_rows], last_actions)
+        x = self.inputs(obs.flatten(0, 1)[layout.obs_rows], last_actions)
         if AMPLITUDE in batch:
             amplitude = batch[AMPLITUDE][layout.obs_rows // obs.shape[1]]
             state = state * amplitude.unsqueeze(1)

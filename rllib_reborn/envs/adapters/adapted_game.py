@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
 from rllib_reborn.envs.adapters.members import Members
 from rllib_reborn.envs.adapters.named_game import NamedGame
 from rllib_reborn.envs.adapters.opponents import Opponents
@@ -27,14 +28,23 @@ class AdaptedGame(TeamGame):
 
     Args:
         game: The game.
-        episode_limit: Its steps, if ``options`` does not say.
+        env: The foreign environment that it is made of, which may say how long its episodes are.
         options: How it becomes a team.
+        env_options: What ``env`` was built with, which may say it too.
 
     Raises:
         ValueError: It cannot; the message says what to change.
     """
 
-    def __init__(self, game: NamedGame, episode_limit: int, options: TeamOptions) -> None:
+    def __init__(
+        self,
+        game: NamedGame,
+        env: Any,
+        options: TeamOptions | None = None,
+        env_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = options or TeamOptions()
+        episode_limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
         self._game = game
         team, others = split_sides(game.title, game.agents, options.agents)
         observation_spaces = [game.observation_space(agent) for agent in team]
@@ -54,7 +64,7 @@ class AdaptedGame(TeamGame):
             n_actions=layout.n_actions,
             obs_dim=layout.obs_dim,
             state_dim=self._state.dim,
-            episode_limit=options.episode_limit or episode_limit,
+            episode_limit=episode_limit,
             agent_ids=tuple(str(agent) for agent in team),
             agent_groups=group_names(team, list(zip(observation_spaces, action_spaces))),
             obs_dtype=layout.obs_dtype,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.suggestions import did_you_mean
 
 
@@ -23,12 +23,9 @@ def load_callable(path: str, what: str) -> Callable[..., Any]:
     if not (module_path and colon and attribute):
         raise ValueError(f"{what} is {path!r}; expected 'module:function'.")
     try:
-        module = importlib.import_module(module_path)
-    except ModuleNotFoundError as error:
-        # Only the named module itself: what it fails to import is another mistake, and its traceback matters.
-        if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(f"{what} is {path!r}: there is no module {error.name!r}.") from error
+        module = import_named(module_path)
+    except NoSuchModuleError as error:
+        raise ValueError(f"{what} is {path!r}: there is no module {error.missing!r}.") from error
     found = vars(module).get(attribute)
     if not callable(found):
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]

@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
+from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.envs.registry import UnknownEnvError, check_options, find_factory
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import TeamGame
@@ -168,13 +169,11 @@ def _pettingzoo_module(name: str, path: str) -> ModuleType:
         raise UnknownEnvError(f"{name!r}: expected pettingzoo:<module>, such as 'pettingzoo:mpe2.simple_spread_v3'.")
     for candidate in (path, f"pettingzoo.{path}"):
         try:
-            return importlib.import_module(candidate)
+            return import_named(candidate)
+        except NoSuchModuleError:
+            continue
         except ModuleNotFoundError as error:
-            # Of the named module only: a suite whose own needs are missing says so below.
-            if error.name is None or not f"{candidate}.".startswith(f"{error.name}."):
-                raise UnknownEnvError(
-                    _missing(name, path, f"it needs {error.name!r}, which is not installed")
-                ) from error
+            raise UnknownEnvError(_missing(name, path, f"it needs {error.name!r}, which is not installed")) from error
         except ImportError as error:
             raise UnknownEnvError(_missing(name, path, str(error))) from error
     head, _, rest = path.partition(".")
@@ -213,12 +212,10 @@ def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
 
     if package:
         try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{package}.".startswith(f"{error.name}."):
-                raise
+            import_named(package)
+        except NoSuchModuleError as error:
             known = f" Try: pip install {package}" if package in _SUITES.values() else ""
-            raise UnknownEnvError(f"{name!r}: there is no package {error.name!r}.{known}") from error
+            raise UnknownEnvError(f"{name!r}: there is no package {error.missing!r}.{known}") from error
     if env_id not in gymnasium.registry:
         hint = "" if package else " If another package registers it, say gymnasium:<package>:<id>."
         raise UnknownEnvError(

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
-from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
 from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
 from rllib_reborn.envs.adapters.suite_quirks import quirks_of
 from rllib_reborn.envs.adapters.team_options import TeamOptions
@@ -37,10 +36,7 @@ class PettingZooGame(AdaptedGame):
     def __init__(
         self, env: Any, options: TeamOptions | None = None, env_options: Mapping[str, Any] | None = None
     ) -> None:
-        options = options or TeamOptions()
-        game = _ParallelGame(env)
-        limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
-        super().__init__(game, limit, options)
+        super().__init__(_ParallelGame(env), env, options, env_options)
 
 
 def is_pettingzoo(value: Any) -> bool:

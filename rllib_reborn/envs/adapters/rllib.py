@@ -11,7 +11,6 @@ import numpy.typing as npt
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
-from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
 from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 
@@ -42,10 +41,7 @@ class RLlibGame(AdaptedGame):
         options: TeamOptions | None = None,
         env_options: Mapping[str, Any] | None = None,
     ) -> None:
-        options = options or TeamOptions()
-        game = _MultiAgentGame(env)
-        limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
-        super().__init__(game, limit, options)
+        super().__init__(_MultiAgentGame(env), env, options, env_options)
 
 
 def is_multi_agent_env(value: Any) -> bool:
