@@ -1,8 +1,9 @@
 """Matrix products of whole sequences on the CPU, by the faster of torch's two libraries.
 
-torch takes MKL for float32 products. On an AMD CPU with AVX-512 oneDNN, which comes with torch too, takes half of MKL's
-time (``docs/results/speed.md``). torch offers oneDNN's product only as the operator that its own compiler calls, so that
-name is kept here, in one place, with a test.
+torch takes MKL for float32 products. MKL runs half-width kernels on an AMD CPU with AVX-512, where oneDNN, which comes with
+torch too, takes half of its time; on an Intel CPU MKL is the faster one for the small products of a time step
+(``docs/results/speed.md``). The CPU's vendor decides, and no measurement: equal runs must do equal sums. torch offers
+oneDNN's product only as the operator that its own compiler calls, so that name is kept here, in one place, with a test.
 
 oneDNN compiles a kernel for every new row count (about a millisecond) and keeps the last 1,024, and whole sequences of
 variable length have a new count at every update. So long inputs are cut into blocks of a few sizes, and the rest is MKL's.
@@ -11,6 +12,7 @@ variable length have a new count at every update. So long inputs are cut into bl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +34,14 @@ _NARROW = 16
 _MANY_ROWS = 512
 
 
+def _is_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether Linux says so; elsewhere torch's own choice stands."""
+    try:
+        return "AuthenticAMD" in cpuinfo.read_text()
+    except OSError:
+        return False
+
+
 def _find_onednn() -> Any:
     if not torch.backends.mkldnn.is_available() or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return None
@@ -39,7 +49,7 @@ def _find_onednn() -> Any:
     return None if packet is None else packet.default
 
 
-_onednn = _find_onednn()
+_onednn = _find_onednn() if _is_amd() else None
 
 
 def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
