@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rllib_reborn.algorithms.value_factorization.settings import Settings
+from rllib_reborn.algorithms.value_factorization.settings import NoSettings, Settings
 from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
 from rllib_reborn.algorithms.value_factorization.value_factorization import (
     ValueFactorization,
@@ -12,10 +12,6 @@ from rllib_reborn.algorithms.value_factorization.value_factorization import (
 )
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.mixers import Mixer, VDNMixer
-
-
-class NoMixerSettings(Settings):
-    """VDN's mixer is a plain sum: there is nothing to set."""
 
 
 class VDNModule(TeamRLModule):
@@ -35,7 +31,7 @@ class VDNConfig(ValueFactorizationConfig):
         super().__init__(algo_class=algo_class or VDN)
 
     def mixer_settings(self) -> type[Settings]:
-        return NoMixerSettings
+        return NoSettings
 
     def module_class(self) -> type[TeamRLModule]:
         return VDNModule

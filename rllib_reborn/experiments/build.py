@@ -9,7 +9,7 @@ from typing import Any
 
 from rllib_reborn.algorithms import ALGORITHMS, ValueFactorizationConfig
 from rllib_reborn.experiments.errors import ExperimentError
-from rllib_reborn.experiments.schema import Experiment, TrainingSection
+from rllib_reborn.experiments.schema import Experiment, experiment_model
 from rllib_reborn.replay.episode_block import field_layout
 from rllib_reborn.replay.memory import ReplayMemoryError, available_memory, check_fits, largest_size
 from rllib_reborn.suggestions import did_you_mean
@@ -71,10 +71,12 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
 def resolved_dict(experiment: Experiment, config: ValueFactorizationConfig) -> dict[str, Any]:
     """The experiment as plain data with the algorithm's own defaults written out in ``training``."""
     settings = config.to_dict()
-    used = {name: settings[_ATTRIBUTES.get(name, name)] for name in TrainingSection.model_fields}
-    if not config.mixer_settings().model_fields:
-        del used["mixer"]
-    return experiment.to_dict() | {"training": TrainingSection.model_validate(used).given()}
+    section = type(experiment_model(experiment.algorithm).model_fields["training"].default)
+    used = {name: settings[_ATTRIBUTES.get(name, name)] for name in section.model_fields}
+    for name, model in (("mixer", config.mixer_settings()), ("method", config.method_settings())):
+        if not model.model_fields:
+            del used[name]
+    return experiment.to_dict() | {"training": section.model_validate(used).given()}
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from pydantic_core import InitErrorDetails
 from rllib_reborn.algorithms.value_factorization.settings import first_error
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.library import configs_folder, find_config
-from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.experiments.schema import Experiment, experiment_model
 from rllib_reborn.experiments.yaml_text import dump_yaml, parse_yaml
 
 EXTENDS = "extends"
@@ -211,13 +211,15 @@ def _find_base(path: Path, base: str) -> Path:
 
 
 def _validate(layers: _Layers, file: str) -> Experiment:
+    algorithm = layers.data.get("algorithm")
+    model = experiment_model(algorithm) if isinstance(algorithm, str) else Experiment
     try:
         # Strict: "32" is no number and 1 is no yes; whoever wrote it may have meant something else.
-        return Experiment.model_validate(layers.data, strict=True)
+        return model.model_validate(layers.data, strict=True)
     except pydantic.ValidationError as error:
         first = _unknown_keys_first(error)
         source = layers.source_of(first.errors(include_url=False)[0]["loc"]) or file
-        raise ExperimentError(f"{source}: {first_error(first, model=Experiment)}") from None
+        raise ExperimentError(f"{source}: {first_error(first, model=model)}") from None
 
 
 def _unknown_keys_first(error: pydantic.ValidationError) -> pydantic.ValidationError:

@@ -7,6 +7,7 @@ class, and the resolved ``config.yaml`` of a run says what that was.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -14,11 +15,11 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.algorithms.value_factorization.settings import (
     REASON_GIVEN,
     AgentSettings,
     EpsilonSettings,
-    MixerSettings,
     OptimizerSettings,
     RewardSettings,
     Settings,
@@ -44,7 +45,8 @@ def _checked(make: Callable[[Any], Any], value: Any, where: str = "") -> Any:
 
 
 class TrainingSection(Settings):
-    """How to learn: the arguments of ``Config.training(...)``, which documents them."""
+    """How to learn: the arguments of ``Config.training(...)``, which documents them. What ``mixer`` and ``method`` hold is
+    the algorithm's: see :func:`experiment_model`."""
 
     lr: Positive = NOT_GIVEN
     gamma: Annotated[float, Field(ge=0, le=1)] = NOT_GIVEN
@@ -60,7 +62,8 @@ class TrainingSection(Settings):
     td_lambda: Annotated[float, Field(ge=0, le=1)] | None = NOT_GIVEN
     optimizer: OptimizerSettings = NOT_GIVEN
     model: AgentSettings = NOT_GIVEN
-    mixer: MixerSettings = NOT_GIVEN
+    mixer: dict[str, Any] = NOT_GIVEN
+    method: dict[str, Any] = NOT_GIVEN
     reward: RewardSettings = NOT_GIVEN
     sampling: Literal["sync", "async"] = NOT_GIVEN
     episodes_per_sample: Count | None = NOT_GIVEN
@@ -214,3 +217,19 @@ class Experiment(Settings):
         data = self.model_dump(mode="json", exclude={"training"})
         training = {"training": self.training.given()}
         return {name: (training | data)[name] for name in type(self).model_fields}
+
+
+@functools.cache
+def experiment_model(algorithm: str) -> type[Experiment]:
+    """:class:`Experiment` with the settings that the algorithm's own ``training.mixer`` and ``training.method`` have; for an
+    unknown algorithm, which :func:`~rllib_reborn.experiments.build.build_config` tells, anything goes there."""
+    if algorithm not in ALGORITHMS:
+        return Experiment
+    config = ALGORITHMS[algorithm]()
+    section = pydantic.create_model(
+        "TrainingSection",
+        __base__=TrainingSection,
+        mixer=(config.mixer_settings(), NOT_GIVEN),
+        method=(config.method_settings(), NOT_GIVEN),
+    )
+    return pydantic.create_model("Experiment", __base__=Experiment, training=(section, section()))

@@ -3,6 +3,9 @@
 ``next_value[e, t]`` is the (target network's) value of the observation *after* step ``t``; where the episode terminated
 there it counts as 0, where it was truncated it is bootstrapped from. ``mask`` is 1 for real steps and 0 behind the end; it
 must be a prefix of each row. Values behind the end are never read into a real step's target.
+
+``next_value`` may have further dimensions, [E, T, ...] (agents, quantiles), each with a target of its own: reward,
+termination and mask are the same for all.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ def td_targets(
 
     Args:
         reward: [E, T].
-        next_value: [E, T].
+        next_value: [E, T, ...].
         terminated: [E, T] bool.
         mask: [E, T] float or bool.
         gamma: Discount, 0..1.
@@ -29,9 +32,9 @@ def td_targets(
     """
     if n_step < 1:
         raise ValueError(f"n_step is {n_step}; expected a whole number >= 1.")
+    reward, terminated, has_next = _like(next_value, reward, terminated, _has_next(mask))
     one_step = reward + gamma * next_value.masked_fill(terminated, 0.0)
     target = one_step
-    has_next = _has_next(mask)
     for _ in range(n_step - 1):
         # (k+1)-step return = reward + discounted k-step return of the next step; at the end it stays as it is.
         target = torch.where(has_next, reward + gamma * _shift(target), one_step)
@@ -50,9 +53,10 @@ def td_lambda_targets(
     """
     if not 0 <= td_lambda <= 1:
         raise ValueError(f"td_lambda is {td_lambda}; expected a number in 0..1.")
+    reward, terminated, has_next = _like(next_value, reward, terminated, _has_next(mask))
     one_step = reward + gamma * next_value.masked_fill(terminated, 0.0)
     # Only a step with a successor reaches beyond its own one-step target.
-    weight = _has_next(mask).to(reward.dtype) * td_lambda
+    weight = has_next.to(reward.dtype) * td_lambda
     fixed = torch.where(weight > 0, reward + gamma * (1 - td_lambda) * next_value, one_step)
     columns = list(fixed.unbind(1))
     for t in range(len(columns) - 2, -1, -1):
@@ -63,6 +67,11 @@ def td_lambda_targets(
 def masked_mean(value: Tensor, mask: Tensor, count: Tensor | float) -> Tensor:
     """``sum(value * mask) / count``; ``count`` is given, because with several learners it is that of all of them."""
     return (value * mask).sum() / count
+
+
+def _like(value: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """``tensors`` [E, T] with as many dimensions as ``value`` [E, T, ...]."""
+    return tuple(tensor.reshape(*tensor.shape, *[1] * (value.dim() - tensor.dim())) for tensor in tensors)
 
 
 def _has_next(mask: Tensor) -> Tensor:

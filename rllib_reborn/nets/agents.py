@@ -6,7 +6,7 @@ All networks work on *packed* rows (see :mod:`rllib_reborn.nets.sequence`): one 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -55,11 +55,16 @@ class AgentNet(nn.Module):
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One time step for acting: ``x`` [rows, input_dim], ``hidden`` [rows, state_dim] -> values [rows, A], hidden."""
+        features, hidden = self.step_features(x, hidden)
+        return self.values(features), hidden
+
+    def step_features(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`step` up to what the head reads: features [rows, hidden_dim], hidden."""
         encoded = self.encoder(x)
         if isinstance(self.memory, nn.GRU):
             hidden = torch.gru_cell(encoded, hidden, *self.memory.parameters())
-            return self.head(hidden), hidden
-        return self.head(self.memory(encoded)), hidden
+            return hidden, hidden
+        return self.memory(encoded), hidden
 
     def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Whole sequences from a zero hidden state.
@@ -71,10 +76,20 @@ class AgentNet(nn.Module):
         Returns:
             Values [sum(batch_sizes), A].
         """
+        return self.values(self.unroll_features(x, batch_sizes))
+
+    def unroll_features(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """:meth:`unroll` up to what the head reads: [sum(batch_sizes), hidden_dim]."""
         encoded = self.encoder(x)
         if isinstance(self.memory, nn.GRU):
-            return self.head(gru_sequence(self.memory, encoded, batch_sizes))
-        return self.head(self.memory(encoded))
+            return gru_sequence(self.memory, encoded, batch_sizes)
+        features: Tensor = self.memory(encoded)
+        return features
+
+    def values(self, features: Tensor) -> Tensor:
+        """What acting compares: ``features`` [rows, hidden_dim] -> one value per action [rows, A]."""
+        values: Tensor = self.head(features)
+        return values
 
     def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
         """The agent's hidden layers as plasticity sees them.
@@ -111,12 +126,17 @@ class AgentNet(nn.Module):
         return operable(layers) if choice == "operable" else layers
 
 
+#: Makes one network of agents from the arguments of :class:`AgentNet`.
+MakeAgentNet = Callable[..., AgentNet]
+
+
 class AgentTeam(nn.Module):
     """The networks of all agents: one for all, one per group or one per agent.
 
     Args:
         net_of_agent: For each agent the number of its network, ``0..max``; ``(0,) * n`` shares one network.
         input_dim, n_actions, hidden_dim, fc_layers, recurrent: As in :class:`AgentNet`.
+        make_net: Makes one network from these: :class:`AgentNet`, or a subclass with its own settings given.
     """
 
     def __init__(
@@ -128,6 +148,7 @@ class AgentTeam(nn.Module):
         hidden_dim: int = 64,
         fc_layers: int = 1,
         recurrent: bool = True,
+        make_net: MakeAgentNet = AgentNet,
     ) -> None:
         super().__init__()
         self.n_agents = len(net_of_agent)
@@ -138,7 +159,7 @@ class AgentTeam(nn.Module):
         if not all(self.members):
             raise ValueError(f"net_of_agent is {tuple(net_of_agent)}; every number from 0 to the largest must occur.")
         self.nets = nn.ModuleList(
-            AgentNet(input_dim, n_actions, hidden_dim=hidden_dim, fc_layers=fc_layers, recurrent=recurrent)
+            make_net(input_dim, n_actions, hidden_dim=hidden_dim, fc_layers=fc_layers, recurrent=recurrent)
             for _ in self.members
         )
 
@@ -166,14 +187,32 @@ class AgentTeam(nn.Module):
 
     def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """``x`` [rows, n, input_dim] with ``batch_sizes`` episodes per time step -> values [rows, n, A]."""
+        return self.each(lambda net, of_net, sizes: net.unroll(of_net, sizes), x, batch_sizes)
+
+    def each(
+        self, work: Callable[[AgentNet, Tensor, Sequence[int]], Tensor], x: Tensor, batch_sizes: Sequence[int]
+    ) -> Tensor:
+        """Let every network do ``work`` on the rows of its agents.
+
+        Args:
+            work: Called with a network, the rows [r, input_dim] of its agents and their number at each time step, whose sum
+                is r; returns [r, ...].
+            x: [rows, n, input_dim].
+            batch_sizes: Episodes per time step.
+
+        Returns:
+            [rows, n, ...].
+        """
         rows = x.shape[0]
+
+        def of_net(number: int, part: Tensor) -> Tensor:
+            agents = part.shape[1]
+            done = work(self._net(number), part.flatten(0, 1), [size * agents for size in batch_sizes])
+            return done.view(rows, agents, *done.shape[1:])
+
         if len(self.nets) == 1:
-            sizes = [size * self.n_agents for size in batch_sizes]
-            return self._net(0).unroll(x.flatten(0, 1), sizes).view(rows, self.n_agents, -1)
-        parts = []
-        for number, agents in enumerate(self.members):
-            sizes = [size * len(agents) for size in batch_sizes]
-            parts.append(self._net(number).unroll(x[:, agents].flatten(0, 1), sizes).view(rows, len(agents), -1))
+            return of_net(0, x)
+        parts = [of_net(number, x[:, agents]) for number, agents in enumerate(self.members)]
         order = torch.tensor([agent for agents in self.members for agent in agents], device=x.device)
         return torch.cat(parts, dim=1).index_select(1, order.argsort())
 

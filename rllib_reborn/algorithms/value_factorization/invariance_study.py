@@ -16,6 +16,7 @@ from rllib_reborn.callbacks.team_subject import team_subject
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env
+from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.plasticity import invariance
 from rllib_reborn.plasticity.interventions import SurgeryRefused, to_dict
 from rllib_reborn.plasticity.interventions.base import Intervention
@@ -141,13 +142,13 @@ class _Seen:
     mask: Tensor  #: [R, n, A] bool
     state: Tensor  #: [R, s] float64
     played: Tensor  #: [R, n] int64
-    mixer: nn.Module  #: in float64
+    mixer: Mixer  #: in float64
 
     def q_tot(self, rows: Tensor, actions: Tensor) -> Tensor:
         """Q_tot [K] of joint actions ``actions`` [K, n] in the states ``rows`` [K]."""
         parts = []
         for at, joint in zip(rows.split(_CHUNK), actions.split(_CHUNK), strict=True):
-            parts.append(self.mixer(invariance.chosen_values(self.q[at], joint), self.state[at]))
+            parts.append(self.mixer.of_actions(self.q[at], joint, self.mask[at], self.state[at]))
         return torch.cat(parts) if parts else self.q.new_zeros(0)
 
     def of_pairs(self, pairs: UnilateralPairs) -> tuple[Tensor, Tensor]:
@@ -370,13 +371,13 @@ def _look(module: Any, batch: Arrays, *, after: str = "") -> _Seen:
     """
     device = next(module.parameters()).device
     tensors = {name: torch.as_tensor(array, device=device) for name, array in batch.items()}
-    layout, taken, x, state = module.packed_inputs(tensors)
-    q = module.agents.unroll(x, layout.obs_sizes)[layout.now].double()
+    packed = module.packed_episodes(tensors)
+    q = packed.now(module.agents.unroll(packed.x, packed.layout.obs_sizes)).double()
     seen = _Seen(
         q=q,
-        mask=tensors["action_mask"].flatten(0, 1)[layout.obs_rows][layout.now],
-        state=state[layout.now].double(),
-        played=taken,
+        mask=packed.now(packed.action_mask),
+        state=packed.now(packed.state).double(),
+        played=packed.taken,
         mixer=copy.deepcopy(module.mixer).double(),
     )
     cause = "there is nothing to compare" if after else "this checkpoint is of a run that diverged"

@@ -20,6 +20,10 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class NoSettings(Settings):
+    """There is nothing to set."""
+
+
 class EpsilonSettings(Settings):
     """Epsilon-greedy exploration: from ``start`` to ``end``, linear over the first ``anneal_env_steps`` env steps
     (PyMARL: 1 to 0.05 over 50,000; method reference 7.1)."""

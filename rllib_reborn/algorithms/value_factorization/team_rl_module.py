@@ -15,10 +15,12 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
+from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.agent_inputs import AgentInputs
-from rllib_reborn.nets.agents import AgentTeam
+from rllib_reborn.nets.agents import AgentNet, AgentTeam, MakeAgentNet
+from rllib_reborn.nets.joint_actions import greedy_actions
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.sequence import PackedLayout
 from rllib_reborn.plasticity.interventions import make_intervention
@@ -29,10 +31,12 @@ AMPLITUDE = "amplitude"
 
 
 class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
-    """Subclasses say which mixer (:meth:`make_mixer`); everything else is shared.
+    """Subclasses say which mixer (:meth:`make_mixer`), and, where theirs differ, which networks the agents have
+    (:meth:`make_agent_net`) and what the loss needs (:meth:`step_values`); everything else is shared.
 
     ``model_config`` (put there by the algorithm's config): ``team_spec`` (:class:`TeamSpec` as a dict), ``agent``
-    (:class:`AgentSettings` as a dict), ``mixer`` (settings of the mixer as a dict), ``double_q`` (bool).
+    (:class:`AgentSettings` as a dict), ``mixer`` and ``method`` (the algorithm's own settings as dicts), ``double_q``
+    (bool).
 
     On env runners the module is inference-only: it holds the agent networks alone.
     """
@@ -57,6 +61,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             hidden_dim=self.agent_settings.hidden_dim,
             fc_layers=self.agent_settings.fc_layers,
             recurrent=self.agent_settings.recurrent,
+            make_net=self.make_agent_net(config.get("method", {})),
         )
         # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
         self.mixer = self.make_mixer(self.spec, config["mixer"])
@@ -68,6 +73,10 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
     @abc.abstractmethod
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         """The mixer: (values of the chosen actions [rows, n], state [rows, s]) -> Q_tot [rows]."""
+
+    def make_agent_net(self, settings: dict[str, Any]) -> MakeAgentNet:
+        """What makes one network of agents, called with the sizes; ``settings``: those of ``training(method=...)``."""
+        return AgentNet
 
     @property
     def net_of_agent(self) -> tuple[int, ...]:
@@ -98,7 +107,7 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         with torch.no_grad():
             x = self.inputs(batch["obs"], batch["last_actions"])
             q, hidden = self.agents.step(x, batch["hidden"])
-            actions = q.masked_fill(~batch["action_mask"], -torch.inf).argmax(-1)
+            actions = greedy_actions(q, batch["action_mask"])
         return {"actions": actions, "q": q, "hidden": hidden}
 
     @override(TorchRLModule)
@@ -120,30 +129,35 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
                 [E, T+1, s], ``action_mask`` [E, T+1, n, A], ``actions`` [E, T, n], ``lengths`` [E].
 
         Returns:
-            ``q_tot`` [E, T], value of the actions taken, with gradient; ``next_q_tot`` [E, T], the target networks'
-            value of the following observation, without; both 0 behind the end of an episode.
+            :meth:`step_values`, each [E, T, ...], 0 behind the end of an episode.
         """
-        episodes, horizon = batch["actions"].shape[:2]
-        layout, taken, x, state = self.packed_inputs(batch)
-        action_mask = batch["action_mask"].flatten(0, 1)[layout.obs_rows]
+        episodes = self.packed_episodes(batch)
+        return {name: episodes.dense(value) for name, value in self.step_values(episodes).items()}
 
-        q = self.agents.unroll(x, layout.obs_sizes)
-        chosen = q[layout.now].gather(2, taken.unsqueeze(2)).squeeze(2)
-        q_tot = self.mixer(chosen, state[layout.now])
+    def step_values(self, episodes: PackedEpisodes) -> dict[str, Tensor]:
+        """What the loss needs of every transition, by name, [steps, ...]; ``q_tot`` [steps], the value of the actions
+        taken, and ``next_q_tot`` [steps], the target networks' value of the following observation, without gradient.
+        Algorithms with another loss give other values."""
+        q = self.agents.unroll(episodes.x, episodes.layout.obs_sizes)
+        return {"q_tot": self.taken_value(episodes, q), "next_q_tot": self.next_value(episodes, q)}
 
-        with torch.no_grad():
-            target_q = self.target_agents.unroll(x, layout.obs_sizes)[layout.next]
-            selector = q.detach()[layout.next] if self.double_q else target_q
-            best = selector.masked_fill(~action_mask[layout.next], -torch.inf).argmax(2, keepdim=True)
-            next_q_tot = self.target_mixer(target_q.gather(2, best).squeeze(2), state[layout.next])
+    def taken_value(self, episodes: PackedEpisodes, q: Tensor) -> Tensor:
+        """Q_tot [steps] of the actions taken, from all values ``q`` [rows, n, A]."""
+        now = episodes.now
+        return self.mixer.of_actions(now(q), episodes.taken, now(episodes.action_mask), now(episodes.state))
 
-        def dense(packed: Tensor) -> Tensor:
-            return packed.new_zeros(episodes * horizon).index_put((layout.step_rows,), packed).view(episodes, horizon)
+    @torch.no_grad()
+    def next_value(self, episodes: PackedEpisodes, q: Tensor) -> Tensor:
+        """The target networks' Q_tot [steps] of the greedy actions after each transition; who is greedy: the online
+        networks, which say ``q`` [rows, n, A], with double Q, else the targets."""
+        following = episodes.next
+        target_q = following(cast(AgentTeam, self.target_agents).unroll(episodes.x, episodes.layout.obs_sizes))
+        action_mask = following(episodes.action_mask)
+        best = greedy_actions(following(q.detach()) if self.double_q else target_q, action_mask)
+        return cast(Mixer, self.target_mixer).of_actions(target_q, best, action_mask, following(episodes.state))
 
-        return {"q_tot": dense(q_tot), "next_q_tot": dense(next_q_tot)}
-
-    def packed_inputs(self, batch: dict[str, Any]) -> tuple[PackedLayout, Tensor, Tensor, Tensor]:
-        """Layout, actions taken [steps, n], agents' inputs [rows, n, input_dim] and states [rows, s], all packed."""
+    def packed_episodes(self, batch: dict[str, Any]) -> PackedEpisodes:
+        """A learner's batch (as in :meth:`_forward_train`) without its padding."""
         obs, actions = batch["obs"], batch["actions"]
         layout = PackedLayout.of(batch["lengths"].cpu(), actions.shape[1], obs.device)
         taken = actions.flatten(0, 1)[layout.step_rows].long()
@@ -155,7 +169,14 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             amplitude = batch[AMPLITUDE][layout.obs_rows // obs.shape[1]]
             state = state * amplitude.unsqueeze(1)
             x[..., : self.spec.obs_dim] *= amplitude.view(-1, 1, 1)
-        return layout, taken, x, state
+        return PackedEpisodes(
+            layout=layout,
+            taken=taken,
+            x=x,
+            state=state,
+            action_mask=batch["action_mask"].flatten(0, 1)[layout.obs_rows],
+            shape=(actions.shape[0], actions.shape[1]),
+        )
 
     # ------------------------------------------------------------------ plasticity (learners)
 
@@ -179,12 +200,9 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
             action at every observation.
         """
         with torch.no_grad():
-            layout, taken, x, state = self.packed_inputs(batch)
-            action_mask = batch["action_mask"].flatten(0, 1)[layout.obs_rows]
-            q = self.agents.unroll(x, layout.obs_sizes)
-            q_tot = self.mixer(q[layout.now].gather(2, taken.unsqueeze(2)).squeeze(2), state[layout.now])
-            greedy = q.masked_fill(~action_mask, -torch.inf).argmax(2)
-        return {"q_tot": q_tot, "greedy": greedy}
+            episodes = self.packed_episodes(batch)
+            q = self.agents.unroll(episodes.x, episodes.layout.obs_sizes)
+            return {"q_tot": self.taken_value(episodes, q), "greedy": greedy_actions(q, episodes.action_mask)}
 
     def row_masks(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Which rows of :meth:`observe` count for the layers of the agents: those at which the agent has a choice (a dead

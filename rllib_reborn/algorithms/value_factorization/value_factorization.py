@@ -42,6 +42,7 @@ from rllib_reborn.algorithms.value_factorization.rehearsal import rehearse
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
     EpsilonSettings,
+    NoSettings,
     OptimizerSettings,
     RewardSettings,
     Settings,
@@ -122,6 +123,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.team_optimizer: dict[str, Any] = {}
         self.team_model: dict[str, Any] = {}
         self.mixer: dict[str, Any] = {}
+        self.method: dict[str, Any] = {}
         self.reward: dict[str, Any] = {}
         self.sampling = "sync"
         self.episodes_per_sample: int | None = None
@@ -173,6 +175,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
         optimizer: dict[str, Any] = NotProvided,
         model: dict[str, Any] = NotProvided,
         mixer: dict[str, Any] = NotProvided,
+        method: dict[str, Any] = NotProvided,
         reward: dict[str, Any] = NotProvided,
         sampling: str = NotProvided,
         episodes_per_sample: int | None = NotProvided,
@@ -199,7 +202,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
                 (:class:`OptimizerSettings`).
             model: The agents' network (:class:`AgentSettings`): ``hidden_dim`` 64, ``fc_layers`` 1, ``recurrent`` True,
                 ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none".
-            mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none).
+            mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none); each Config says which.
+            method: What is the algorithm's own beside its mixer (quantiles, risk, weighting, ...); each Config says which.
             reward: ``{"scale": 1.0, "standardise": False}`` (:class:`RewardSettings`).
             sampling: "sync" (exact seeds; default) or "async" (runners sample while the learner learns; needs
                 ``num_env_runners >= 1``).
@@ -233,6 +237,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
             "team_optimizer": optimizer,
             "team_model": model,
             "mixer": mixer,
+            "method": method,
             "reward": reward,
             "sampling": sampling,
             "episodes_per_sample": episodes_per_sample,
@@ -333,6 +338,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
             "team_spec": self.team_spec.to_dict(),
             "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
             "mixer": self.parse_mixer().model_dump(),
+            "method": self.parse_method().model_dump(),
             "double_q": self.double_q,
             # Methods that add parameters allocate them when the networks are built.
             "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
@@ -343,11 +349,15 @@ class ValueFactorizationConfig(AlgorithmConfig):
 
     def mixer_settings(self) -> type[Settings]:
         """The settings model of this algorithm's mixer."""
-        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or VDNConfig.")
+        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or another one.")
+
+    def method_settings(self) -> type[Settings]:
+        """The settings model of what is the algorithm's own beside its mixer."""
+        return NoSettings
 
     def module_class(self) -> type[TeamRLModule]:
         """The module of this algorithm."""
-        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or VDNConfig.")
+        raise TypeError(f"{type(self).__name__} is not an algorithm by itself; use QMIXConfig or another one.")
 
     #: Whether the mixer reads the global state.
     mixer_needs_state = False
@@ -355,6 +365,10 @@ class ValueFactorizationConfig(AlgorithmConfig):
     def parse_mixer(self) -> Settings:
         """The mixer's settings, validated."""
         return parse(self.mixer_settings(), self.mixer, "mixer")
+
+    def parse_method(self) -> Settings:
+        """The algorithm's own settings, validated."""
+        return parse(self.method_settings(), self.method, "method")
 
     def parse_interventions(self) -> list[Intervention]:
         """The interventions, validated.
@@ -426,6 +440,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
         ):
             parse(model, value, name)
         self.parse_mixer()
+        self.parse_method()
         self._validate_numbers()
         self._validate_plasticity()
         self._validate_evaluation()

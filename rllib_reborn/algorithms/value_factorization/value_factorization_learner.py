@@ -119,24 +119,15 @@ class ValueFactorizationLearner(TorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Masked mean squared TD error over the env steps of all learners (method reference 7.3)."""
+        """:meth:`team_loss`, what it tells for the log, and the terms of learner callbacks."""
         self._last_batch = batch
         horizon = batch["reward"].shape[1]
         mask = (torch.arange(horizon, device=self.device) < batch["lengths"].to(self.device).unsqueeze(1)).float()
-        target = self.targets(config, batch, fwd_out, mask)
-        error = fwd_out["q_tot"] - target
         # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
         # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
         count = batch[STEPS_OF_ALL_LEARNERS][0] / _world_size()
-        loss = masked_mean(error.square(), mask, count)
-        self.metrics.log_dict(
-            {
-                TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
-                Q_TOT_MEAN: masked_mean(fwd_out["q_tot"].detach(), mask, count),
-            },
-            key=module_id,
-            window=1,
-        )
+        loss, told = self.team_loss(config, batch, fwd_out, mask, count)
+        self.metrics.log_dict(told, key=module_id, window=1)
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         for callback in self.learner_callbacks:
             term = callback.on_learner_loss(learner=self, module_id=module_id, module=module)
@@ -144,9 +135,32 @@ class ValueFactorizationLearner(TorchLearner):
                 loss = loss + term
         return loss
 
-    def targets(self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor) -> Tensor:
-        """TD targets [E, T], without gradient."""
-        next_value = fwd_out["next_q_tot"].detach()
+    def team_loss(
+        self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masked mean squared TD error (method reference 7.3); algorithms with another loss override this.
+
+        Args:
+            config: The algorithm's config.
+            batch: As :class:`TeamRLModule` takes it, with ``reward`` and ``terminated`` [E, T].
+            fwd_out: What the module gave, [E, T, ...] each.
+            mask: [E, T], 1 for env steps and 0 behind the end.
+            count: Env steps to divide sums by: the mean over learners.
+
+        Returns:
+            The loss, a scalar, and scalars for the log, without gradient: :data:`TD_ERROR_ABS` and :data:`Q_TOT_MEAN` at
+            least.
+        """
+        error = fwd_out["q_tot"] - self.targets(config, batch, fwd_out["next_q_tot"], mask)
+        told = {
+            TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
+            Q_TOT_MEAN: masked_mean(fwd_out["q_tot"].detach(), mask, count),
+        }
+        return masked_mean(error.square(), mask, count), told
+
+    def targets(self, config: Any, batch: dict[str, Any], next_value: Tensor, mask: Tensor) -> Tensor:
+        """TD targets [E, T, ...], without gradient, from the next observation's value [E, T, ...]."""
+        next_value = next_value.detach()
         terminated = batch["terminated"].bool()
         if config.td_lambda is not None:
             return td_lambda_targets(
