@@ -12,6 +12,7 @@ The row ``.../two_learners`` compares updates per second of wall time of two lea
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,12 @@ SHAPES = {"32x200x8": (32, 200, 8, 6, 75, 300), "32x25x3": (32, 25, 3, 5, 18, 54
 #: Updates between two looks at the clock where processes take turns: a learner that slept has to wake up first, and in
 #: training it does not sleep.
 UPDATES_IN_A_ROW = 10
+#: Algorithm -> its config, and what PyMARL-like programs do for the same update: called with the sizes n, A, d, s; None: not
+#: written yet.
+ALGORITHMS: dict[str, tuple[type[ValueFactorizationConfig], Callable[..., Any] | None]] = {
+    "qmix": (QMIXConfig, PyMARLStyleLearner),
+    "vdn": (VDNConfig, None),
+}
 CLOCK = {"num_env_steps_sampled_lifetime": 0, "num_episodes_lifetime": 0}
 
 
@@ -59,16 +66,15 @@ def sample_of(shape: str, lengths: Any) -> ReplaySample:
     return ReplaySample(batch, indices=batch["lengths"].astype("int64"))
 
 
-def one_process(config_class: type[ValueFactorizationConfig], shape: str, lengths: str, repeats: int) -> dict[str, Any]:
+def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(1)
+    config_class, make_reference = ALGORITHMS[algorithm]
     config = config_of(config_class, shape)
     spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
     learner = ValueFactorizationLearner(config=config, module_spec=spec)
     learner.build()
     sample = sample_of(shape, lengths)
     _, _, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
-    reference = PyMARLStyleLearner(n_agents, n_actions, obs_dim, state_dim)
-    prepared = reference.prepare(sample.batch)
     dense = learner_batch(sample)["default_policy"]
     tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
     module, optimizer = learner.module["default_policy"], learner.get_optimizer("default_policy")
@@ -86,7 +92,9 @@ def one_process(config_class: type[ValueFactorizationConfig], shape: str, length
         "ours": lambda: learner.update(batch=learner_batch(sample), timesteps=CLOCK),
         "limit": bare,
     }
-    if config_class is QMIXConfig:
+    if make_reference is not None:
+        reference = make_reference(n_agents, n_actions, obs_dim, state_dim)
+        prepared = reference.prepare(sample.batch)
         works["reference"] = lambda: reference.update(prepared)
     seconds = interleaved(repeats, **works)
     row: dict[str, Any] = {
@@ -140,8 +148,8 @@ def two_learners(shape: str, repeats: int) -> dict[str, Any]:
 
 
 ROWS = {
-    f"{name}/{shape}/{lengths}": partial(one_process, config_class, shape, lengths)
-    for name, config_class in (("qmix", QMIXConfig), ("vdn", VDNConfig))
+    f"{name}/{shape}/{lengths}": partial(one_process, name, shape, lengths)
+    for name in ALGORITHMS
     for shape in SHAPES
     for lengths in (("full", "variable") if shape == "32x200x8" else ("full",))
 }
