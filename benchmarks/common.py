@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 # Before numpy and torch start their thread pools: every number here is for one thread per process.
@@ -40,6 +41,20 @@ def interleaved(
             work()
             times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """Most resident memory that ``work()`` takes beyond what this process has now, in MB; for a process that has just been
+    started, because allocators keep what they once had."""
+    status = Path("/proc/self/status")
+
+    def kilobytes(name: str) -> int:
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    start = kilobytes("VmRSS")
+    work()
+    return (kilobytes("VmHWM") - start) / 1024
 
 
 def main(description: str, rows: Rows, *, repeats: int) -> None:

@@ -6,17 +6,20 @@ Each row times, in turn in one process with one thread:
 - ``reference``: :mod:`benchmarks.pymarl_style`, what PyMARL-like programs do, on its own ready-made batch;
 - ``limit``: the same maths as ours without RLlib: forward, backward, clipping, optimizer.
 
+``peak_mb`` is the resident memory that two updates in a fresh process take at most, beyond what is there before them.
+
 The row ``.../two_learners`` compares updates per second of wall time of two learner processes with one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.common import interleaved, main
+from benchmarks.common import interleaved, main, peak_mb
 
 import torch  # isort: skip  (after the thread settings of benchmarks.common)
 
@@ -29,7 +32,6 @@ from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_d
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.algorithms.value_factorization.updates import Update, run_updates
 from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import ValueFactorizationLearner
 from rllib_reborn.replay import ReplaySample
 
 #: name -> episodes, horizon, agents, actions, obs, state: classic stag hunt 10x10 8v8, and MPE simple_spread.
@@ -66,37 +68,51 @@ def sample_of(shape: str, lengths: Any) -> ReplaySample:
     return ReplaySample(batch, indices=batch["lengths"].astype("int64"))
 
 
-def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    config_class, make_reference = ALGORITHMS[algorithm]
-    config = config_of(config_class, shape)
-    spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
-    learner = ValueFactorizationLearner(config=config, module_spec=spec)
-    learner.build()
-    sample = sample_of(shape, lengths)
-    _, _, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
-    dense = learner_batch(sample)["default_policy"]
-    tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
-    module, optimizer = learner.module["default_policy"], learner.get_optimizer("default_policy")
+class OneProcess:
+    """One row's works, ready to be timed: ``ours``, ``limit``, and ``reference`` where there is one."""
+
+    def __init__(self, algorithm: str, shape: str, lengths: str) -> None:
+        torch.set_num_threads(1)
+        config_class, make_reference = ALGORITHMS[algorithm]
+        self.config = config_of(config_class, shape)
+        self.sample = sample_of(shape, lengths)
+        spec = self.config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(self.config.team_spec)})
+        learner_class = self.config.get_default_learner_class()
+        self.learner = learner_class(config=self.config, module_spec=spec)
+        self.learner.build()
+        self.module = self.learner.module["default_policy"]
+        self.optimizer = self.learner.get_optimizer("default_policy")
+        dense = learner_batch(self.sample)["default_policy"]
+        self.tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
+        self.works: dict[str, Callable[[], object]] = {"ours": self.ours, "limit": self.limit}
+        if make_reference is not None:
+            reference = make_reference(*SHAPES[shape][2:])
+            self.works["reference"] = partial(reference.update, reference.prepare(self.sample.batch))
+
+    def ours(self) -> None:
+        self.learner.update(batch=learner_batch(self.sample), timesteps=CLOCK)
 
     @flushed_denormals()
-    def bare() -> None:
-        out = module._forward_train(tensors)
-        loss = learner.compute_loss_for_module(module_id="default_policy", config=config, batch=tensors, fwd_out=out)
-        optimizer.zero_grad(set_to_none=True)
+    def limit(self) -> None:
+        out = self.module._forward_train(self.tensors)
+        loss = self.learner.compute_loss_for_module(
+            module_id="default_policy", config=self.config, batch=self.tensors, fwd_out=out
+        )
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        guarded_step(optimizer, global_norm(gradients), config.grad_clip)
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        guarded_step(self.optimizer, global_norm(gradients), self.config.grad_clip)
 
-    works = {
-        "ours": lambda: learner.update(batch=learner_batch(sample), timesteps=CLOCK),
-        "limit": bare,
-    }
-    if make_reference is not None:
-        reference = make_reference(n_agents, n_actions, obs_dim, state_dim)
-        prepared = reference.prepare(sample.batch)
-        works["reference"] = lambda: reference.update(prepared)
-    seconds = interleaved(repeats, **works)
+
+def _peak_of(algorithm: str, shape: str, lengths: str, work: str) -> float:
+    """Peak memory of one work's first two updates, in MB; to be called in a fresh process."""
+    update = OneProcess(algorithm, shape, lengths).works[work]
+    return peak_mb(lambda: (update(), update()))
+
+
+def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, Any]:
+    works = OneProcess(algorithm, shape, lengths).works
+    seconds = interleaved(repeats, clock=time.process_time, **works)
     row: dict[str, Any] = {
         "shape": shape,
         "cpu_ms": 1e3 * seconds["ours"],
@@ -108,6 +124,11 @@ def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[
     if "reference" in seconds:
         row["reference"] = 1e3 * seconds["reference"]
         row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
+    # Forked one by one from a process that has imported everything and computed nothing.
+    with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as fresh:
+        row["peak_mb"] = fresh.apply(_peak_of, (algorithm, shape, lengths, "ours"))
+        if "reference" in works:
+            row["reference_peak_mb"] = fresh.apply(_peak_of, (algorithm, shape, lengths, "reference"))
     return row
 
 
@@ -156,4 +177,5 @@ ROWS = {
 ROWS["qmix/32x200x8/two_learners"] = partial(two_learners, "32x200x8")
 
 if __name__ == "__main__":
+    multiprocessing.set_forkserver_preload(["benchmarks.learner"])
     main(__doc__ or "", ROWS, repeats=9)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_SEED = 2**31 - 1
 
 
-def _seed(text: str) -> int:
+def seed_number(text: str) -> int:
     """Argument type: a whole number in 0..2**31 - 1."""
     if whole_number(text) > MOST_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is too large for a seed; expected at most {MOST_SEED}")
@@ -50,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pairs", type=positive_number, default=20_000, metavar="N", help="default 20000")
     parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="0 to 2**31 - 1; default 0")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="0 to 2**31 - 1; default 0")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -60,7 +60,12 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, study
+    from rllib_reborn.algorithms.value_factorization.invariance_study import (
+        StudyRefused,
+        check_can_be_studied,
+        draw_sample,
+        study,
+    )
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
@@ -71,7 +76,9 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
         team = load_team(checkpoint)
     try:
-        report = study(team, intervention, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
+        check_can_be_studied(intervention)
+        sample = draw_sample(team, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
+        report = study(team, intervention, sample)
     except (FileNotFoundError, UnknownEnvError, StudyRefused, SurgeryRefused) as error:
         raise UserMistake(str(error)) from error
     except ValueError as error:

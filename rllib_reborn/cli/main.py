@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rllib_reborn._version import __version__
-from rllib_reborn.cli import configs, doctor, envs, evaluate, export, invariance, report, train
+from rllib_reborn.cli import configs, doctor, envs, evaluate, export, invariance, invariance_table, report, train
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UserMistake
 from rllib_reborn.suggestions import did_you_mean
 
@@ -23,6 +23,7 @@ COMMANDS = (
     train.COMMAND,
     evaluate.COMMAND,
     invariance.COMMAND,
+    invariance_table.COMMAND,
     report.COMMAND,
     export.COMMAND,
     envs.COMMAND,

@@ -14,7 +14,13 @@ import torch
 
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms import load_team
-from rllib_reborn.algorithms.value_factorization.invariance_study import _look, play_episodes, study
+from rllib_reborn.algorithms.value_factorization.invariance_study import (
+    _look,
+    draw_sample,
+    play_episodes,
+    study,
+)
+from rllib_reborn.cli import invariance_table
 from rllib_reborn.cli.main import main
 from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.plasticity.interventions.reset import ReSet
@@ -103,7 +109,8 @@ def test_equal_arguments_give_equal_numbers_and_the_checkpoint_is_left_as_it_is(
 
 def test_a_change_of_the_agents_is_caught(trained) -> None:
     """The same counts must be able to fail: the intervention itself resets the agents' last layer."""
-    found = study(load_team(trained()), ReSet(which="last", scope="agent"), pairs=2000, episodes=8)
+    team = load_team(trained())
+    found = study(team, ReSet(which="last", scope="agent"), draw_sample(team, pairs=2000, episodes=8))
     assert found.order_flips > 200
     assert found.greedy_changed > 0
     assert found.greedy_beaten > 0
@@ -138,7 +145,9 @@ def test_the_table_for_people(trained, capsys) -> None:
 
 
 def test_each_verdict(trained) -> None:
-    report = study(load_team(trained()), make_intervention({"kind": "reborn", "alpha": 0.5, "beta": 1.5}), episodes=4)
+    team = load_team(trained())
+    intervention = make_intervention({"kind": "reborn", "alpha": 0.5, "beta": 1.5})
+    report = study(team, intervention, draw_sample(team, episodes=4))
 
     def says(**changed: float) -> str:
         return dataclasses.replace(report, **changed).verdict
@@ -294,3 +303,35 @@ def test_what_goes_wrong_in_the_study_is_a_sentence_too(trained, capsys, monkeyp
     printed = capsys.readouterr()
     assert "could not be finished: a game runs on" in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_the_table_has_every_intervention_in_both_scopes_and_equals_single_studies(trained, capsys) -> None:
+    folders = [str(trained()), str(trained(VDNConfig))]
+    arguments = ("--pairs", "500", "--episodes", "4")
+    capsys.readouterr()
+    assert main(["invariance-table", *folders, *arguments, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["algorithm"], row["intervention"], row["scope"]) for row in rows] == [
+        (algorithm, kind, scope)
+        for algorithm in ("QMIX", "VDN")
+        for kind in ("reborn", "redo", "reset")
+        for scope in ("mixer", "all")
+    ]
+    single = as_json(capsys, folders[0], "--intervention", "redo", "--set", "scope=all", *arguments)
+    found = next(row for row in rows if row["intervention"] == "redo" and row["scope"] == "all")
+    assert {name: found[name] for name in single} == single
+
+    assert main(["invariance-table", *folders, *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({line.count("|") for line in lines}) == 1
+    assert sum("no mixer to treat" in line for line in lines) == 3
+
+
+def test_the_table_says_why_a_study_was_refused(trained, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(invariance_table, "KINDS", ("marr", "reborn"))
+    assert main(["invariance-table", str(trained()), "--pairs", "50", "--episodes", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "needs the weights at the start of the run" in lines[2]
+    assert "| QMIX | reborn | mixer |" in lines[4]
+    assert main(["invariance-table", str(trained() / "nothing")]) == 2

@@ -161,38 +161,78 @@ class _Seen:
         return invariance.greedy_actions(self.q, self.mask)
 
 
-@torch.no_grad()
-def study(
-    team: Team, intervention: Intervention, *, pairs: int = 20_000, episodes: int = 32, seed: int = 0
-) -> InvarianceReport:
-    """Apply ``intervention`` to a copy of the team and count what it kept. The team itself is left as it is.
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What a team is studied on; every intervention on the same.
 
-    One set of episodes gives the scores that the intervention needs, another one the states in which everything is counted.
+    Attributes:
+        scoring: Episodes that give the scores which an intervention needs.
+        held: Episodes that give the states in which everything is counted.
+        before: What the team says in them.
+        strict, with_greedy: Pairs of joint actions, see :class:`InvarianceReport`.
+        random_state: Of the generator behind the draws above.
+        episodes, seed: What was played.
+    """
+
+    scoring: Arrays
+    held: Arrays
+    before: _Seen
+    strict: UnilateralPairs
+    with_greedy: UnilateralPairs
+    random_state: Tensor
+    episodes: int
+    seed: int
+
+
+@torch.no_grad()
+def draw_sample(team: Team, *, pairs: int = 20_000, episodes: int = 32, seed: int = 0) -> Sample:
+    """Play the team and draw pairs of joint actions.
 
     Args:
         team: A team with a full module (mixer and targets included), as :func:`load_team` gives it.
-        intervention: What to apply.
         pairs: Strict pairs to collect; fewer where the task gives hardly any.
         episodes: Episodes of each of the two sets, >= 1.
-        seed: Of games, exploration, pairs and the intervention's draws; equal arguments give equal reports.
+        seed: Of games, exploration, pairs and the interventions' draws; equal arguments give equal reports.
 
     Raises:
-        StudyRefused: The module has no mixer (inference only), its values are not finite (or no longer, after the
-            intervention), or the intervention needs what a checkpoint does not hold.
-        SurgeryRefused: The intervention refuses these networks.
+        StudyRefused: The module has no mixer (inference only), or its values are not finite.
     """
-    _check(team, intervention)
+    if not isinstance(getattr(team.module, "mixer", None), nn.Module):
+        raise StudyRefused("this checkpoint holds the agents' networks alone; give one that has the mixer too.")
     generator = torch.Generator().manual_seed(seed)
     scoring = play_episodes(team, episodes, seed)
     held = play_episodes(team, episodes, seed + 1)
     before = _look(team.module, held)
     strict = _strict_pairs(before, pairs, generator)
     with_greedy = _strict_of(before, invariance.greedy_pairs(before.q, before.mask, generator))
+    return Sample(scoring, held, before, strict, with_greedy, generator.get_state(), episodes, seed)
+
+
+@torch.no_grad()
+def study(team: Team, intervention: Intervention, sample: Sample | None = None) -> InvarianceReport:
+    """Apply ``intervention`` to a copy of the team and count what it kept. The team itself is left as it is.
+
+    Args:
+        team: As for :func:`draw_sample`.
+        intervention: What to apply.
+        sample: What :func:`draw_sample` gave for this team; None: with its defaults.
+
+    Raises:
+        StudyRefused: As :func:`draw_sample`; or values are not finite after the intervention, or it needs what a checkpoint
+            does not hold.
+        SurgeryRefused: The intervention refuses these networks.
+    """
+    check_can_be_studied(intervention)
+    if sample is None:
+        sample = draw_sample(team)
+    before, held, strict = sample.before, sample.held, sample.strict
+    generator = torch.Generator()
+    generator.set_state(sample.random_state)
 
     changed = copy.deepcopy(team.module)
-    touched = _apply(changed, intervention, scoring, generator)
+    touched = _apply(changed, intervention, sample.scoring, generator)
     control = copy.deepcopy(team.module)
-    control_touched = _apply(control, ReSet(which="last", scope="agent"), scoring, generator)
+    control_touched = _apply(control, ReSet(which="last", scope="agent"), sample.scoring, generator)
     fresh_mixer = copy.deepcopy(team.module)
     _reinitialise(fresh_mixer.mixer, generator)
 
@@ -201,7 +241,7 @@ def study(
     after_fresh = _look(fresh_mixer, held, after="with the mixer drawn anew ")
     order = _flips(before, after, strict)
     control_order = _flips(before, after_control, strict)
-    beaten = _flips(before, after, with_greedy)
+    beaten = _flips(before, after, sample.with_greedy)
     moved, control_moved = _greedy_changed(before, after), _greedy_changed(before, after_control)
     states = len(before.q)
     igm_before, igm_after, checked = _igm(before, after, generator)
@@ -235,9 +275,9 @@ def study(
         layers=intervention.layers,
         settings=to_dict(intervention),
         mixer_units=sum(layer.width for layer in team.module.mixer.unit_layers("full")),
-        episodes=episodes,
+        episodes=sample.episodes,
         states=states,
-        seed=seed,
+        seed=sample.seed,
     )
 
 
@@ -327,9 +367,8 @@ def _batch(episodes: list[dict[str, list[npt.NDArray[Any]]]]) -> Arrays:
     return batch
 
 
-def _check(team: Team, intervention: Intervention) -> None:
-    if not isinstance(getattr(team.module, "mixer", None), nn.Module):
-        raise StudyRefused("this checkpoint holds the agents' networks alone; give one that has the mixer too.")
+def check_can_be_studied(intervention: Intervention) -> None:
+    """Raise StudyRefused, with the reason, if a saved team's networks are not all that ``intervention`` needs."""
     if intervention.adds_parameters:
         raise StudyRefused(
             f"{intervention.kind} adds parameters when the networks are built; a saved team has no room."

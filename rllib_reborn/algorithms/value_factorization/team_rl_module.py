@@ -89,6 +89,11 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         return tuple(range(self.spec.n_agents))
 
     @property
+    def algorithm(self) -> str:
+        """Name of the algorithm that this is the module of, as ``ALGORITHMS`` has it."""
+        return type(self).__name__.removesuffix("Module")
+
+    @property
     def input_dim(self) -> int:
         """Width of an agent's input: observation, last action and agent id as far as asked for."""
         return self.inputs.width

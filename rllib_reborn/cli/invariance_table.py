@@ -1,0 +1,122 @@
+"""``invariance-table``: what ReBorn, ReDo and ReSet keep of saved teams, on the mixer alone and on all networks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rllib_reborn.cli.command import EXIT_OK, Command, UserMistake, mistakes, positive_number
+from rllib_reborn.cli.invariance import seed_number
+
+#: What is studied: the three interventions of the ReBorn paper's Table 3, with their defaults, in both scopes.
+KINDS = ("reborn", "redo", "reset")
+SCOPES = ("mixer", "all")
+
+_HEADS = (
+    "algorithm",
+    "intervention",
+    "scope",
+    "units",
+    "Q_tot changed by",
+    "strict pairs",
+    "orders reversed",
+    "greedy actions changed",
+    "greedy action beaten",
+    "IGM violated, before and after",
+)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoints",
+        type=Path,
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="checkpoint folders, or run folders (their newest); one row for each, intervention and scope",
+    )
+    parser.add_argument("--pairs", type=positive_number, default=20_000, metavar="N", help="default 20000")
+    parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="0 to 2**31 - 1; default 0")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a row instead of a Markdown table")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+
+    with mistakes(CheckpointError):
+        checkpoints = [resolve_checkpoint(path) for path in args.checkpoints]
+    from rllib_reborn.experiments.ray_session import show_ray_messages
+
+    show_ray_messages("error")
+    if not args.json:
+        print(_line(_HEADS))
+        print(_line(["---"] * len(_HEADS)))
+    for checkpoint in checkpoints:
+        for row in _rows(checkpoint, args.pairs, args.episodes, args.seed):
+            print(json.dumps(row) if args.json else _line(_cells(row)), flush=True)
+    return EXIT_OK
+
+
+def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[dict[str, Any]]:
+    """A row for each intervention and scope: ``algorithm``, ``env``, ``checkpoint``, ``intervention``, ``scope`` and either
+    what the report has or ``refused``, the reason why there is none."""
+    from rllib_reborn.algorithms import load_team
+    from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, draw_sample, study
+    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
+
+    with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
+        team = load_team(checkpoint)
+    try:
+        sample = draw_sample(team, pairs=pairs, episodes=episodes, seed=seed)
+    except (FileNotFoundError, UnknownEnvError, StudyRefused) as error:
+        raise UserMistake(f"{checkpoint}: {error}") from error
+    for kind in KINDS:
+        for scope in SCOPES:
+            row = {
+                "algorithm": team.module.algorithm,
+                "env": team.env_name,
+                "checkpoint": str(checkpoint),
+                "intervention": kind,
+                "scope": scope,
+            }
+            try:
+                yield row | study(team, make_intervention({"kind": kind, "scope": scope}), sample).to_dict()
+            except (StudyRefused, SurgeryRefused) as error:
+                yield row | {"refused": str(error)}
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    cells = [row["algorithm"], row["intervention"], row["scope"]]
+    if "refused" in row:
+        return [*cells, row["refused"], *[""] * (len(_HEADS) - len(cells) - 1)]
+    if row["mixer_units"] == 0 and row["scope"] == "mixer":
+        return [*cells, "no mixer to treat", *[""] * (len(_HEADS) - len(cells) - 1)]
+    igm = "too many joint actions"
+    if row["igm_checked"]:
+        igm = f"{row['igm_violations_before']} and {row['igm_violations']} of {row['igm_checked']}"
+    return [
+        *cells,
+        f"{row['units_touched']}",
+        f"{100 * row['function_drift']:.3g} %",
+        f"{row['strict_pairs']:,}",
+        f"{row['order_flips']:,}",
+        f"{row['greedy_changed']:,} ({row['greedy_changed_share']:.1%})",
+        f"{row['greedy_beaten']:,} of {row['greedy_pairs']:,}",
+        igm,
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+COMMAND = Command(
+    "invariance-table",
+    "Table of what ReBorn, ReDo and ReSet keep of saved teams, on the mixer and on all networks.",
+    _add_arguments,
+    _run,
+)
