@@ -24,8 +24,15 @@ from benchmarks.common import interleaved, main, peak_mb
 import torch  # isort: skip  (after the thread settings of benchmarks.common)
 
 from benchmarks.pymarl_style import PyMARLStyleLearner
+from benchmarks.pymarl_style_dmix import PyMARLStyleDMIX
+from benchmarks.pymarl_style_iql import PyMARLStyleIQL
+from benchmarks.pymarl_style_qplex import PyMARLStyleQPLEX
+from benchmarks.pymarl_style_resq import PyMARLStyleResQ
+from benchmarks.pymarl_style_rmix import PyMARLStyleRMIX
+from benchmarks.pymarl_style_vdn import PyMARLStyleVDN
+from benchmarks.pymarl_style_wqmix import PyMARLStyleWQMIX
 from benchmarks.synthetic import synthetic_batch
-from rllib_reborn import QMIXConfig, VDNConfig
+from rllib_reborn import DMIXConfig, IQLConfig, QMIXConfig, QPLEXConfig, ResQConfig, RMIXConfig, VDNConfig, WQMIXConfig
 from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
 from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals
@@ -42,8 +49,14 @@ UPDATES_IN_A_ROW = 10
 #: Algorithm -> its config, and what PyMARL-like programs do for the same update: called with the sizes n, A, d, s; None: not
 #: written yet.
 ALGORITHMS: dict[str, tuple[type[ValueFactorizationConfig], Callable[..., Any] | None]] = {
+    "dmix": (DMIXConfig, PyMARLStyleDMIX),
+    "iql": (IQLConfig, PyMARLStyleIQL),
     "qmix": (QMIXConfig, PyMARLStyleLearner),
-    "vdn": (VDNConfig, None),
+    "qplex": (QPLEXConfig, PyMARLStyleQPLEX),
+    "rmix": (RMIXConfig, PyMARLStyleRMIX),
+    "resq": (ResQConfig, PyMARLStyleResQ),
+    "vdn": (VDNConfig, PyMARLStyleVDN),
+    "wqmix": (WQMIXConfig, PyMARLStyleWQMIX),
 }
 CLOCK = {"num_env_steps_sampled_lifetime": 0, "num_episodes_lifetime": 0}
 

@@ -143,7 +143,7 @@ class PyMARLStyleLearner:
         self.target_agent = copy.deepcopy(self.agent)
         self.target_mixer = copy.deepcopy(self.mixer)
         self.parameters = [*self.agent.parameters(), *self.mixer.parameters()]
-        self.optimizer = torch.optim.RMSprop(self.parameters, lr=lr, alpha=0.99, eps=1e-5)
+        self.optimizer: torch.optim.Optimizer = torch.optim.RMSprop(self.parameters, lr=lr, alpha=0.99, eps=1e-5)
 
     def prepare(self, batch: Mapping[str, Any]) -> PaddedEpisodes:
         """A replay batch in the family's storage layout. Not part of an update: those programs store it so.

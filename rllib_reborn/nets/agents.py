@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,11 @@ class AgentNet(nn.Module):
         else:
             self.memory = nn.Sequential(Linear(hidden_dim, hidden_dim), nn.ReLU())
         self.head = Linear(hidden_dim, n_actions)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes beyond the arguments of :class:`AgentNet`, as plain JSON data."""
+        return {}
 
     @property
     def state_dim(self) -> int:

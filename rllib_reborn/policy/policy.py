@@ -273,14 +273,18 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
             raise PolicyError(f"weight {name!r} is not finite; its training diverged.")
     # Shapes only: no memory, and no draws from torch's random stream, for weights that are about to be replaced.
     with torch.device("meta"):
-        team = AgentTeam(
-            spec.net_of_agent,
-            spec.inputs.width,
-            spec.n_actions,
-            hidden_dim=spec.hidden_dim,
-            fc_layers=spec.fc_layers,
-            recurrent=spec.recurrent,
-        )
+        try:
+            team = AgentTeam(
+                spec.net_of_agent,
+                spec.inputs.width,
+                spec.n_actions,
+                hidden_dim=spec.hidden_dim,
+                fc_layers=spec.fc_layers,
+                recurrent=spec.recurrent,
+                make_net=spec.make_net,
+            )
+        except (TypeError, ValueError) as error:
+            raise PolicyError(f"agent_settings {spec.agent_settings} make no {spec.agent} agent: {error}") from None
         for number, net in enumerate(team.nets):
             _widen(cast(AgentNet, net), {name: array.shape for name, array in weights.items()}, f"nets.{number}.")
     expected = {name: tuple(value.shape) for name, value in team.state_dict().items()}
@@ -298,11 +302,11 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
 
 def _widen(net: AgentNet, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:
     """Give hidden layers between two Linears the width that they have in ``shapes``; what a GRU reads keeps its own."""
-    paths = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
-    linears = paths[:-2] if net.recurrent else paths[:-1]  # the GRU stands before the last
-    readers = paths[1:-1] if net.recurrent else paths[1:]
-    for path, reader in zip(linears, readers, strict=True):
+    linear_of = {id(module.weight): path for path, module in net.named_modules() if isinstance(module, nn.Linear)}
+    layers = net.unit_layers("operable")
+    pairs = [(linear_of.get(id(layer.input_weight)), linear_of.get(id(layer.output_weight))) for layer in layers]
+    for path, reader in pairs:
         shape = shapes.get(f"{prefix}{path}.weight", ())
-        if len(shape) == 2:
+        if path is not None and reader is not None and len(shape) == 2:
             net.set_submodule(path, Linear(cast(nn.Linear, net.get_submodule(path)).in_features, shape[0]))
             net.set_submodule(reader, Linear(shape[0], cast(nn.Linear, net.get_submodule(reader)).out_features))

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_reborn.nets.agent_inputs import AgentInputs
+from rllib_reborn.nets.agent_kinds import agent_maker
+from rllib_reborn.nets.agents import MakeAgentNet
 from rllib_reborn.policy.errors import PolicyError
 
 _SIZES = ("n_agents", "n_actions", "obs_dim", "hidden_dim", "fc_layers")
 _SWITCHES = ("recurrent", "last_action", "agent_id")
 _PER_AGENT = ("net_of_agent", "agent_ids", "agent_groups")
+#: Keys that files of earlier versions lack; their agents are of the first kind.
+_ADDED = frozenset({"agent", "agent_settings"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,8 @@ class PolicySpec:
         net_of_agent: For each agent the number of its network; all 0 where they share one.
         agent_ids: Names of the agents, in the order that observations, masks and actions have.
         agent_groups: One group name per agent. For information.
+        agent: Kind of the networks, of :data:`~rllib_reborn.nets.agent_kinds.AGENT_KINDS`.
+        agent_settings: What this kind is made with beyond the sizes above.
         algorithm, env, env_config: What it was trained with. For information: acting needs none of them.
 
     Raises:
@@ -43,6 +49,8 @@ class PolicySpec:
     net_of_agent: tuple[int, ...]
     agent_ids: tuple[str, ...]
     agent_groups: tuple[str, ...]
+    agent: str = "value"
+    agent_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     algorithm: str = ""
     env: str = ""
     env_config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -54,11 +62,13 @@ class PolicySpec:
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}; expected true or false.")
-        for name in ("algorithm", "env"):
+        for name in ("agent", "algorithm", "env"):
             if not isinstance(getattr(self, name), str):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a text.")
-        if not isinstance(self.env_config, dict):
-            raise PolicyError(f"env_config is {self.env_config!r}; expected a dict.")
+        for name in ("agent_settings", "env_config"):
+            if not isinstance(getattr(self, name), dict):
+                raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a dict.")
+        _ = self.make_net
         for name in _PER_AGENT:
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or len(value) != self.n_agents:
@@ -83,9 +93,17 @@ class PolicySpec:
             agent_id=self.agent_id,
         )
 
+    @property
+    def make_net(self) -> MakeAgentNet:
+        """What makes one network of the agents."""
+        try:
+            return agent_maker(self.agent, self.agent_settings)
+        except ValueError as error:
+            raise PolicyError(str(error)) from None
+
     @classmethod
     def from_dict(cls, data: Any) -> PolicySpec:
-        """The spec that :meth:`to_dict` gave.
+        """The spec that :meth:`to_dict` gave, that of an earlier version too.
 
         Raises:
             PolicyError: A key is missing or unknown, or a value is not as the class says.
@@ -93,7 +111,7 @@ class PolicySpec:
         if not isinstance(data, dict):
             raise PolicyError(f"the policy's settings are {data!r}; expected an object.")
         fields = {field.name for field in dataclasses.fields(cls)}
-        if wrong := sorted(fields ^ set(data)):
+        if wrong := sorted((fields ^ set(data)) - (_ADDED - set(data))):
             raise PolicyError(f"key {wrong[0]!r} is {'missing' if wrong[0] in fields else 'unknown'}.")
         return cls(**data)
 

@@ -172,6 +172,22 @@ def test_a_bad_batch_changes_no_weight_and_no_optimizer_state():
     assert float(results["default_policy"]["num_nonfinite_steps"].peek()) == 1
 
 
+@pytest.mark.parametrize("kind", ["adam", "rmsprop"])
+def test_a_learning_rate_may_follow_a_schedule(kind):
+    """RLlib gives its values to the optimizer as tensors."""
+    learner = make_learner(optimizer={"kind": kind}, lr=[[0, 1e-3], [100, 1e-3], [101, 0.0]])
+    sample = make_sample(learner.config)
+    before = parameters_of(learner)
+    update(learner, sample, CLOCK | {"num_env_steps_sampled_lifetime": 0})
+    moved = parameters_of(learner)
+    assert any(not torch.equal(value, before[name]) for name, value in moved.items())
+    update(learner, sample, CLOCK | {"num_env_steps_sampled_lifetime": 200})  # which sets the rate to 0
+    still = parameters_of(learner)
+    update(learner, sample, CLOCK | {"num_env_steps_sampled_lifetime": 300})
+    for name, value in parameters_of(learner).items():
+        torch.testing.assert_close(value, still[name], rtol=0, atol=0)
+
+
 def test_training_stops_after_too_many_bad_updates_and_dumps_the_batch():
     learner = make_learner(nonfinite_patience=2)
     bad = make_sample(learner.config)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_reborn import QMIXConfig
+from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.algorithms.value_factorization.export import policy_from_module
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.envs import make_team_env
@@ -16,12 +16,24 @@ from rllib_reborn.policy import Policy
 ENV = "predator_prey/small"
 
 
-def build(*, env: str = ENV, groups: tuple[str, ...] = (), seed: int = 0, interventions: Any = (), **model: Any) -> Any:
-    """QMIX's module for ``env``; ``model`` as in ``training(model=...)``, ``groups`` in place of the env's own."""
+def build(
+    *,
+    algorithm: str = "QMIX",
+    env: str = ENV,
+    groups: tuple[str, ...] = (),
+    seed: int = 0,
+    interventions: Any = (),
+    method: Any = None,
+    **model: Any,
+) -> Any:
+    """The module of ``algorithm`` for ``env``; ``model`` and ``method`` as in ``training(...)``, ``groups`` in place of the
+    env's own."""
     settings: dict[str, Any] = {"model": {"hidden_dim": 16} | model}
     if interventions:
         settings["interventions"] = list(interventions)
-    config = QMIXConfig().environment(env).training(**settings)
+    if method is not None:
+        settings["method"] = method
+    config = ALGORITHMS[algorithm]().environment(env).training(**settings)
     config.validate()
     spec = config.get_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)}, inference_only=False)
     if groups:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
 from rllib_reborn.algorithms.value_factorization.play import load_team
 from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
+from rllib_reborn.nets.agent_kinds import AGENT_KINDS, kind_of
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.risk_agent import RiskLevelPredictor
 from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec
 from rllib_reborn.policy.files import Weights
 
 #: Modules that hold other modules, or no weights.
-_NO_WEIGHTS = (AgentTeam, AgentNet, nn.ModuleList, nn.Sequential, nn.ReLU)
+_NO_WEIGHTS = (AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity)
 
 
 def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) -> Policy:
@@ -26,9 +29,17 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         algorithm: Name to be noted; default: the module's class without "Module" (``QMIX``).
 
     Raises:
-        PolicyError: The networks hold a layer that a portable policy cannot compute, or a weight that is not finite.
+        PolicyError: The networks, or a layer in them, are of a kind that a portable policy cannot compute, or a weight is
+            not finite.
     """
     team, settings = module.spec, module.agent_settings
+    net = cast(AgentNet, module.agents.nets[0])
+    kind = kind_of(net)
+    if kind is None:
+        raise PolicyError(
+            f"the agents' network is a {type(net).__name__}, which a portable policy cannot compute; expected one of "
+            f"{', '.join(known.__name__ for known in AGENT_KINDS.values())}."
+        )
     spec = PolicySpec(
         n_agents=int(team.n_agents),
         n_actions=int(team.n_actions),
@@ -41,6 +52,8 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         net_of_agent=module.net_of_agent,
         agent_ids=team.agent_ids,
         agent_groups=team.agent_groups,
+        agent=kind,
+        agent_settings=net.settings,
         algorithm=type(module).__name__.removesuffix("Module") if algorithm is None else algorithm,
         env=str(module.model_config.get("env", "")),
         env_config=dict(module.model_config.get("env_config", {})),

@@ -219,12 +219,16 @@ class TeamRLModule(TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI, abc.ABC):
         layout = PackedLayout.of(batch["lengths"].cpu(), batch["actions"].shape[1], batch["obs"].device)
         choosing = batch["action_mask"].flatten(0, 1)[layout.obs_rows].sum(2) > 1
         masks: dict[str, Tensor] = {}
-        for layers, agents in zip(self.agents.layers_by_net("full"), self.agents.members, strict=True):
+        for layers, agents in self.layers_of_agents():
             of_net = choosing[:, agents].flatten()
             if not bool(of_net.any()):  # agents that never have a choice here: better all their rows than none
                 of_net = torch.ones_like(of_net)
             masks |= {layer.key: of_net for layer in layers}
         return masks
+
+    def layers_of_agents(self) -> list[tuple[list[UnitLayer], list[int]]]:
+        """All hidden layers of each network that reads what agents see, with the agents whose rows it reads."""
+        return list(zip(self.agents.layers_by_net("full"), self.agents.members, strict=True))
 
     # ------------------------------------------------------------------ RLlib's APIs
 

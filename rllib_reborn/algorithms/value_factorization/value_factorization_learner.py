@@ -89,7 +89,11 @@ class ValueFactorizationLearner(TorchLearner):
                 parameters, alpha=settings.alpha, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
             )
         else:
-            optimizer = torch.optim.Adam(parameters, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True)
+            # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses.
+            constant_lr = not isinstance(config.lr, list | tuple)
+            optimizer = torch.optim.Adam(
+                parameters, eps=settings.eps, weight_decay=settings.weight_decay, foreach=constant_lr
+            )
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )

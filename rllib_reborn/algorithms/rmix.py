@@ -1,0 +1,307 @@
+"""RMIX: agents that act by the conditional value at risk of their returns (Qiu et al., NeurIPS 2021, arXiv:2102.08159).
+
+Every agent i has a distribution Z_i of returns, N atoms for each action, and compares actions by ``C_i = CVaR(Z_i)`` at a
+risk level that is fixed or predicted (:mod:`rllib_reborn.nets.risk_agent`). Two losses train it:
+
+- the squared error of ``QMIX(C_1, ..., C_n)`` against ``r + gamma * QMIX'(C'_1, ..., C'_n)``, as QMIX's;
+- now and then, quantile regression of each Z_i towards ``C_i + gamma * Z'_i``: its own CVaR as a local reward
+  (:mod:`rllib_reborn.losses.risk`).
+
+**What the risk level does, and what it does not.** The first loss is a squared error, so what it fits is the *mean* of
+``r + gamma * C'_tot``, whatever the level; and the second loss has no reward in it (alone it would grow what it fits: ``Z =
+C + gamma * Z'`` has no fixed point unless the CVaR of Z' is 0). So as published a low level makes no agent cautious: in a
+game whose risky action is better on average all levels choose that one (tests/algorithms/test_rmix.py). Agents to whom the
+level matters need distributions of returns that are fitted to rewards: ``training(method={"auxiliary_reward": "team"})``,
+ours and not the paper's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, cast
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.utils.annotations import override
+from torch import Tensor
+
+from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
+from rllib_reborn.algorithms.value_factorization.settings import (
+    REASON_GIVEN,
+    AgentSettings,
+    MixerSettings,
+    Settings,
+    parse,
+)
+from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.value_factorization import (
+    ValueFactorization,
+    ValueFactorizationConfig,
+)
+from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+    ENV_STEPS,
+    ValueFactorizationLearner,
+)
+from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.losses import masked_mean
+from rllib_reborn.losses.risk import local_distribution_loss, local_targets
+from rllib_reborn.nets.agents import AgentTeam, MakeAgentNet
+from rllib_reborn.nets.cvar import tail_weights
+from rllib_reborn.nets.joint_actions import greedy_actions
+from rllib_reborn.nets.mixers import Mixer, QMixer
+from rllib_reborn.nets.risk_agent import Chosen, RiskAgentNet, of_each_net
+
+#: Keys of what the learner logs beside the usual ones: the mean risk level of the actions taken; the local loss, 0 at
+#: updates without it.
+RISK_LEVEL_MEAN = "risk_level_mean"
+LOCAL_LOSS = "local_loss"
+
+
+class RMIXMixerSettings(MixerSettings):
+    """QMIX's (:class:`MixerSettings`), with the ``embed_dim`` of RMIX's official configuration, 48 (the ReBorn paper's
+    Table 2: 64)."""
+
+    embed_dim: Annotated[int, Field(ge=1, le=4096)] = 48
+
+
+class RMIXSettings(Settings):
+    """What is RMIX's own, ``training(method=...)``. Defaults are the official configuration's (method reference 7.6) unless
+    another source is named.
+
+    Attributes:
+        risk: The risk level of every step, in (0, 1], low for cautious agents, 1 for the mean; or ``dynamic``: predicted at
+            every step from what the agent has seen (needs recurrent agents). Default ``dynamic``.
+        atoms: Equally probable values that make up the return's distribution for each action, 1..1000. Default 100.
+        levels: Risk levels that the predictor chooses from, 1/levels, 2/levels, ..., 1; 1..100. Default 10.
+        embedding_dim: Width in which the predictor compares the present distribution with the past, 1..1024. Default 16
+            (ours; the official code has the number of agents there).
+        auxiliary_every: Env steps between two updates with the local loss, >= 1; None: never. Default 1,000. Updates are
+            made after each round of sampling, so of those of one round the first has it.
+        auxiliary_start: Env steps before the first of them, >= 0. Default 100,000.
+        auxiliary_weight: Factor of the local loss beside the squared error, > 0. The local loss is the mean over steps and
+            agents of the quantile Huber loss, which sums over atoms. Default 1e-3: a tenth, which is the ratio of the
+            official code's two learning rates, over 100 atoms.
+        auxiliary_reward: What stands for an agent's reward in the local loss: ``cvar``, its own CVaR, as in the paper
+            (default); or ``team``, the team's reward, as if the agent learnt alone: ours, for agents that are to mind the
+            risk level (see the module). The squared error, which fits means, must not drown it: in the game of
+            tests/fakes/risky_game.py a weight of 30 at every update is enough and 3 is not.
+        compat: ``released``: as the official code has it, for comparison. CVaR divides by one atom too few (D17), the
+            predictor stays random (D16), the local loss swaps prediction and target (D25) and takes the *place* of the
+            squared error at its updates. Not reproduced: its second Adam for these (a tenth of the learning rate, averages
+            of its own), its predictor's exact shape, and its division by three agents (D18). Default None: as the paper.
+    """
+
+    risk: Literal["dynamic"] | float = "dynamic"
+    atoms: Annotated[int, Field(ge=1, le=1000)] = 100
+    levels: Annotated[int, Field(ge=1, le=100)] = 10
+    embedding_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    auxiliary_every: Annotated[int, Field(ge=1)] | None = 1_000
+    auxiliary_start: Annotated[int, Field(ge=0)] = 100_000
+    auxiliary_weight: Annotated[float, Field(gt=0)] = 1e-3
+    auxiliary_reward: Literal["cvar", "team"] = "cvar"
+    compat: Literal["released"] | None = None
+
+    @field_validator("risk", mode="before")
+    @classmethod
+    def _risk_is_a_level(cls, risk: Any) -> Any:
+        if risk == "dynamic" or (isinstance(risk, int | float) and not isinstance(risk, bool) and 0 < risk <= 1):
+            return risk
+        # A union's own message would name its two branches and not the setting.
+        raise PydanticCustomError(
+            REASON_GIVEN, "{risk} is no risk level; expected 'dynamic' or a number in (0, 1].", {"risk": repr(risk)}
+        )
+
+    @field_validator("compat")
+    @classmethod
+    def _released_divides_by_something(cls, compat: str | None, others: ValidationInfo) -> str | None:
+        if compat is not None and {"risk", "atoms", "levels"} <= others.data.keys():
+            lowest = others.data["risk"] if others.data["risk"] != "dynamic" else 1 / others.data["levels"]
+            try:
+                tail_weights([lowest], others.data["atoms"], released=True)
+            except ValueError as error:
+                raise PydanticCustomError(REASON_GIVEN, "{reason}", {"reason": str(error)}) from None
+        return compat
+
+
+class RMIXModule(TeamRLModule):
+    """``local_loss_due``: whether the next training pass must also give what the local loss needs; its Learner sets it."""
+
+    @override(TeamRLModule)
+    def setup(self) -> None:
+        super().setup()
+        self.local_loss_due = False
+
+    @override(TeamRLModule)
+    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
+        return QMixer(spec.n_agents, spec.state_dim, **settings)
+
+    @override(TeamRLModule)
+    def make_agent_net(self, settings: dict[str, Any]) -> MakeAgentNet:
+        own = ("atoms", "risk", "levels", "embedding_dim", "compat")
+        return functools.partial(RiskAgentNet, **{name: settings[name] for name in own if name in settings})
+
+    @override(TeamRLModule)
+    def step_values(self, episodes: PackedEpisodes) -> dict[str, Tensor]:
+        """``q_tot`` and ``next_q_tot`` [steps], both of CVaR values; ``risk_level`` [steps, n]; where the local loss is due
+        also ``value`` [steps, n], ``atoms`` and ``next_atoms`` [steps, n, N]: C_i and Z_i of the actions taken, and the
+        target networks' Z_i of the best ones after them."""
+        features = _features(self.agents, episodes)
+        taken = _chosen(self.agents, episodes.now(features), episodes.taken)
+        values = {
+            "q_tot": self.mixer(taken.value, episodes.now(episodes.state)),
+            "risk_level": taken.level,
+        }
+        with torch.no_grad():
+            targets = cast(AgentTeam, self.target_agents)
+            after = episodes.next(_features(targets, episodes))
+            (compared,) = of_each_net(
+                self.agents if self.double_q else targets,
+                lambda net, rows: (net.values(rows),),
+                episodes.next(features) if self.double_q else after,
+            )
+            best = _chosen(targets, after, greedy_actions(compared, episodes.next(episodes.action_mask)))
+            values["next_q_tot"] = cast(Mixer, self.target_mixer)(best.value, episodes.next(episodes.state))
+        if self.local_loss_due:
+            values |= {"value": taken.value.detach(), "atoms": taken.atoms, "next_atoms": best.atoms}
+        return values
+
+
+def _features(team: AgentTeam, episodes: PackedEpisodes) -> Tensor:
+    """What the networks compare actions by, [rows, n, width]."""
+    return team.each(
+        lambda net, x, sizes: cast(RiskAgentNet, net).unroll_features(x, sizes), episodes.x, episodes.layout.obs_sizes
+    )
+
+
+def _chosen(team: AgentTeam, features: Tensor, actions: Tensor) -> Chosen:
+    """:meth:`RiskAgentNet.chosen` of every agent: [steps, n], [steps, n, N], [steps, n]."""
+    return Chosen(*of_each_net(team, lambda net, rows, of_rows: net.chosen(rows, of_rows), features, actions))
+
+
+class RMIXLearner(ValueFactorizationLearner):
+    """Adds the local loss at its interval. All ranks are told the same clock, so they decide alike."""
+
+    @override(ValueFactorizationLearner)
+    def build(self) -> None:
+        super().build()
+        self.last_local_loss_env_steps = 0
+
+    @override(ValueFactorizationLearner)
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)
+        settings = cast(RMIXSettings, self.config.parse_method())
+        env_steps = int(timesteps.get(ENV_STEPS, 0))
+        due = (
+            settings.auxiliary_every is not None
+            and env_steps > settings.auxiliary_start
+            and env_steps - self.last_local_loss_env_steps >= settings.auxiliary_every
+        )
+        for module in self.module.values():
+            module.unwrapped().local_loss_due = due
+        if due:
+            self.last_local_loss_env_steps = env_steps
+
+    @override(ValueFactorizationLearner)
+    def team_loss(
+        self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of the mixed CVaR (with n_step and td_lambda as in QMIX) and, where it is due, the local loss,
+        whose targets are one step ahead always."""
+        loss, told = super().team_loss(config, batch, fwd_out, mask, count)
+        n_agents = fwd_out["risk_level"].shape[2]
+        told[RISK_LEVEL_MEAN] = masked_mean(fwd_out["risk_level"].mean(2), mask, count)
+        told[LOCAL_LOSS] = torch.zeros_like(loss.detach())
+        if "atoms" not in fwd_out:
+            return loss, told
+        settings = config.parse_method()
+        real = mask.bool()
+        reward = fwd_out["value"][real]
+        if settings.auxiliary_reward == "team":
+            reward = batch["reward"][real].unsqueeze(1).expand_as(reward)
+        terminated = batch["terminated"][real].bool()
+        targets = local_targets(reward, fwd_out["next_atoms"][real], terminated, gamma=config.gamma)
+        released = settings.compat == "released"
+        local = local_distribution_loss(fwd_out["atoms"][real], targets, released=released).sum() / (n_agents * count)
+        told[LOCAL_LOSS] = local.detach()
+        # Released: in place of the squared error. Times 0, so that every parameter still gets a gradient (DDP waits for it).
+        return (0.0 if released else 1.0) * loss + settings.auxiliary_weight * local, told
+
+    @override(Learner)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if "value_factorization" in state:
+            state["value_factorization"]["last_local_loss_env_steps"] = self.last_local_loss_env_steps
+        return state
+
+    @override(Learner)
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        ours = state.get("value_factorization")
+        if ours is not None:
+            self.last_local_loss_env_steps = ours["last_local_loss_env_steps"]
+
+
+class RMIXConfig(ValueFactorizationConfig):
+    """Config of :class:`RMIX`; see :class:`ValueFactorizationConfig` for all settings, :class:`RMIXMixerSettings` for
+    ``training(mixer=...)`` and :class:`RMIXSettings` for ``training(method=...)``. The optimizer is Adam with torch's eps,
+    1e-8, as in the official configuration.
+
+    Example:
+        >>> from rllib_reborn import RMIXConfig
+        >>> config = RMIXConfig().environment("matrix/two_step").training(method={"risk": 0.3})
+        >>> algo = config.build_algo()  # doctest: +SKIP
+    """
+
+    mixer_needs_state = True
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or RMIX)
+        self.team_optimizer = {"kind": "adam", "eps": 1e-8}
+
+    @override(ValueFactorizationConfig)
+    def mixer_settings(self) -> type[Settings]:
+        return RMIXMixerSettings
+
+    @override(ValueFactorizationConfig)
+    def method_settings(self) -> type[Settings]:
+        return RMIXSettings
+
+    @override(ValueFactorizationConfig)
+    def module_class(self) -> type[TeamRLModule]:
+        return RMIXModule
+
+    @override(ValueFactorizationConfig)
+    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
+        return RMIXLearner
+
+    @override(ValueFactorizationConfig)
+    def validate(self) -> None:
+        """As :meth:`ValueFactorizationConfig.validate`.
+
+        Raises:
+            ValueError: Also where the risk level is to be predicted for agents without memory.
+        """
+        settings = cast(RMIXSettings, self.parse_method())
+        if settings.risk == "dynamic" and not parse(AgentSettings, self.team_model, "model").recurrent:
+            raise ValueError(
+                "method.risk is 'dynamic' with model.recurrent False, but the level is chosen by what agents remember; set "
+                "model.recurrent to True, or method.risk to a number in (0, 1]."
+            )
+        super().validate()
+
+
+class RMIX(ValueFactorization):
+    """Monotonic factorization of risk-sensitive values."""
+
+    @classmethod
+    def get_default_config(cls) -> RMIXConfig:
+        return RMIXConfig()

@@ -1,0 +1,82 @@
+"""What holds for every algorithm: individual-global-max, monotonicity where it is promised, layers, one update."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from rllib_reborn.algorithms import ALGORITHMS
+from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.plasticity.invariance import igm_holds
+from tests.algorithms.helpers import WALK, quick
+
+#: QPLEX alone lets a better value of one agent's action lower the team's.
+MONOTONIC = sorted(ALGORITHMS.keys() - {"QPLEX"})
+ROWS = 40
+
+
+def module_of(algorithm: str, seed: int):
+    """A module whose weights are far from a fresh one's."""
+    config = quick(ALGORITHMS[algorithm], WALK)
+    spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
+    torch.manual_seed(seed)
+    module = spec.build()["default_policy"].unwrapped()
+    with torch.no_grad():
+        for parameter in module.mixer.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    return module
+
+
+def drawn(module, seed: int):
+    """Agent values, mask (every agent has an allowed action) and states."""
+    generator = torch.Generator().manual_seed(seed)
+    spec = module.spec
+    q = 3 * torch.randn(ROWS, spec.n_agents, spec.n_actions, generator=generator, dtype=torch.float64)
+    mask = torch.rand(q.shape, generator=generator) < 0.6
+    mask[..., 0] |= ~mask.any(-1)
+    state = torch.randn(ROWS, spec.state_dim, generator=generator, dtype=torch.float64)
+    return q, mask, state
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_agents_greedy_actions_are_never_beaten(algorithm: str, seed: int) -> None:
+    """Individual-global-max, by trying every allowed joint action."""
+    module = module_of(algorithm, seed)
+    mixer = copy.deepcopy(module.mixer).double()
+    q, mask, state = drawn(module, seed)
+
+    def q_tot(rows: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        return mixer.of_actions(q[rows], actions, mask[rows], state[rows])
+
+    with torch.no_grad():
+        assert bool(igm_holds(q, q_tot, mask).all())
+        # Were it not for the mixer, this would be seen: agents that rank their actions the wrong way round.
+        assert not bool(igm_holds(-q, q_tot, mask).all())
+
+
+@pytest.mark.parametrize("algorithm", MONOTONIC)
+def test_the_teams_value_never_falls_with_an_agents(algorithm: str) -> None:
+    module = module_of(algorithm, 3)
+    mixer = copy.deepcopy(module.mixer).double()
+    q, mask, state = drawn(module, 3)
+    actions = mask.long().argmax(-1)
+    q.requires_grad_()
+    [gradient] = torch.autograd.grad(mixer.of_actions(q, actions, mask, state).sum(), q)
+    of_chosen = gradient.gather(2, actions.unsqueeze(2))
+    assert bool((of_chosen >= 0).all())
+    assert bool((of_chosen > 0).any())
+    assert gradient.abs().sum().item() == pytest.approx(of_chosen.sum().item())  # and of no other action
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_layers_have_names_of_their_own_and_targets_have_the_same(algorithm: str) -> None:
+    module = module_of(algorithm, 0)
+    for choice in ("released", "operable", "full"):
+        keys = [layer.key for layer in module.unit_layers(choice)]
+        assert len(set(keys)) == len(keys)
+        assert keys == [layer.key for layer in module.target_unit_layers(choice)]
+    released = {layer.net for layer in module.unit_layers("released")}
+    assert released == ({"agent"} if algorithm in ("IQL", "VDN") else {"agent", "mixer"})
