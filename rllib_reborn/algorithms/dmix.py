@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -166,10 +167,11 @@ class DMIXConfig(ValueFactorizationConfig):
 
     mixer_needs_state = True
 
+    default_optimizer = MappingProxyType({"kind": "adam", "eps": 1e-5})
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or DMIX)
         self.double_q = False
-        self.team_optimizer = {"kind": "adam", "eps": 1e-5}
 
     def mixer_settings(self) -> type[Settings]:
         return MixerSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -105,11 +106,12 @@ class ResQConfig(ValueFactorizationConfig):
 
     mixer_needs_state = True
 
+    default_epsilon = MappingProxyType({"anneal_env_steps": 100_000})
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or ResQ)
         self.lr = 1e-3
         self.td_lambda = 0.6
-        self.epsilon = {"anneal_env_steps": 100_000}
 
     def mixer_settings(self) -> type[Settings]:
         return ResQMixerSettings

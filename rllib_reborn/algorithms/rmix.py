@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -263,9 +264,10 @@ class RMIXConfig(ValueFactorizationConfig):
 
     mixer_needs_state = True
 
+    default_optimizer = MappingProxyType({"kind": "adam", "eps": 1e-8})
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or RMIX)
-        self.team_optimizer = {"kind": "adam", "eps": 1e-8}
 
     @override(ValueFactorizationConfig)
     def mixer_settings(self) -> type[Settings]:

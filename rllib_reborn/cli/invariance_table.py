@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.cli.command import EXIT_OK, Command, UserMistake, mistakes, positive_number
+from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UserMistake, mistakes, positive_number
 from rllib_reborn.cli.invariance import seed_number
 
 #: What is studied: the three interventions of the ReBorn paper's Table 3, with their defaults, in both scopes.
@@ -66,7 +66,7 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
     from rllib_reborn.algorithms import load_team
     from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, draw_sample, study
     from rllib_reborn.envs.registry import UnknownEnvError
-    from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
+    from rllib_reborn.plasticity.interventions import make_intervention
 
     with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
         team = load_team(checkpoint)
@@ -74,6 +74,8 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
         sample = draw_sample(team, pairs=pairs, episodes=episodes, seed=seed)
     except (FileNotFoundError, UnknownEnvError, StudyRefused) as error:
         raise UserMistake(f"{checkpoint}: {error}") from error
+    except ValueError as error:
+        raise CommandFailed(f"the study of {checkpoint} could not be finished: {error}") from error
     for kind in KINDS:
         for scope in SCOPES:
             row = {
@@ -85,7 +87,7 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
             }
             try:
                 yield row | study(team, make_intervention({"kind": kind, "scope": scope}), sample).to_dict()
-            except (StudyRefused, SurgeryRefused) as error:
+            except ValueError as error:  # refused, or the networks are such that nothing can be counted
                 yield row | {"refused": str(error)}
 
 

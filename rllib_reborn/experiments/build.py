@@ -51,7 +51,7 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
                 sample_timeout_s=resources.sample_timeout_s,
             )
             .learners(**learners)
-            .training(**experiment.training.given(), interventions=experiment.interventions)
+            .training(**experiment.training.given(full=False), interventions=experiment.interventions)
             .evaluation(
                 interval_env_steps=evaluation.interval_env_steps,
                 evaluation_duration=evaluation.episodes,

@@ -75,11 +75,11 @@ class TrainingSection(Settings):
     def _dormancy_is_valid(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if value is None else dataclasses.asdict(_checked(make_dormancy_check, value))
 
-    def given(self) -> dict[str, Any]:
-        """The keys that were given, nested settings as full plain dicts."""
+    def given(self, *, full: bool = True) -> dict[str, Any]:
+        """The keys that were given, nested settings as plain dicts; not ``full``: these too with their given keys alone."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
         return {
-            name: value.model_dump(mode="json") if isinstance(value, Settings) else value
+            name: value.model_dump(mode="json", exclude_unset=not full) if isinstance(value, Settings) else value
             for name, value in values.items()
         }
 

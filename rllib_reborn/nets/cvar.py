@@ -39,7 +39,8 @@ def tail_weights(levels: Sequence[float], atoms: int, *, released: bool = False)
     """
     if isinstance(atoms, bool) or not isinstance(atoms, int) or atoms < 1:
         raise ValueError(f"atoms is {atoms!r}; expected a whole number >= 1.")
-    weights = torch.zeros(len(levels), atoms, dtype=torch.float64)
+    # On the CPU also where networks are built on torch's meta device: these are constants, and no weights to be loaded.
+    weights = torch.zeros(len(levels), atoms, dtype=torch.float64, device="cpu")
     for row, level in zip(weights, levels):
         if not 0 < level <= 1:
             raise ValueError(f"the risk level is {level!r}; expected a number in (0, 1].")
@@ -52,7 +53,7 @@ def tail_weights(levels: Sequence[float], atoms: int, *, released: bool = False)
                 )
             row[: k + 1] = 1 / k
             continue
-        mass = round(level * atoms, 9)  # 0.3 of 100 atoms are 30 and not 30.000000000000004
+        mass = round(level * atoms, 9) or level * atoms  # 0.3 of 100 atoms are 30 and not 30.000000000000004
         whole = math.floor(mass)
         row[:whole] = 1 / mass
         if whole < atoms:
@@ -66,11 +67,6 @@ def ascending(atoms: Tensor) -> Tensor:
         # NumPy sorts short rows of floats some thirty times faster than torch does on the CPU.
         return torch.from_numpy(np.sort(atoms.detach().numpy(), axis=-1))
     return atoms.detach().sort(dim=-1).values
-
-
-def cvar_of_levels(atoms: Tensor, weights: Tensor) -> Tensor:
-    """CVaR of each row at each level, without a gradient: ``atoms`` [rows, N], ``weights`` [K, N] -> [rows, K]."""
-    return ascending(atoms) @ weights.t()
 
 
 def cvar_at(atoms: Tensor, weights: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -201,7 +201,7 @@ class RiskAgentNet(AgentNet):
     def values(self, features: Tensor) -> Tensor:
         """CVaR of every action at the level of its row: ``features`` [rows, state_dim or hidden_dim] -> [rows, A]."""
         if torch.is_grad_enabled():
-            atoms = self.head(features[:, : self.hidden_dim]).view(-1, self.atoms)
+            atoms = self.head(self._of_head(features)).view(-1, self.atoms)
             level, chances = self._levels(features)
             value, of_levels = cvar_at(atoms, self._weights(atoms), level.repeat_interleave(self.n_actions))
             value = value.view(-1, self.n_actions)
@@ -213,12 +213,16 @@ class RiskAgentNet(AgentNet):
         out = features.new_empty(len(features), self.n_actions)
         for begin in range(0, len(features), step):
             rows = slice(begin, begin + step)
-            out[rows] = self._block(features[rows, : self.hidden_dim], level[rows])
+            out[rows] = self._block(self._of_head(features[rows]), level[rows])
         return out
+
+    def _of_head(self, features: Tensor) -> Tensor:
+        """The columns that the head reads: all but the predictor's (KNIFE may have widened a feed-forward memory)."""
+        return features if self.predictor is None else features[:, : self.hidden_dim]
 
     def chosen(self, features: Tensor, actions: Tensor) -> Chosen:
         """One action of each row, with gradients: ``features`` as in :meth:`values`, ``actions`` [rows] int64."""
-        atoms = self._atoms_of(features[:, : self.hidden_dim], actions)
+        atoms = self._atoms_of(self._of_head(features), actions)
         level, chances = self._levels(features)
         value, of_levels = cvar_at(atoms, self._weights(atoms), level)
         if chances is not None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from rllib_reborn.algorithms import ALGORITHMS
+from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, parse
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.experiments.build import build_config, resolved_dict
+from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.plasticity.invariance import igm_holds
 from tests.algorithms.helpers import WALK, quick
 
@@ -80,3 +83,26 @@ def test_layers_have_names_of_their_own_and_targets_have_the_same(algorithm: str
         assert keys == [layer.key for layer in module.target_unit_layers(choice)]
     released = {layer.net for layer in module.unit_layers("released")}
     assert released == ({"agent"} if algorithm in ("IQL", "VDN") else {"agent", "mixer"})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "kind", "eps"),
+    [
+        ("RMIX", {"weight_decay": 0.1}, "adam", 1e-8),
+        ("DMIX", {"weight_decay": 0.1}, "adam", 1e-5),
+        ("RMIX", {"kind": "rmsprop"}, "rmsprop", 1e-5),
+        ("QMIX", {"kind": "adam"}, "adam", 1e-5),
+    ],
+)
+def test_a_part_of_the_optimizers_settings_keeps_the_algorithms_own_rest(algorithm, given, kind, eps) -> None:
+    config = ALGORITHMS[algorithm]().training(optimizer=given)
+    settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
+    assert (settings.kind, settings.eps) == (kind, eps)
+    data = {"algorithm": algorithm, "env": WALK, "training": {"optimizer": given}, "stop": {"iterations": 1}}
+    experiment = experiment_from_dict(data)
+    resolved = resolved_dict(experiment, build_config(experiment))["training"]["optimizer"]
+    assert (resolved["kind"], resolved["eps"]) == (kind, eps)
+
+
+def test_a_part_of_resqs_exploration_keeps_the_rest() -> None:
+    assert ALGORITHMS["ResQ"]().training(epsilon={"end": 0.01}).epsilon == {"anneal_env_steps": 100_000, "end": 0.01}

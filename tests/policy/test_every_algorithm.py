@@ -12,6 +12,8 @@ import torch
 from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.algorithms.value_factorization.export import policy_from_module
 from rllib_reborn.nets.agents import AgentNet
+from rllib_reborn.nets.cvar import cached_weights
+from rllib_reborn.nets.quantile_agent import midpoint_cosines
 from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.plasticity.interventions.perform import Subject, perform
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec, files
@@ -32,6 +34,8 @@ def test_saved_and_loaded_it_acts_as_the_algorithm(algorithm: str, settings: dic
     policy = policy_from_module(module)
     assert policy.spec.algorithm == algorithm
     policy.save(tmp_path / "policy")
+    cached_weights.cache_clear()  # nothing that a fresh process would not have
+    midpoint_cosines.cache_clear()
     again = Policy.load(tmp_path / "policy")
     assert again.spec == policy.spec
     assert played_alike(module, again, games=3, episodes=2) > 10
@@ -53,10 +57,13 @@ def test_settings_decide_on_actions() -> None:
         played_alike(module, other, games=3, episodes=2)
 
 
-@pytest.mark.parametrize("kind", ["injection", "knife"])
-def test_after_interventions(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "algorithm", "method"),
+    [("injection", "DMIX", {}), ("knife", "DMIX", {}), ("knife", "RMIX", {"risk": 0.3, "atoms": 7})],
+)
+def test_after_interventions(kind: str, algorithm: str, method: dict[str, Any]) -> None:
     data = {"kind": kind, "scope": "agent"} | ({"layers": "operable", "slots": 3} if kind == "knife" else {})
-    module = build(algorithm="DMIX", recurrent=False, fc_layers=2, interventions=[data])
+    module = build(algorithm=algorithm, method=method, recurrent=False, fc_layers=2, interventions=[data])
     layers = [layer for layer in module.agents.unit_layers("operable") if layer.live is not None]
     report = perform(
         make_intervention(data),

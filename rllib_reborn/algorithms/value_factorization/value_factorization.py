@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +89,11 @@ class ValueFactorizationConfig(AlgorithmConfig):
         >>> algo = config.build_algo()  # doctest: +SKIP
     """
 
+    #: Where an algorithm's defaults differ from those of :class:`EpsilonSettings` and :class:`OptimizerSettings`. What is
+    #: given to ``training`` is laid over them, so that a part of it does not bring back another algorithm's rest.
+    default_epsilon: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    default_optimizer: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or ValueFactorization)
         # RLlib settings that this training loop needs to be so.
@@ -116,11 +122,11 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.learning_starts_episodes = 32
         self.updates_per_episode = 1.0
         self.target_update: dict[str, Any] = {}
-        self.epsilon: dict[str, Any] = {}
+        self.epsilon: dict[str, Any] = dict(self.default_epsilon)
         self.double_q = True
         self.n_step = 1
         self.td_lambda: float | None = None
-        self.team_optimizer: dict[str, Any] = {}
+        self.team_optimizer: dict[str, Any] = dict(self.default_optimizer)
         self.team_model: dict[str, Any] = {}
         self.mixer: dict[str, Any] = {}
         self.method: dict[str, Any] = {}
@@ -223,6 +229,11 @@ class ValueFactorizationConfig(AlgorithmConfig):
             # What callbacks have added stays: a list takes the place of an earlier list alone.
             added = self.interventions[len(self.interventions) - self.num_interventions_of_callbacks :]
             interventions = [*interventions, *added]
+        if isinstance(epsilon, dict):
+            epsilon = {**self.default_epsilon, **epsilon}
+        # The constants of one kind of optimizer are not those of another.
+        if isinstance(optimizer, dict) and optimizer.get("kind") in (None, self.default_optimizer.get("kind")):
+            optimizer = {**self.default_optimizer, **optimizer}
         given = {
             "batch_episodes": batch_episodes,
             "buffer_episodes": buffer_episodes,
