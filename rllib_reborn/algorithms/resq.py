@@ -71,6 +71,8 @@ class ResQModule(WQMIXModule):
 class ResQLearner(ValueFactorizationLearner):
     """Q_jt and Q* against the same targets."""
 
+    own_metrics = (CENTRAL_TD_ERROR_ABS, RESIDUAL_MEAN)
+
     def team_loss(
         self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:

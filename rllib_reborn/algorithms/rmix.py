@@ -185,6 +185,8 @@ def _chosen(team: AgentTeam, features: Tensor, actions: Tensor) -> Chosen:
 class RMIXLearner(ValueFactorizationLearner):
     """Adds the local loss at its interval. All ranks are told the same clock, so they decide alike."""
 
+    own_metrics = (RISK_LEVEL_MEAN, LOCAL_LOSS)
+
     @override(ValueFactorizationLearner)
     def build(self) -> None:
         super().build()

@@ -136,6 +136,8 @@ class WQMIXModule(TeamRLModule):
 class WQMIXLearner(ValueFactorizationLearner):
     """The weighted error of Q_tot and the plain one of Q-hat*, both against the same targets."""
 
+    own_metrics = (CENTRAL_TD_ERROR_ABS, WEIGHT_MEAN)
+
     def team_loss(
         self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:

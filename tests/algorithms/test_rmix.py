@@ -11,7 +11,7 @@ from rllib_reborn.algorithms.rmix import RMIXLearner
 from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.envs.checker import check_team_env
 from rllib_reborn.losses.risk import local_distribution_loss, local_targets
-from tests.algorithms.helpers import WALK, quick
+from tests.algorithms.helpers import WALK, comparable, quick
 from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, tensors, update
 from tests.fakes.risky_game import RiskyGame
 
@@ -230,11 +230,15 @@ def test_it_trains_with_interventions_on_all_layers_and_a_restored_run_goes_on(t
     for _ in range(3):
         algorithm.train()
     path = algorithm.save_to_path(tmp_path / "saved")
-    algorithm.stop()
     again = config.copy(copy_frozen=False).build_algo()
     again.restore_from_path(path)
-    row = again.train()["team"]
+    rows_of_both = [[comparable(one.train()["team"]) for _ in range(2)] for one in (algorithm, again)]
+    algorithm.stop()
     again.stop()
+    assert rows_of_both[0] == rows_of_both[1]
+    row = rows_of_both[0][0]
+    assert max(row["train/local_loss"] for row in rows_of_both[0]) > 0
+    assert 0 < row["train/risk_level_mean"] <= 1
     assert row["intervention/units"] > 0
     assert row["dormancy/agent/predictor.memory/stable_rank"] >= 1
     assert np.isfinite(row["train/loss"])

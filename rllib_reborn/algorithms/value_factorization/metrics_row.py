@@ -146,6 +146,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
         "train/epsilon": parse(EpsilonSettings, algorithm.config.epsilon, "epsilon").at(progress.env_steps),
         "train/target_updates": _whole(of_learner.get(learner.NUM_TARGET_UPDATES)),
         "train/nonfinite_steps": _whole(of_learner.get(learner.NONFINITE_STEPS)),
+        **{f"train/{key}": _number(of_learner.get(key)) for key in algorithm.config.learner_class.own_metrics},
         "eval/return_mean": evaluation.get("episode_return_mean"),
         "eval/return_std": evaluation.get("episode_return_std"),
         "eval/win_rate": evaluation.get("win_rate"),

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -53,6 +53,9 @@ class ValueFactorizationLearner(TorchLearner):
     Counts, target copies and learner callbacks are per gradient step. With several learners each takes a part of the
     batch, and the loss is normalised by the step count of all parts, so that n learners do what one does.
     """
+
+    #: Keys that :meth:`team_loss` tells beyond the usual ones; in ``metrics.jsonl`` they are ``train/<key>``.
+    own_metrics: ClassVar[tuple[str, ...]] = ()
 
     @override(Learner)
     def build(self) -> None:
