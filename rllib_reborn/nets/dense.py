@@ -1,9 +1,10 @@
 """Matrix products of whole sequences on the CPU, by the faster of torch's two libraries.
 
-torch takes MKL for float32 products. MKL runs half-width kernels on an AMD CPU with AVX-512, where oneDNN, which comes with
-torch too, takes half of its time; on an Intel CPU MKL is the faster one for the small products of a time step
-(``docs/results/speed.md``). The CPU's vendor decides, and no measurement: equal runs must do equal sums. torch offers
-oneDNN's product only as the operator that its own compiler calls, so that name is kept here, in one place, with a test.
+torch takes MKL for float32 products. MKL runs half-width kernels on an AMD CPU. Where such a CPU computes 512 bits at once
+(Zen 5) oneDNN, which comes with torch too, takes half of MKL's time; where it takes two halves of 256 bits (Zen 4), and
+on an Intel CPU, MKL is the faster one for the small products of a time step (``docs/results/speed.md``). What the CPU says
+of itself decides, and no measurement: equal runs must do equal sums. torch offers oneDNN's product only as the operator that
+its own compiler calls, so that name is kept here, in one place, with a test.
 
 oneDNN compiles a kernel for every new row count (about a millisecond) and keeps the last 1,024, and whole sequences of
 variable length have a new count at every update. So long inputs are cut into blocks of a few sizes, and the rest is MKL's.
@@ -11,6 +12,7 @@ variable length have a new count at every update. So long inputs are cut into bl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,12 +36,18 @@ _NARROW = 16
 _MANY_ROWS = 512
 
 
-def _is_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether Linux says so; elsewhere torch's own choice stands."""
+#: AMD's family number of Zen 5, the first that computes 512 bits at once.
+_ZEN_5 = 0x1A
+
+
+def _is_wide_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether Linux says that this is an AMD CPU from Zen 5 on; elsewhere torch's own choice stands."""
     try:
-        return "AuthenticAMD" in cpuinfo.read_text()
+        text = cpuinfo.read_text()
     except OSError:
         return False
+    family = re.search(r"^cpu family\s*:\s*(\d+)", text, re.MULTILINE)
+    return "AuthenticAMD" in text and family is not None and int(family[1]) >= _ZEN_5
 
 
 def _find_onednn() -> Any:
@@ -49,7 +57,7 @@ def _find_onednn() -> Any:
     return None if packet is None else packet.default
 
 
-_onednn = _find_onednn() if _is_amd() else None
+_onednn = _find_onednn() if _is_wide_amd() else None
 
 
 def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

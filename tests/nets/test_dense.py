@@ -16,7 +16,7 @@ ROWS = st.one_of(st.integers(1, 700), st.sampled_from([2047, 2048, 2049, 2496, 4
 
 @pytest.fixture(params=["onednn", "torch's own"], scope="module", autouse=True)
 def library(request):
-    """Both, whichever one this CPU's vendor would get."""
+    """Both, whichever one this CPU would get."""
     found = dense._find_onednn()
     if request.param == "onednn" and found is None:
         pytest.skip("oneDNN is taken on CPUs with AVX-512 alone")
@@ -32,13 +32,20 @@ def test_the_operator_is_there_where_the_cpu_is():
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "amd"), [("vendor_id\t: AuthenticAMD\n", True), ("vendor_id\t: GenuineIntel\n", False), (None, False)]
+    ("cpuinfo", "wide"),
+    [
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\n", True),  # Zen 5
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\n", False),  # Zen 4 and older
+        ("vendor_id\t: GenuineIntel\ncpu family\t: 26\n", False),
+        ("vendor_id\t: AuthenticAMD\n", False),
+        (None, False),
+    ],
 )
-def test_the_vendor_decides(cpuinfo, amd, tmp_path):
+def test_vendor_and_family_decide(cpuinfo, wide, tmp_path):
     path = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         path.write_text(cpuinfo)
-    assert dense._is_amd(path) == amd
+    assert dense._is_wide_amd(path) == wide
 
 
 @settings(deadline=None, max_examples=40)
