@@ -75,6 +75,34 @@ def one_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result
 
 
+def has_onednn() -> bool:
+    """Whether products here are oneDNN's."""
+    return _onednn is not None
+
+
+def sum_by_onednn(total: Tensor, x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """``out = total + x @ weight`` by :func:`one_product`; ``weight`` [k, width] contiguous, ``out`` may be ``total``."""
+    torch.add(total, one_product(x, weight.t(), None), out=out)
+
+
+def product_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    """:func:`product`, written to ``out`` [rows, width], whose rows may lie apart."""
+    if _onednn is not None:
+        out.copy_(product(x, weight, bias))
+    elif bias is None:
+        torch.mm(x, weight.t(), out=out)
+    else:
+        torch.addmm(bias, x, weight.t(), out=out)
+
+
+def add_weight_gradient(total: Tensor, grad: Tensor, x: Tensor) -> None:
+    """``total += grad.T @ x``, see :func:`weight_gradient`."""
+    if _onednn is None:
+        total.addmm_(grad.t(), x)
+    else:
+        total += weight_gradient(grad, x)
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``, without a gradient.
 

@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from rllib_reborn.nets.dense import one_product, product, weight_gradient
+from rllib_reborn.nets.dense import add_weight_gradient, has_onednn, product_into, sum_by_onednn
 
 #: Rows that the recurrence handles between two products over them.
-_BLOCK_ROWS = 2048
+_BLOCK_ROWS = 1024
 #: So many row counts of a time step may be kernels of their own in oneDNN, which keeps 1,024.
 _MAX_STEP_SIZES = 128
 
@@ -131,35 +130,15 @@ def _blocks(sizes: Sequence[int]) -> Iterator[tuple[slice, slice]]:
     yield slice(first_step, len(sizes)), slice(first_row, first_row + rows)
 
 
-def _step_product(sizes: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """How to multiply the rows of one time step. oneDNN compiles a kernel for every row count, so they must be few, in this
-    batch and in those to come: multiples of the number of agents up to that of all episodes."""
+def _step_sum(sizes: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor, Tensor], None]:
+    """How to do ``out = total + x @ weight`` for the rows of one time step. oneDNN compiles a kernel for every row count, so
+    they must be few, in this batch and in those to come: multiples of the number of agents up to that of all episodes."""
     possible = max(sizes) // math.gcd(*sizes)
-    return one_product if possible <= _MAX_STEP_SIZES else functional.linear
+    return sum_by_onednn if has_onednn() and possible <= _MAX_STEP_SIZES else _sum_by_torch
 
 
-def _forward_weights(w_ih: Tensor, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight [3 * hidden, k] and bias of the input's product, and bias of W h.
-
-    The input's takes both biases of r and z, and is doubled (which is exact) for n: see :func:`_cell`.
-    """
-    r_and_z = 2 * len(b_ih) // 3
-    factor = torch.ones_like(b_ih)
-    factor[r_and_z:] = 2
-    b_x, b_h = b_ih.clone(), b_hh.clone()
-    b_x[:r_and_z] += b_h[:r_and_z]
-    b_h[:r_and_z] = 0
-    return w_ih * factor.unsqueeze(1), b_x * factor, b_h
-
-
-def _cell(x_r_z: Tensor, x_n: Tensor, h: Tensor, gates: Tensor, n: Tensor, out: Tensor) -> Tensor:
-    """One step: ``gates`` [rows, 3 * hidden] is W h with b_hn and becomes (r, z, inner); ``n`` and ``out`` are written."""
-    r, z, inner = gates.chunk(3, dim=1)
-    gates.narrow(1, 0, x_r_z.shape[1]).add_(x_r_z).sigmoid_()
-    # tanh(a) = 2 sigmoid(2 a) - 1, a quarter of the time of torch's tanh on the CPU; x_n is doubled already.
-    torch.addcmul(x_n, r, inner, value=2, out=n).sigmoid_()
-    torch.add(_MINUS_ONE, n, alpha=2, out=n)
-    return torch.lerp(n, h, z, out=out)
+def _sum_by_torch(total: Tensor, x: Tensor, weight: Tensor, out: Tensor) -> None:
+    torch.addmm(total, x, weight, out=out)
 
 
 def _gru_forward(
@@ -169,34 +148,47 @@ def _gru_forward(
     b_ih: Tensor,
     b_hh: Tensor,
     sizes: tuple[int, ...],
-    keep: tuple[list[Tensor], Tensor] | None = None,
+    keep: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The forward pass, in small buffers that stay in cache.
 
     Args:
         x, w_ih, w_hh, b_ih, b_hh, sizes: As in :class:`_CpuGru`.
-        keep: What a backward pass needs: a list that takes (r, z, inner) of each step, and room for n [rows, hidden].
+        keep: What a backward pass needs and this one writes: (r, z, inner) [rows, 3 * hidden] and n [rows, hidden].
     """
-    w_x, b_x, b_h = _forward_weights(w_ih, b_ih, b_hh)
-    w_hh = w_hh.contiguous()
-    multiply = _step_product(sizes)
     width = w_hh.shape[1]
+    r_and_z = 2 * width
+    # The input's product takes both biases of r and z, and is doubled (which is exact) for n: tanh(a) = 2 sigmoid(2 a) - 1
+    # takes a quarter of the time of torch's tanh on the CPU.
+    w_r_z, b_r_z = w_ih[:r_and_z], b_ih[:r_and_z] + b_hh[:r_and_z]
+    w_n, b_n, b_inner = 2 * w_ih[r_and_z:], 2 * b_ih[r_and_z:], b_hh[r_and_z:]
+    w_back = w_hh.t().contiguous()
+    add_product = _step_sum(sizes)
     out = x.new_empty(len(x), width)
+    blocks = list(_blocks(sizes))
+    block_rows = max(rows.stop - rows.start for _, rows in blocks)
+    x_n_room = x.new_empty(block_rows, width)
+    if keep is None:
+        gates_room, n_room = x.new_empty(block_rows, 3 * width), x.new_empty(block_rows, width)
     h = x.new_zeros(sizes[0], width)
-    scratch = torch.empty_like(h)
-    for steps, rows in _blocks(sizes):
-        in_block = sizes[steps]
-        projected = product(x[rows], w_x, b_x)
-        of_r_z, of_n = projected[:, : 2 * width].split(in_block), projected[:, 2 * width :].split(in_block)
-        n_steps = [scratch[:size] for size in in_block] if keep is None else keep[1][rows].split(in_block)
-        for x_r_z, x_n, n, out_t, size in zip(of_r_z, of_n, n_steps, out[rows].split(in_block), in_block):
+    for steps, rows in blocks:
+        in_block, x_block = sizes[steps], x[rows]
+        gates, n_gate = (gates_room, n_room) if keep is None else (keep[0][rows], keep[1][rows])
+        gates, n_gate, x_n = gates[: len(x_block)], n_gate[: len(x_block)], x_n_room[: len(x_block)]
+        product_into(gates[:, :r_and_z], x_block, w_r_z, b_r_z)
+        gates[:, r_and_z:] = b_inner
+        product_into(x_n, x_block, w_n, b_n)
+        # Views of all steps at once: one by one they take longer than the sums.
+        parts = (gates, gates[:, :r_and_z], gates[:, :width], gates[:, width:r_and_z], gates[:, r_and_z:])
+        views = [part.split(in_block) for part in (*parts, x_n, n_gate, out[rows])]
+        for size, gate, r_z, r, z, inner, x_n_t, n, out_t in zip(in_block, *views):
             if len(h) > size:
                 h = h[:size]
-            # Kept where the product made it, so that nothing is copied.
-            gates = multiply(h, w_hh, b_h)
-            h = _cell(x_r_z, x_n, h, gates, n, out_t)
-            if keep is not None:
-                keep[0].append(gates)
+            add_product(gate, h, w_back, gate)
+            r_z.sigmoid_()
+            torch.addcmul(x_n_t, r, inner, value=2, out=n).sigmoid_()
+            torch.add(_MINUS_ONE, n, alpha=2, out=n)
+            h = torch.lerp(n, h, z, out=out_t)
     return out
 
 
@@ -210,19 +202,25 @@ class _CpuGru(torch.autograd.Function):
         n     = tanh(x_n + b_in + r * inner)
         h'    = (1 - z) * n + z * h
 
+    and, from the gradient g of h'::
+
+        of z's sum      g (h - n) z (1 - z)              of inner   (of n's sum) r
+        of n's sum      g (1 - z) (1 - n^2)              of r's sum (of n's sum) inner r (1 - r)
+        of h            g z + W_h (those of inner, r, z)
+
     Work goes by blocks of a few time steps, whose inputs, gradients and products stay in cache: what W_ih makes of the input
-    and the gradients of the gates are never written out for the whole sequence. Gradients of a block lie in columns
-    (inner, r, z): that is what goes to W_hh; W_ih takes (r, z, n).
+    and the gradients of the gates are never written out for the whole sequence. What of these products does not depend on g
+    is taken for a whole block; only four operations are left for every time step.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...]
     ) -> Tensor:
-        gates: list[Tensor] = []
-        n_gate = x.new_empty(len(x), w_hh.shape[1])
+        width = w_hh.shape[1]
+        gates, n_gate = x.new_empty(len(x), 3 * width), x.new_empty(len(x), width)
         out = _gru_forward(x, w_ih, w_hh, b_ih, b_hh, sizes, (gates, n_gate))
-        ctx.save_for_backward(x, w_ih, w_hh, out, n_gate, *gates)
+        ctx.save_for_backward(x, w_ih, w_hh, out, gates, n_gate)
         ctx.sizes = sizes
         return out
 
@@ -231,57 +229,59 @@ class _CpuGru(torch.autograd.Function):
     def backward(  # type: ignore[override]
         ctx: Any, grad_out: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:
-        x, w_ih, w_hh, out, n_gate, *gates = ctx.saved_tensors
+        x, w_ih, w_hh, out, gates, n_gate = ctx.saved_tensors
         sizes: tuple[int, ...] = ctx.sizes
-        multiply = _step_product(sizes)
+        add_product = _step_sum(sizes)
         width = out.shape[1]
-        # [width, 3 * width], for columns (inner, r, z).
-        w_back = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]]).t().contiguous()
-        w_ih_back = w_ih.t().contiguous()
+        w_back = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])  # rows (inner, r, z)
         outputs = out.split(sizes)
         # h before each step: that of the step before, of the episodes still running.
         previous = [out.new_zeros(sizes[0], width)]
         previous += [before[:size] for before, size in zip(outputs[:-1], sizes[1:])]
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         grad_w_ih, by_w_hh = torch.zeros_like(w_ih), torch.zeros_like(w_hh)
-        sums_x, sums_h = out.new_zeros(3 * width), out.new_zeros(3 * width)
+        sums = out.new_zeros(5 * width)
         carried = out.new_zeros(sizes[0], width)
-        whole_work = torch.empty_like(carried)
-        for steps, rows in reversed(list(_blocks(sizes))):
+        blocks = list(_blocks(sizes))
+        block_rows = max(rows.stop - rows.start for _, rows in blocks)
+        # Columns: factors (r, inner r (1 - r), (h - n) z (1 - z), (1 - z) (1 - n^2), z) and gradients (inner, r, z, n, h).
+        # W_hh takes the gradients of (inner, r, z), W_ih those of (r, z, n): neighbours in one buffer, so no copies.
+        factors_room, grads_room = out.new_empty(2, block_rows, 5, width)
+        for steps, rows in reversed(blocks):
             in_block = sizes[steps]
             h_block = torch.cat(previous[steps])
-            by_hidden, by_n_block = x.new_empty(len(h_block), 3 * width), torch.empty_like(h_block)
-            for size, h, gate, n, grad_t, hidden_t, by_n in zip(
-                reversed(in_block),
-                reversed(h_block.split(in_block)),
-                reversed(gates[steps]),
-                reversed(n_gate[rows].split(in_block)),
-                reversed(grad_out[rows].split(in_block)),
-                reversed(by_hidden.split(in_block)),
-                reversed(by_n_block.split(in_block)),
-            ):
-                carry, work = carried[:size], whole_work[:size]
-                r, z, inner = gate.chunk(3, dim=1)
-                by_inner, by_r, by_z = hidden_t.chunk(3, dim=1)
-                grad = carry.add_(grad_t)
-                _sigmoid_backward(torch.sub(h, n, out=work).mul_(grad), z, grad_input=by_z)
-                grad_h = torch.mul(grad, z, out=work)
-                _tanh_backward(grad.sub_(grad_h), n, grad_input=by_n)
-                torch.mul(by_n, r, out=by_inner)
-                _sigmoid_backward(torch.mul(by_n, inner, out=by_r), r, grad_input=by_r)
-                torch.add(grad_h, multiply(hidden_t, w_back, None), out=carry)
-            by_input = torch.cat([by_hidden[:, width:], by_n_block], dim=1)
+            factors, grads = factors_room[: len(h_block)], grads_room[: len(h_block)]
+            _fill_factors(factors, gates[rows], n_gate[rows], h_block)
+            flat = grads.view(len(h_block), 5 * width)
+            by_hidden, by_input = flat[:, : 3 * width], flat[:, width : 4 * width]
+            parts = (factors[:, :2], factors[:, 2:], grads[:, :2], grads[:, 2:], grads[:, 3:4], grads[:, 4], by_hidden)
+            views = [reversed(part.split(in_block)) for part in (*parts, grad_out[rows])]
+            for size, of_n, of_grad, by_two, by_three, by_n, by_h, hidden_t, grad_t in zip(reversed(in_block), *views):
+                grad = carried[:size].add_(grad_t)
+                torch.mul(of_grad, grad.unsqueeze(1), out=by_three)
+                torch.mul(of_n, by_n, out=by_two)
+                add_product(by_h, hidden_t, w_back, grad)
             if grad_x is not None:
-                grad_x[rows] = product(by_input, w_ih_back)
-            grad_w_ih += weight_gradient(by_input, x[rows])
-            by_w_hh += weight_gradient(by_hidden, h_block)
-            sums_x += by_input.sum(0)
-            sums_h += by_hidden.sum(0)
+                product_into(grad_x[rows], by_input, w_ih.t())
+            add_weight_gradient(grad_w_ih, by_input, x[rows])
+            add_weight_gradient(by_w_hh, by_hidden, h_block)
+            sums += flat.sum(0)
         return (
             grad_x,
             grad_w_ih,
             torch.cat([by_w_hh[width:], by_w_hh[:width]]),
-            sums_x,
-            torch.cat([sums_h[width:], sums_h[:width]]),
+            sums[width : 4 * width],
+            torch.cat([sums[width : 3 * width], sums[:width]]),
             None,
         )
+
+
+def _fill_factors(factors: Tensor, gates: Tensor, n: Tensor, h: Tensor) -> None:
+    """What the gradients of a block of steps are multiplied by, see :meth:`_CpuGru.backward`: ``factors`` [rows, 5, hidden]
+    from (r, z, inner) [rows, 3 * hidden], n and the h before each step."""
+    r, z, inner = gates.chunk(3, dim=1)
+    factors[:, 0] = r
+    _sigmoid_backward(inner, r, grad_input=factors[:, 1])
+    _sigmoid_backward(torch.sub(h, n, out=factors[:, 2]), z, grad_input=factors[:, 2])
+    _tanh_backward(torch.sub(1.0, z, out=factors[:, 3]), n, grad_input=factors[:, 3])
+    factors[:, 4] = z
