@@ -22,6 +22,8 @@ $(STAMP): setup.cfg pyproject.toml constraints/py311.txt
 	# torch on its own first: with a CPU file of the locked release at hand pip takes that one, and keeps it.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt --editable ".[dev]"
+	# Without what it asks for: enum34 and messages for protobuf 3. The tests drive the loopback server with it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pysc2==4.0.0
 	touch $@
 
 train: $(STAMP)
@@ -38,6 +40,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.learner --json
 	$(BIN)/python -m benchmarks.plasticity --json
 	$(BIN)/python -m benchmarks.end_to_end --json
+	$(BIN)/python -m benchmarks.battle --json
+	$(BIN)/python -m benchmarks.starcraft_threads --json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

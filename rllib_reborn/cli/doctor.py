@@ -56,6 +56,9 @@ def examine() -> list[Finding]:
         check_auth_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")),
         *(check_extra(name, purpose) for name, purpose in OPTIONAL.items()),
         check_smac(),
+        check_starcraft_packages(),
+        *check_starcraft(),
+        check_enum34(),
     ]
 
 
@@ -169,6 +172,75 @@ def check_smac(files: list[str] | None = None) -> Finding:
         False,
         "the installed smac is SMAC3, an optimiser of the same name, and not the StarCraft challenge",
         "pip uninstall smac",
+    )
+
+
+def check_starcraft_packages() -> Finding:
+    """What speaks to StarCraft II: the extra ``starcraft``."""
+    from rllib_reborn.envs.starcraft.errors import InstallationError
+    from rllib_reborn.envs.starcraft.packages import protocol, websocket_client
+
+    name = "sc2_packages"
+    try:
+        protocol()
+        websocket_client()
+    except InstallationError as error:
+        missing = isinstance(error.__cause__, ModuleNotFoundError)
+        return Finding(name, None if missing else False, error.sentence, error.remedy)
+    return Finding(name, True, "the packages that speak to StarCraft II are there")
+
+
+def check_starcraft() -> list[Finding]:
+    """StarCraft II itself and its maps; optional, but what is there must be whole."""
+    from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS
+    from rllib_reborn.envs.starcraft.errors import InstallationError
+    from rllib_reborn.envs.starcraft.installation import (
+        HOW_TO_GET_MAPS,
+        HOW_TO_INSTALL,
+        MAPS_FOLDER,
+        SC2PATH,
+        check_executable,
+        find_installation,
+        installation_folder,
+    )
+
+    folder, _ = installation_folder()
+    if not folder.exists() and not os.environ.get(SC2PATH):
+        return [
+            Finding("sc2_game", None, f"there is no StarCraft II in {folder}, for smac/ and smacv2/", HOW_TO_INSTALL)
+        ]
+    try:
+        installation = find_installation()
+        for build in installation.builds:
+            check_executable(build)
+    except InstallationError as error:
+        return [Finding("sc2_game", False, error.sentence, error.remedy)]
+    builds = ", ".join(f"Base{build.number}" for build in installation.builds)
+    game = Finding("sc2_game", True, f"StarCraft II in {installation.root}: {builds}")
+    stems = sorted({scenario.map_file for scenario in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values())})
+    missing = []
+    for stem in stems:
+        try:
+            installation.map_file(stem)
+        except InstallationError:
+            missing.append(stem)
+    if not missing:
+        return [game, Finding("sc2_maps", True, f"all {len(stems)} maps of SMAC and SMACv2")]
+    sentence = f"{len(missing)} of {len(stems)} maps are not in {installation.root / MAPS_FOLDER}: {', '.join(missing)}"
+    return [game, Finding("sc2_maps", False, sentence, HOW_TO_GET_MAPS)]
+
+
+def check_enum34() -> Finding:
+    """pysc2 asks for enum34, which takes the place of a part of Python wherever PYTHONPATH names its folder."""
+    try:
+        found = importlib.metadata.version("enum34")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("enum34", None, "enum34 is not installed, as it should be")
+    return Finding(
+        "enum34",
+        False,
+        f"enum34 {found} is installed (pysc2 asks for it) and breaks any Python whose PYTHONPATH names its folder",
+        "pip uninstall enum34",
     )
 
 

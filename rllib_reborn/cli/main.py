@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from rllib_reborn._version import __version__
-from rllib_reborn.cli import configs, doctor, envs, evaluate, export, invariance, invariance_table, report, train
+from rllib_reborn.cli import (
+    configs,
+    doctor,
+    envs,
+    evaluate,
+    export,
+    invariance,
+    invariance_table,
+    report,
+    sc2_loopback,
+    train,
+)
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UserMistake
 from rllib_reborn.suggestions import did_you_mean
 
@@ -28,6 +39,7 @@ COMMANDS = (
     export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,
+    sc2_loopback.COMMAND,
     doctor.COMMAND,
 )
 

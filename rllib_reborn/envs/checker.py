@@ -217,6 +217,8 @@ def _check_illegal(env: VectorTeamEnv, seed: int) -> str:
         else:
             raise _BrokenError(f"an action {what} was accepted; expected a ValueError.")
     after = _copies(env.step(legal).obs, None)
+    if not env.repeatable:
+        return "Actions that are not available are refused."
     again = env.reset(seed=seed)
     _expect(_equal(_copies(again, None), before), "a reset with the same seed gave another start.")
     _expect(_equal(_copies(env.step(legal).obs, None), after), "a refused step changed the game.")
@@ -243,7 +245,12 @@ def _check_no_self_reset(env: VectorTeamEnv, seed: int, steps: int) -> str:
     return "reset(mask=...) touches the chosen games only."
 
 
+_NOT_REPEATABLE = "The game draws numbers of its own, which no seed decides."
+
+
 def _check_determinism(env: VectorTeamEnv, seed: int, steps: int) -> str:
+    if not env.repeatable:
+        raise _UnknownError(_NOT_REPEATABLE)
     first, second = _record(env, seed, steps), _record(env, seed, steps)
     _expect(len(first) == len(second), "two runs with one seed had episodes of different lengths.")
     for moment, (one, two) in enumerate(zip(first, second)):
@@ -252,6 +259,8 @@ def _check_determinism(env: VectorTeamEnv, seed: int, steps: int) -> str:
 
 
 def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[int], VectorTeamEnv] | None) -> str:
+    if not env.repeatable:
+        raise _UnknownError(_NOT_REPEATABLE)
     if make is None:
         raise _UnknownError("Not checked: this needs a way to build the environment with another number of games.")
     alone, crowd = make(1), make(3)

@@ -1,8 +1,9 @@
 """Many single games of one kind, stepped as a batch: in this process, on threads, or in processes of their own.
 
-Who does what: :class:`LiftedTeamEnv` draws seeds, keeps the books (steps, ends, failures) and owns the output arrays. A
-*crew* plays: ``_Games`` one game after another, ``_GamesOnThreads`` all at once, ``_GamesInProcesses`` in child processes,
-each of which runs a ``_Games`` of its own. A crew never raises for what a game did: it answers with a ``_Failure``.
+Who does what: :class:`CrewedTeamEnv` draws seeds, keeps the books (steps, ends, failures) and owns the output arrays. A
+:class:`Crew` plays. :class:`LiftedTeamEnv` has three of them for games of one's own: ``_Games`` plays one after another,
+``_GamesOnThreads`` all at once, ``_GamesInProcesses`` in child processes, each of which runs a ``_Games`` of its own. A crew
+never raises for what a game did: it answers with a :class:`Failure`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,12 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
-from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+from rllib_reborn.envs.team_game import GameObs, GameStep, GameUnavailableError, TeamGame
 
 logger = logging.getLogger(__name__)
 
 Workers = Literal["inline", "threads", "processes"]
 
-#: A game that cannot be reset is given up after so many attempts in one call.
-_RESET_ATTEMPTS = 3
 #: Whatever is not a step (a reset may start a program) may take so many times as long as one.
 _SLOW_CALL_FACTOR = 10
 #: A child process must be up (Python started, modules imported) within so many seconds, whatever the load.
@@ -64,54 +63,36 @@ class RemoteGameError(Exception):
         return f"\n{self.args[0]}"
 
 
-class LiftedTeamEnv(VectorTeamEnv):
-    """``num_envs`` games of one :class:`TeamGame` as one :class:`VectorTeamEnv`.
+class CrewedTeamEnv(VectorTeamEnv):
+    """``num_envs`` games that a crew plays; here are the books.
 
-    A trajectory depends on the seed of its game, neither on ``num_envs`` nor on ``workers``. An exception from a game costs
-    that game's episode (``info["failed"]``, with its last good observation): the game is closed, and built anew at its next
-    reset. An episode that runs on at ``spec.episode_limit`` is truncated there. Returned arrays are the env's own buffers,
-    overwritten by the next call.
+    An exception from a game costs that game's episode (``info["failed"]``, with its last good observation): the crew closes
+    the game, and builds it anew at its next reset. An episode that runs on at ``spec.episode_limit`` is truncated there.
+    Returned arrays are the env's own buffers, overwritten by the next call.
 
     Args:
-        make_game: Builds one game, without arguments; all games that it builds must have equal specs. For
-            ``workers="processes"`` it must be picklable. It is called once here, for the spec; games to be played are
-            built at their first reset.
-        num_envs: Games stepped side by side, >= 1.
-        workers: ``inline``: one after another; ``threads``: all at once, for games that wait (for a program, a socket);
-            ``processes``: for games that calculate, crash or hang. Processes are spawned, so the main script needs its
-            ``if __name__ == "__main__":``.
-        num_workers: Threads (default ``num_envs``) or processes (default: as many as there are CPUs); never more than
-            ``num_envs`` are started. Each process plays a contiguous share of the games.
-        step_timeout_s: Seconds that one step of one game may take, processes only: a process that takes longer than its
-            games may together is ended, and their episodes fail. Resets and states may take 10 times as long. None: no
-            limit.
-
-    Raises:
-        ValueError: An argument is out of range, ``make_game`` does not return a :class:`TeamGame`, or it must be picklable
-            and is not.
+        spec: Of each game.
+        num_envs: Games stepped side by side.
+        make_crew: ``make_crew(out)`` makes the crew, which writes what games return into ``out``.
+        repeatable: Whether equal seeds and actions give equal games.
+        reset_attempts: A game that cannot be reset is given up after so many attempts in one call.
+        retry_delay_s: Seconds before a reset that failed is tried again, twice as many before the next attempt.
     """
 
     def __init__(
         self,
-        make_game: Callable[[], TeamGame],
-        num_envs: int = 1,
+        spec: TeamSpec,
+        num_envs: int,
+        make_crew: Callable[[Outcome], Crew],
         *,
-        workers: Workers = "inline",
-        num_workers: int | None = None,
-        step_timeout_s: float | None = None,
+        repeatable: bool = True,
+        reset_attempts: int = 3,
+        retry_delay_s: float = 0.0,
     ) -> None:
-        _check_arguments(num_envs, workers, num_workers, step_timeout_s)
-        self.spec = _spec_of(make_game)
-        self.num_envs = num_envs
-        self._out = _Outcome(self.spec, num_envs)
-        self._crew: _Crew
-        if workers == "inline":
-            self._crew = _Games(make_game, self.spec, self._out)
-        elif workers == "threads":
-            self._crew = _GamesOnThreads(make_game, self.spec, self._out, num_workers or num_envs)
-        else:
-            count = min(num_envs, num_workers or os.cpu_count() or 1)
-            self._crew = _GamesInProcesses(make_game, self.spec, self._out, count, step_timeout_s)
+        self.spec, self.num_envs, self.repeatable = spec, num_envs, repeatable
+        self._reset_attempts, self._retry_delay_s = reset_attempts, retry_delay_s
+        self._out = Outcome(spec, num_envs)
+        self._crew = make_crew(self._out)
         self._streams = RandomStreams(num_envs)
         self._seeds = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
@@ -132,7 +113,8 @@ class LiftedTeamEnv(VectorTeamEnv):
         fails is tried again with the number after it.
 
         Raises:
-            GameFailedError: A game's reset failed 3 times in a row.
+            GameUnavailableError: A game says that it cannot be played here; it is not tried again.
+            GameFailedError: A game's reset failed ``reset_attempts`` times in a row.
             GameContractError: A game returned something that its contract forbids.
             ValueError: ``mask`` has a wrong shape, leaves out games at the first reset, or the env is closed.
         """
@@ -143,7 +125,7 @@ class LiftedTeamEnv(VectorTeamEnv):
         self._over |= chosen
         self._lost &= ~chosen
         waiting = chosen
-        for attempt in range(1, _RESET_ATTEMPTS + 1):
+        for attempt in range(1, self._reset_attempts + 1):
             if not waiting.any():
                 break
             self._seeds[waiting] = self._streams.bits_at(waiting, 1)[:, 0] >> np.uint64(33)
@@ -155,13 +137,17 @@ class LiftedTeamEnv(VectorTeamEnv):
             self._steps[begun] = 0
             self._over[begun] = False
             self._count_losses({row: failure for row, failure in failures.items() if not waiting[row]})
+            self.failed_resets += int((waiting & failed).sum())
+            self._refuse_unavailable(failures)
             self._tell(failures, "reset")
             waiting = waiting & failed
-            if attempt == _RESET_ATTEMPTS and waiting.any():
+            if attempt == self._reset_attempts and waiting.any():
                 row = int(np.flatnonzero(waiting)[0])
                 raise GameFailedError(
-                    f"game {row} could not be reset {_RESET_ATTEMPTS} times in a row, last with: {failures[row].line}"
+                    f"game {row} could not be reset {attempt} times in a row, last with: {failures[row].line}"
                 ) from failures[row].as_cause()
+            if waiting.any() and self._retry_delay_s:
+                time.sleep(self._retry_delay_s * 2 ** (attempt - 1))
         return self._out.seen
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> TeamStep:
@@ -243,6 +229,17 @@ class LiftedTeamEnv(VectorTeamEnv):
         self._over[:] = state["over"]
         return self._out.seen
 
+    def provenance(self) -> Mapping[str, str]:
+        """What the games say of themselves; see :meth:`VectorTeamEnv.provenance`."""
+        self._check_open()
+        if not self._ready:
+            return {}
+        found, failures = self._crew.provenance()
+        self._count_losses(failures)
+        self._tell(failures, "provenance")
+        names = dict.fromkeys(name for one in found for name in one)
+        return {name: ", ".join(sorted({one[name] for one in found if name in one})) for name in names}
+
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """Picture of game ``index`` as [height, width, 3] uint8.
 
@@ -297,11 +294,11 @@ class LiftedTeamEnv(VectorTeamEnv):
         flags[list(failures)] = True
         return flags
 
-    def _count_losses(self, failures: Mapping[int, _Failure]) -> None:
+    def _count_losses(self, failures: Mapping[int, Failure]) -> None:
         """What failed outside of a step fails at the next, where an episode was running."""
         self._lost |= self._flags(row for row, failure in failures.items() if failure.gone) & ~self._over
 
-    def _tell(self, failures: Mapping[int, _Failure], during: str) -> None:
+    def _tell(self, failures: Mapping[int, Failure], during: str) -> None:
         """Warn of failures, the first time with the traceback; raise what is its author's mistake."""
         for row, failure in failures.items():
             if failure.contract:
@@ -314,17 +311,81 @@ class LiftedTeamEnv(VectorTeamEnv):
             logger.warning("Game %d failed in %s (episode seed %d)%s: %s", row, where, self._seeds[row], then, detail)
             self._told = True
 
-    def _refuse(self, failures: Mapping[int, _Failure], what: str) -> None:
+    def _refuse_unavailable(self, failures: Mapping[int, Failure]) -> None:
+        """Raise what no further attempt can mend."""
+        for failure in failures.values():
+            if failure.hopeless:
+                if failure.error is not None:
+                    raise failure.error
+                raise GameUnavailableError(failure.line) from failure.as_cause()
+
+    def _refuse(self, failures: Mapping[int, Failure], what: str) -> None:
         for row, failure in failures.items():
             message = f"game {row} cannot {what}: {failure.line}"
             raise (ValueError if failure.refusal else GameFailedError)(message) from failure.as_cause()
+
+
+class LiftedTeamEnv(CrewedTeamEnv):
+    """``num_envs`` games of one :class:`TeamGame` as one :class:`VectorTeamEnv`. A trajectory depends on the seed of its
+    game, neither on ``num_envs`` nor on ``workers``. What else it does with games is :class:`CrewedTeamEnv`'s.
+
+    Args:
+        make_game: Builds one game, without arguments; all games that it builds must have equal specs. For
+            ``workers="processes"`` it must be picklable. It is called once here, for the spec; games to be played are
+            built at their first reset.
+        num_envs: Games stepped side by side, >= 1.
+        workers: ``inline``: one after another; ``threads``: all at once, for games that wait (for a program, a socket);
+            ``processes``: for games that calculate, crash or hang. Processes are spawned, so the main script needs its
+            ``if __name__ == "__main__":``.
+        num_workers: Threads (default ``num_envs``) or processes (default: as many as there are CPUs); never more than
+            ``num_envs`` are started. Each process plays a contiguous share of the games.
+        step_timeout_s: Seconds that one step of one game may take, processes only: a process that takes longer than its
+            games may together is ended, and their episodes fail. Resets and states may take 10 times as long. None: no
+            limit.
+        reset_attempts, retry_delay_s: See :class:`CrewedTeamEnv`.
+
+    Raises:
+        ValueError: An argument is out of range, ``make_game`` does not return a :class:`TeamGame`, or it must be picklable
+            and is not.
+    """
+
+    def __init__(
+        self,
+        make_game: Callable[[], TeamGame],
+        num_envs: int = 1,
+        *,
+        workers: Workers = "inline",
+        num_workers: int | None = None,
+        step_timeout_s: float | None = None,
+        reset_attempts: int = 3,
+        retry_delay_s: float = 0.0,
+    ) -> None:
+        check_arguments(num_envs, workers, num_workers, step_timeout_s)
+        spec, repeatable = _spec_of(make_game)
+
+        def make_crew(out: Outcome) -> Crew:
+            if workers == "inline":
+                return _Games(make_game, spec, out)
+            if workers == "threads":
+                return _GamesOnThreads(make_game, spec, out, num_workers or num_envs)
+            count = min(num_envs, num_workers or os.cpu_count() or 1)
+            return _GamesInProcesses(make_game, spec, out, count, step_timeout_s)
+
+        super().__init__(
+            spec,
+            num_envs,
+            make_crew,
+            repeatable=repeatable,
+            reset_attempts=reset_attempts,
+            retry_delay_s=retry_delay_s,
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------
 # what travels between the books and the games
 
 
-class _Outcome:
+class Outcome:
     """Arrays [rows, ...] for what games return; a row changes only where a game returned something good."""
 
     def __init__(self, spec: TeamSpec, rows: int) -> None:
@@ -385,7 +446,7 @@ def _check_array(name: str, part: Any, target: npt.NDArray[Any]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Failure:
+class Failure:
     """What went wrong with one game.
 
     Attributes:
@@ -394,6 +455,7 @@ class _Failure:
         contract: It is a broken contract, not a crash.
         refusal: It is a ValueError, which a game raises for what it cannot do.
         gone: The game is closed (or dead), so that its episode cannot go on.
+        hopeless: It says that no further attempt can succeed.
         error: The exception; None where it happened in another process.
     """
 
@@ -402,16 +464,17 @@ class _Failure:
     contract: bool = False
     refusal: bool = False
     gone: bool = True
+    hopeless: bool = False
     error: Exception | None = None
 
     @staticmethod
-    def of(error: Exception, *, gone: bool = True) -> _Failure:
-        contract = isinstance(error, GameContractError)
-        line = str(error) if contract else traceback.format_exception_only(error)[-1].strip()
+    def of(error: Exception, *, gone: bool = True) -> Failure:
+        contract, hopeless = isinstance(error, GameContractError), isinstance(error, GameUnavailableError)
+        line = str(error) if contract or hopeless else traceback.format_exception_only(error)[-1].strip()
         text = "".join(traceback.format_exception(error))
-        return _Failure(line, text, contract, isinstance(error, ValueError), gone, error)
+        return Failure(line, text, contract, isinstance(error, ValueError), gone, hopeless, error)
 
-    def as_data(self) -> _Failure:
+    def as_data(self) -> Failure:
         """Without the exception, which may not be picklable."""
         return dataclasses.replace(self, error=None)
 
@@ -419,31 +482,35 @@ class _Failure:
         return self.error if self.error is not None else RemoteGameError(self.text)
 
 
-_Failures = dict[int, _Failure]
+Failures = dict[int, Failure]
 
 
-class _Crew(abc.ABC):
-    """Plays games and writes what they return into an ``_Outcome``. Rows that failed are keys of what is answered; with
+class Crew(abc.ABC):
+    """Plays games and writes what they return into an :class:`Outcome`. Rows that failed are keys of what is answered; with
     them may come rows that were not asked for, where games die together."""
 
     @abc.abstractmethod
-    def reset(self, seeds: Mapping[int, int]) -> _Failures:
+    def reset(self, seeds: Mapping[int, int]) -> Failures:
         """Reset the games that are keys with their seeds."""
 
     @abc.abstractmethod
-    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> _Failures:
+    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> Failures:
         """Step these games with their rows of ``actions`` [B, n]."""
 
     @abc.abstractmethod
-    def get_states(self) -> tuple[list[Any], _Failures]:
+    def get_states(self) -> tuple[list[Any], Failures]:
         """State of every game; None where it has none."""
 
     @abc.abstractmethod
-    def set_states(self, states: Sequence[Any]) -> _Failures:
+    def set_states(self, states: Sequence[Any]) -> Failures:
         """Put back the states of all games."""
 
     @abc.abstractmethod
-    def render(self, row: int) -> tuple[Any, _Failures]:
+    def provenance(self) -> tuple[list[Mapping[str, str]], Failures]:
+        """What the games that are there say of themselves."""
+
+    @abc.abstractmethod
+    def render(self, row: int) -> tuple[Any, Failures]:
         """Picture of a game."""
 
     @abc.abstractmethod
@@ -455,20 +522,20 @@ class _Crew(abc.ABC):
 # in this process
 
 
-class _Games(_Crew):
+class _Games(Crew):
     """Games of this process, played one after another; a game is built when it is first needed."""
 
-    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: _Outcome) -> None:
+    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: Outcome) -> None:
         self._make_game, self._spec, self._out = make_game, spec, out
         self._games: list[TeamGame | None] = [None] * len(out.reward)
 
-    def reset(self, seeds: Mapping[int, int]) -> _Failures:
+    def reset(self, seeds: Mapping[int, int]) -> Failures:
         return self._each(lambda row: self._out.put_obs(row, self._game(row).reset(seeds[row])), list(seeds))
 
-    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> _Failures:
+    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> Failures:
         return self._each(lambda row: self._out.put_step(row, self._game(row).step(actions[row])), rows)
 
-    def get_states(self) -> tuple[list[Any], _Failures]:
+    def get_states(self) -> tuple[list[Any], Failures]:
         states: list[Any] = [None] * len(self._games)
 
         def ask(row: int) -> None:
@@ -478,17 +545,28 @@ class _Games(_Crew):
         failures = self._each(ask, range(len(states)))
         return states, failures
 
-    def set_states(self, states: Sequence[Any]) -> _Failures:
+    def set_states(self, states: Sequence[Any]) -> Failures:
         return self._each(
             lambda row: self._out.put_obs(row, self._game(row).set_state(states[row])), range(len(self._games))
         )
 
-    def render(self, row: int) -> tuple[Any, _Failures]:
+    def provenance(self) -> tuple[list[Mapping[str, str]], Failures]:
+        found: list[Mapping[str, str]] = []
+
+        def ask(row: int) -> None:
+            game = self._games[row]
+            if game is not None:
+                found.append(dict(game.provenance()))
+
+        failures = self._each(ask, range(len(self._games)))
+        return found, failures
+
+    def render(self, row: int) -> tuple[Any, Failures]:
         # That a game cannot be drawn is no reason to end its episode.
         try:
             return self._game(row).render(), {}
         except Exception as error:
-            return None, {row: _Failure.of(error, gone=False)}
+            return None, {row: Failure.of(error, gone=False)}
 
     def close(self) -> None:
         for row in range(len(self._games)):
@@ -496,20 +574,20 @@ class _Games(_Crew):
             if trouble:
                 logger.warning("Closing game %d failed:\n%s", row, trouble)
 
-    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> _Failures:
+    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> Failures:
         """Call ``play`` for every row; whatever it raises costs that game."""
-        failures: _Failures = {}
+        failures: Failures = {}
         for row in rows:
             failure = self._try(play, row)
             if failure is not None:
                 failures[row] = failure
         return failures
 
-    def _try(self, play: Callable[[int], None], row: int) -> _Failure | None:
+    def _try(self, play: Callable[[int], None], row: int) -> Failure | None:
         try:
             play(row)
         except Exception as error:
-            failure = _Failure.of(error)
+            failure = Failure.of(error)
             trouble = self._drop(row)
             if trouble:
                 failure = dataclasses.replace(failure, text=f"{failure.text}\nClosing the game failed too:\n{trouble}")
@@ -538,7 +616,7 @@ class _Games(_Crew):
 class _GamesOnThreads(_Games):
     """Games of this process, played at the same time. Each writes its own rows only."""
 
-    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: _Outcome, threads: int) -> None:
+    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: Outcome, threads: int) -> None:
         super().__init__(make_game, spec, out)
         # Starts no thread before there is something to do.
         self._pool = ThreadPoolExecutor(min(threads, len(out.reward)), thread_name_prefix="team-game")
@@ -547,7 +625,7 @@ class _GamesOnThreads(_Games):
         self._pool.shutdown()
         super().close()
 
-    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> _Failures:
+    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> Failures:
         outcomes = self._pool.map(lambda row: self._try(play, row), rows)
         return {row: failure for row, failure in zip(rows, outcomes) if failure is not None}
 
@@ -556,7 +634,7 @@ class _GamesOnThreads(_Games):
 # in processes of their own
 
 
-class _GamesInProcesses(_Crew):
+class _GamesInProcesses(Crew):
     """Child processes, each with a contiguous share of the games; a dead or hanging one is started anew when one of its
     games is needed."""
 
@@ -564,7 +642,7 @@ class _GamesInProcesses(_Crew):
         self,
         make_game: Callable[[], TeamGame],
         spec: TeamSpec,
-        out: _Outcome,
+        out: Outcome,
         processes: int,
         step_timeout_s: float | None,
     ) -> None:
@@ -583,7 +661,7 @@ class _GamesInProcesses(_Crew):
         # When this object is forgotten, and at the end of the program before multiprocessing waits for its children.
         self._end = util.Finalize(self, _end_all, args=(self._hosts,), exitpriority=10)
 
-    def reset(self, seeds: Mapping[int, int]) -> _Failures:
+    def reset(self, seeds: Mapping[int, int]) -> Failures:
         asked = {
             host: ("reset", ({row - host.first: seeds[row] for row in host.rows if row in seeds},))
             for host in self._hosts
@@ -595,7 +673,7 @@ class _GamesInProcesses(_Crew):
             self._take(host, good, arrays)
         return failures
 
-    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> _Failures:
+    def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> Failures:
         wanted = set(rows)
         asked = {}
         for host in self._hosts:
@@ -607,21 +685,25 @@ class _GamesInProcesses(_Crew):
             self._take(host, [row for row in host.rows if row in wanted and row not in failures], arrays)
         return failures
 
-    def get_states(self) -> tuple[list[Any], _Failures]:
+    def get_states(self) -> tuple[list[Any], Failures]:
         answers, failures = self._ask(dict.fromkeys(self._hosts, ("get_states", ())), slow=True)
         states: list[Any] = [None] * len(self._rows)
         for host, share in answers.items():
             states[host.first : host.rows.stop] = share
         return states, failures
 
-    def set_states(self, states: Sequence[Any]) -> _Failures:
+    def set_states(self, states: Sequence[Any]) -> Failures:
         asked = {host: ("set_states", (states[host.first : host.rows.stop],)) for host in self._hosts}
         answers, failures = self._ask(asked, slow=True)
         for host, arrays in answers.items():
             self._take(host, [row for row in host.rows if row not in failures], arrays)
         return failures
 
-    def render(self, row: int) -> tuple[Any, _Failures]:
+    def provenance(self) -> tuple[list[Mapping[str, str]], Failures]:
+        answers, failures = self._ask(dict.fromkeys(self._hosts, ("provenance", ())), slow=True)
+        return [one for share in answers.values() for one in share], failures
+
+    def render(self, row: int) -> tuple[Any, Failures]:
         host = next(host for host in self._hosts if row in host.rows)
         answers, failures = self._ask({host: ("render", (row - host.first,))}, slow=True)
         # Where its neighbours died with it, the game that was asked comes first.
@@ -632,7 +714,7 @@ class _GamesInProcesses(_Crew):
 
     def _ask(
         self, asked: Mapping[_Host, tuple[str, tuple[Any, ...]]], *, slow: bool
-    ) -> tuple[dict[_Host, Any], _Failures]:
+    ) -> tuple[dict[_Host, Any], Failures]:
         """All hosts at the same time: their answers, and what failed by row (all rows of a host that is lost)."""
         try:
             return self._answers(asked, slow=slow)
@@ -644,8 +726,8 @@ class _GamesInProcesses(_Crew):
 
     def _answers(
         self, asked: Mapping[_Host, tuple[str, tuple[Any, ...]]], *, slow: bool
-    ) -> tuple[dict[_Host, Any], _Failures]:
-        failures: _Failures = {}
+    ) -> tuple[dict[_Host, Any], Failures]:
+        failures: Failures = {}
         answers: dict[_Host, Any] = {}
         lost: dict[_Host, str] = {}
         for host, (method, arguments) in asked.items():
@@ -663,7 +745,7 @@ class _GamesInProcesses(_Crew):
             else:
                 failures |= {row + host.first: failure for row, failure in broken.items()}
         for host, sentence in lost.items():
-            failures |= {row: _Failure(sentence, sentence) for row in host.rows}
+            failures |= {row: Failure(sentence, sentence) for row in host.rows}
         return answers, failures
 
     def _take(self, host: _Host, rows: list[int], arrays: tuple[npt.NDArray[Any], ...]) -> None:
@@ -795,7 +877,7 @@ def _serve(pipe: Connection, pickled: bytes, spec: TeamSpec, count: int) -> None
     except Exception:
         pipe.send(f"make_game could not be unpickled there:\n{traceback.format_exc()}")
         return
-    out = _Outcome(spec, count)
+    out = Outcome(spec, count)
     games = _Games(make_game, spec, out)
     try:
         pipe.send(None)  # up
@@ -813,7 +895,7 @@ def _serve(pipe: Connection, pickled: bytes, spec: TeamSpec, count: int) -> None
                 pipe.send((failures, content))
             except (TypeError, AttributeError, pickle.PicklingError) as error:
                 # A state or picture of strange objects. Nothing was sent, so that an answer is still owed.
-                unsent = _Failure.of(error, gone=False).as_data()
+                unsent = Failure.of(error, gone=False).as_data()
                 pipe.send((dict.fromkeys(range(count), unsent), [None] * count))
     except (EOFError, OSError):
         pass  # the parent is gone, or has given this process up
@@ -854,7 +936,8 @@ def _kill_group(number: int) -> None:
 # arguments
 
 
-def _check_arguments(num_envs: Any, workers: Any, num_workers: Any, step_timeout_s: Any) -> None:
+def check_arguments(num_envs: Any, workers: Any, num_workers: Any, step_timeout_s: Any) -> None:
+    """Raise ValueError, naming the first one, unless these arguments of :class:`LiftedTeamEnv` go together."""
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
     if workers not in get_args(Workers):
@@ -874,7 +957,8 @@ def _check_arguments(num_envs: Any, workers: Any, num_workers: Any, step_timeout
             )
 
 
-def _spec_of(make_game: Callable[[], TeamGame]) -> TeamSpec:
+def _spec_of(make_game: Callable[[], TeamGame]) -> tuple[TeamSpec, bool]:
+    """Spec of the games, and whether they are repeatable."""
     game = make_game()
     if not isinstance(game, TeamGame):
         raise ValueError(f"make_game returned a {type(game).__name__}; expected a TeamGame.")
@@ -883,4 +967,4 @@ def _spec_of(make_game: Callable[[], TeamGame]) -> TeamSpec:
         game.close()
     except Exception:
         logger.warning("Closing the game that was built for its spec failed.", exc_info=True)
-    return spec
+    return spec, game.repeatable

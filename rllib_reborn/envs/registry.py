@@ -11,34 +11,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from rllib_reborn.envs.battle import names as battle_names
+from rllib_reborn.envs.env_entry import EnvEntry
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
 from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
+from rllib_reborn.envs.starcraft import names as starcraft_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
 
 class UnknownEnvError(ValueError):
     """There is no environment of this name; the message suggests near ones."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EnvEntry:
-    """One line of the table of environments.
-
-    Attributes:
-        name: The name, e.g. ``predator_prey/small``.
-        summary: One sentence for listings.
-        options: Keyword arguments that :func:`make_team_env` takes for it.
-        make: ``make(num_envs, **options)`` builds it.
-        spec: ``spec(**options)`` gives its spec and starts nothing.
-    """
-
-    name: str
-    summary: str
-    options: tuple[str, ...]
-    make: Callable[..., VectorTeamEnv]
-    spec: Callable[..., TeamSpec]
 
 
 def _matrix_entry(game: str) -> EnvEntry:
@@ -87,21 +71,13 @@ def _table() -> Mapping[str, EnvEntry]:
     entries = [_two_step_entry()]
     entries += [_matrix_entry(game) for game in PAYOFFS]
     entries += [_predator_prey_entry(preset) for preset in PRESETS]
+    entries += battle_names.entries()
+    entries += starcraft_names.entries()
     return MappingProxyType({entry.name: entry for entry in entries})
 
 
 #: Name -> entry, in the order of listings.
 ENVS = _table()
-
-#: Beginning of a name -> what it stands for; recognised, so that the refusal can be plain.
-_NOT_YET = MappingProxyType(
-    {
-        "smac/": "StarCraft II (SMAC)",
-        "smacv2/": "StarCraft II (SMACv2)",
-        "battle/": "the battle simulator",
-    }
-)
-
 
 #: Names that begin so are resolved in ``adapters/names.py``, which needs those libraries.
 _SUITES = ("pettingzoo:", "gymnasium:")
@@ -143,6 +119,12 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
     )
 
 
+def starts_programs(name: str) -> bool:
+    """Whether environments of this name start a program for each game, so that a machine bears few of them and none is
+    started only to look. Those of one's own are not known to."""
+    return name in ENVS and ENVS[name].check is not None
+
+
 def team_spec(name: str, **kwargs: Any) -> TeamSpec:
     """Spec of an environment by name; starts no game.
 
@@ -170,20 +152,24 @@ def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
     """The entry of ``name``, its options checked; None for what is not in the table but has the form of a name."""
     if not isinstance(name, str):
         raise UnknownEnvError(f"environment name is {name!r}; give a string such as {next(iter(ENVS))!r}.")
-    for prefix, what in _NOT_YET.items():
-        if name.startswith(prefix):
-            raise UnknownEnvError(f"{name!r}: {what} are not part of this version of rllib_reborn.")
     if ":" in name:
         return None
     if name not in ENVS:
         near = difflib.get_close_matches(name, ENVS, n=3, cutoff=0.5)
-        hint = f"did you mean {_any_of(near)}?" if near else f"there are {', '.join(ENVS)}."
+        hint = f"did you mean {_any_of(near)}?" if near else f"there are {', '.join(_families())}."
         raise UnknownEnvError(f"unknown environment {name!r}; {hint}")
     entry = ENVS[name]
     for key in kwargs:
         if key not in entry.options:
             raise ValueError(_unknown_option(name, key, entry.options))
     return entry
+
+
+def _families() -> list[str]:
+    """The names, those of a family with many as ``smac/...``."""
+    first_parts = [name.partition("/")[0] for name in ENVS]
+    many = {part for part in first_parts if first_parts.count(part) > 10}
+    return list(dict.fromkeys(f"{part}/..." if part in many else name for part, name in zip(first_parts, ENVS)))
 
 
 def find_factory(name: str) -> Callable[..., Any]:

@@ -131,6 +131,11 @@ class VectorTeamEnv(abc.ABC):
 
     spec: TeamSpec
     num_envs: int
+    #: Failures of games since the env was made that cost no episode and so no ``step`` has told of: a game that could not be
+    #: started and was tried again.
+    failed_resets: int = 0
+    #: Whether equal seeds and actions give equal games. False for programs that draw numbers of their own.
+    repeatable: bool = True
 
     @abc.abstractmethod
     def reset(
@@ -171,6 +176,11 @@ class VectorTeamEnv(abc.ABC):
     def set_state(self, state: dict[str, Any]) -> TeamObs:
         """Put back what :meth:`get_state` gave; returns the current observation of all games."""
         raise ValueError(f"{type(self).__name__} cannot restore running games; reset it instead.")
+
+    def provenance(self) -> Mapping[str, str]:
+        """On which programs outside of this package the games run, such as ``{"game_version": "4.10.0.75689"}``; several
+        values with a comma between them. Empty where there are none, and before the first reset."""
+        return {}
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """Picture of game ``index`` as [height, width, 3] uint8.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ class GameStep(NamedTuple):
     won: bool = False  #: read only where ``spec.has_win`` and the game has ended
 
 
+class GameUnavailableError(RuntimeError):
+    """The game cannot be played on this machine whatever is tried (a program is missing, say); the message says how to mend
+    that. Any other exception of a game is taken for bad luck, and the game built anew."""
+
+
 class TeamGame(abc.ABC):
     """One game of one cooperative team.
 
@@ -38,12 +44,14 @@ class TeamGame(abc.ABC):
 
     * Construction starts nothing expensive; ``spec`` is known before the first ``reset``.
     * Agents keep a fixed order; one that is dead has zeros as its observation and action 0 alone available.
-    * All randomness comes from the seed of ``reset``: equal seeds and actions give equal games.
+    * All randomness comes from the seed of ``reset``: equal seeds and actions give equal games. One that cannot promise
+      that says ``repeatable = False``.
     * ``step`` is called only with available actions, and not after the end of a game.
     * An exception from ``reset`` or ``step`` costs the running episode: the game is closed and a new one built.
     """
 
     spec: TeamSpec
+    repeatable: bool = True
 
     @abc.abstractmethod
     def reset(self, seed: int) -> GameObs:
@@ -69,6 +77,11 @@ class TeamGame(abc.ABC):
             ValueError: The game cannot be drawn.
         """
         raise ValueError(f"{type(self).__name__} cannot be drawn.")
+
+    def provenance(self) -> Mapping[str, str]:
+        """On which programs outside of this package the game runs, such as ``{"game_version": "4.10.0.75689"}``; empty where
+        there are none or, before the first reset, none is known."""
+        return {}
 
     def close(self) -> None:  # noqa: B027  (most games hold nothing to close)
         """Release processes and files. May be called twice."""

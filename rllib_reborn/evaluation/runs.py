@@ -29,6 +29,10 @@ FINAL_FILE = "final_evaluation.json"
 # A resolved config is a few kilobytes. More is not one of ours, and could be a bomb of nested aliases.
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_CONFIG_VALUES = 20_000
+#: Column of ``metrics.jsonl``: the program that the games ran on.
+GAME_VERSION = "env/game_version"
+#: What our loopback server says that it is.
+_LOOPBACK = "loopback"
 _SKIPPED_FOLDERS = frozenset({"checkpoints", "report", "dormancy"})
 
 
@@ -69,6 +73,8 @@ class RunRecord:
         unreadable_lines: Lines of ``metrics.jsonl`` that were dropped, being half-written or no object.
         replaced_rows: Rows that a resumed run has written again.
         notes: The above in sentences.
+        game_versions: Versions of the program (StarCraft II) that the games ran on, sorted; empty where they are this
+            package's own.
         events: Dormancy checks and applications of interventions; empty where none were recorded.
     """
 
@@ -83,6 +89,7 @@ class RunRecord:
     replaced_rows: int
     notes: tuple[str, ...]
     events: RunEvents = dataclasses.field(default_factory=RunEvents)
+    game_versions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -180,14 +187,24 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     earlier rows from that step on are dropped and counted.
 
     Raises:
-        RunError: The folder is missing or not a run, or its config or metrics cannot be used.
+        RunError: The folder is missing or not a run, its config or metrics cannot be used, or its games were played on the
+            loopback server, which is no StarCraft II.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     config = _read_config(folder)
     rows, unreadable, replaced = _read_metrics(folder)
+    versions = _game_versions(rows)
+    if any(version.startswith(_LOOPBACK) for version in versions):
+        raise RunError(
+            f"{folder} was played on the loopback server, which takes StarCraft II's place in tests with a simulator of our "
+            f"own; its numbers are not those of {config.get('env')} and are not reported."
+        )
     notes = []
+    if versions:
+        several = "played on several versions, which may differ in difficulty:" if len(versions) > 1 else "game version"
+        notes.append(f"{several} {', '.join(versions)}")
     if unreadable:
         notes.append(f"{_count(unreadable, 'line')} of {METRICS_FILE} half-written or unreadable, dropped")
     if replaced:
@@ -211,6 +228,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         replaced_rows=replaced,
         notes=tuple(notes),
         events=events,
+        game_versions=versions,
     )
 
 
@@ -303,6 +321,11 @@ def _read_metrics(folder: Path) -> tuple[list[dict[str, Any]], int, int]:
     if not rows:
         raise RunError(f"{path} holds no readable iteration, so there is nothing to report.")
     return rows, unreadable, replaced
+
+
+def _game_versions(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    found = {version for row in rows for version in str(row.get(GAME_VERSION) or "").split(", ")}
+    return tuple(sorted(found - {""}))
 
 
 def _parse_row(line: str) -> dict[str, Any] | None:

@@ -48,6 +48,7 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
                 num_env_runners=resources.num_env_runners,
                 num_envs_per_env_runner=resources.num_envs_per_env_runner,
                 num_cpus_per_env_runner=resources.num_cpus_per_env_runner,
+                custom_resources_per_env_runner=dict(resources.custom_resources_per_env_runner),
                 sample_timeout_s=resources.sample_timeout_s,
             )
             .learners(**learners)

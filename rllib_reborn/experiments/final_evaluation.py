@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import ray
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.metrics_log import plain
@@ -23,12 +25,38 @@ def final_evaluation_seed(seed: int) -> int:
     return int(np.random.SeedSequence([seed, _FINAL_STREAM]).generate_state(1)[0] >> 1)
 
 
-def evaluate_final(team: Team, *, env: str, env_steps: int, episodes: int, seed: int) -> dict[str, Any]:
-    """The content of ``final_evaluation.json``; ``seed`` is the run's."""
+def evaluate_final(
+    team: Team,
+    *,
+    env: str,
+    env_steps: int,
+    episodes: int,
+    seed: int,
+    num_envs: int | None = None,
+    booking: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``final_evaluation.json``.
+
+    Args:
+        team: Who plays.
+        env, env_steps: What is noted of the run.
+        episodes: Of the policy, and as many of a random one.
+        seed: The run's.
+        num_envs: Games side by side; None: see :meth:`Team.play`.
+        booking: Options of a Ray task (``num_cpus``, ``resources``) in which they are played, for games that need what
+            only some nodes have; None: in this process.
+    """
     own_seed = final_evaluation_seed(seed)
+    play = team.play
+    if booking is not None:
+
+        def play(*args: Any, **kwargs: Any) -> EpisodeOutcomes:
+            outcomes: EpisodeOutcomes = ray.get(ray.remote(**booking)(_play).remote(team, args, kwargs))
+            return outcomes
+
     return {
-        "policy": _outcomes(team.play(episodes, own_seed, epsilon=0.0)),
-        "random": _outcomes(team.play(episodes, own_seed, epsilon=1.0)),
+        "policy": _outcomes(play(episodes, own_seed, epsilon=0.0, num_envs=num_envs)),
+        "random": _outcomes(play(episodes, own_seed, epsilon=1.0, num_envs=num_envs)),
         "env": env,
         "env_steps": env_steps,
         "episodes": episodes,
@@ -39,6 +67,10 @@ def evaluate_final(team: Team, *, env: str, env_steps: int, episodes: int, seed:
 def write_final_evaluation(content: dict[str, Any], path: Path) -> None:
     """Write it in one atomic step: a report never sees half of it."""
     write_text_atomically(path, json.dumps(content, allow_nan=False) + "\n")
+
+
+def _play(team: Team, args: tuple[Any, ...], kwargs: dict[str, Any]) -> EpisodeOutcomes:
+    return team.play(*args, **kwargs)
 
 
 def _outcomes(outcomes: EpisodeOutcomes) -> dict[str, Any]:

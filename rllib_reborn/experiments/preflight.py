@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from rllib_reborn.envs.checker import check_team_env
-from rllib_reborn.envs.registry import make_team_env, team_spec
+from rllib_reborn.envs.registry import ENVS, make_team_env, team_spec
+from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
 
@@ -30,12 +32,22 @@ def check_env_name(experiment: Experiment) -> None:
 
 
 def check_env(experiment: Experiment) -> None:
-    """Play a few random steps and raise if the environment breaks its contract.
+    """Play a few random steps and raise if the environment breaks its contract. One that starts a program for each game is
+    not played: only whether it could be is looked up.
 
     Raises:
         ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
-            or the environment fails; the message says what was seen.
+            or the environment fails or cannot be played here; the message says what was seen.
     """
+    entry = ENVS.get(experiment.env)
+    if entry is not None and entry.check is not None:
+        # On a cluster the game is where the runners are, and need not be here.
+        if experiment.resources.num_env_runners == 0 or not os.environ.get("RAY_ADDRESS"):
+            try:
+                entry.check(**experiment.env_config)
+            except GameUnavailableError as error:
+                raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
+        return
     env = make_team_env(experiment.env, num_envs=_GAMES, **experiment.env_config)
     try:
         results = check_team_env(env, experiment.seed, steps=_STEPS)

@@ -23,12 +23,13 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
     """Connect to Ray or start it; what was started here is shut down again.
 
     Inside ``ray job submit`` the job's cluster is used (``RAY_ADDRESS`` is set there). Otherwise a local
-    Ray with as many CPUs as the experiment books is started, so that no worker waits for a core that never
-    comes.
+    Ray with as many CPUs and custom resources as the experiment books is started, so that no worker waits for a
+    core that never comes.
     """
     # Read when Ray starts; a user who wants to send Ray's usage statistics can still set it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if ray.is_initialized():
+        check_custom_resources(experiment)
         yield
         return
     level = experiment.logging.level
@@ -43,8 +44,11 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
             "include_dashboard": experiment.logging.dashboard,
             "dashboard_host": _LOCAL_HOST,
         }
+        own = custom_resources_needed(experiment)
+        options |= {"resources": own} if own else {}
     ray.init(**options)
     try:
+        check_custom_resources(experiment)
         yield
     finally:
         ray.shutdown()
@@ -63,6 +67,29 @@ def cpus_needed(experiment: Experiment) -> int:
     per_learner = 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner
     booked = runners * resources.num_cpus_per_env_runner + resources.num_learners * per_learner
     return math.ceil(booked) + 1
+
+
+def custom_resources_needed(experiment: Experiment) -> dict[str, float]:
+    """What the experiment's sampling and evaluating processes book of custom resources, by name."""
+    resources = experiment.resources
+    runners = resources.num_env_runners + experiment.evaluation.num_env_runners
+    # At least one share: the episodes after training are played by a task that books as a runner does.
+    return {name: max(1, runners) * amount for name, amount in resources.custom_resources_per_env_runner.items()}
+
+
+def check_custom_resources(experiment: Experiment) -> None:
+    """Raise unless some node of the running Ray has what a runner books; it would wait for ever.
+
+    Raises:
+        ExperimentError: None has.
+    """
+    for name, amount in experiment.resources.custom_resources_per_env_runner.items():
+        most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if most < amount:
+            raise ExperimentError(
+                f"each runner books {amount:g} of {name!r} (resources.custom_resources_per_env_runner), and no node of this "
+                f"Ray has more than {most:g}; start nodes with: ray start --resources='{{\"{name}\": {amount:g}}}'"
+            )
 
 
 def gpus_needed(experiment: Experiment) -> float:

@@ -17,6 +17,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_reborn.algorithms import ValueFactorizationConfig, team_from_algo
 from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.envs.registry import starts_programs
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
@@ -126,12 +127,23 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
                 raise
         if not loop.has_ended(progress):
             return RunOutcome(progress, interruption.received, None)
+        team, resources = team_from_algo(algo), experiment.resources
+        booking = None
+        if resources.custom_resources_per_env_runner:
+            # Where the games are; the runners are done, and give back what they booked.
+            booking = {
+                "num_cpus": resources.num_cpus_per_env_runner,
+                "resources": dict(resources.custom_resources_per_env_runner),
+            }
+            algo.stop_env_runners()
         final = evaluate_final(
-            team_from_algo(algo),
+            team,
             env=experiment.env,
             env_steps=progress.env_steps,
             episodes=experiment.evaluation.final_episodes,
             seed=experiment.seed,
+            num_envs=resources.num_envs_per_env_runner if starts_programs(experiment.env) else None,
+            booking=booking,
         )
         write_final_evaluation(final, folder.final_evaluation)
         return RunOutcome(progress, None, final)

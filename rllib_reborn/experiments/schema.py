@@ -118,6 +118,9 @@ class ResourcesSection(Settings):
         num_env_runners: Processes that sample; 0: the driver samples (exact resume, easy debugging).
         num_envs_per_env_runner: Games side by side in each.
         num_cpus_per_env_runner: Cores that Ray books for each.
+        custom_resources_per_env_runner: What Ray books of a node's own resources for each, by name: ``{"sc2": 8}`` for 8
+            games of StarCraft II, on nodes that were started with ``ray start --resources='{"sc2": 16}'``. A Ray that is
+            started with the run has as many as the run books.
         sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
         num_learners: Learner processes; 0: the driver learns.
         num_gpus_per_learner: GPUs of each; fractions only with one learner.
@@ -127,10 +130,23 @@ class ResourcesSection(Settings):
     num_env_runners: CountOrZero = 0
     num_envs_per_env_runner: Count = 8
     num_cpus_per_env_runner: Annotated[float, Field(ge=0)] = 1.0
+    custom_resources_per_env_runner: dict[str, Positive] = Field(default_factory=dict)
     sample_timeout_s: Positive = 600.0
     num_learners: CountOrZero = 0
     num_gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
     num_cpus_per_learner: Annotated[float, Field(ge=0)] | None = None
+
+    @pydantic.field_validator("custom_resources_per_env_runner")
+    @classmethod
+    def _ray_counts_the_rest_itself(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in ("CPU", "GPU", "memory", "object_store_memory"):
+            if name in value:
+                raise PydanticCustomError(
+                    "not_custom",
+                    "{name} is a resource of Ray's own; CPUs are booked by num_cpus_per_env_runner",
+                    {"name": name},
+                )
+        return value
 
 
 class CheckpointSection(Settings):

@@ -3,6 +3,7 @@
 import pytest
 
 from rllib_reborn.algorithms.value_factorization.metrics_row import Progress
+from rllib_reborn.algorithms.value_factorization.team_env_runner import Collected
 
 
 def feed(progress: Progress, episodes: int, ratio: float, warm_up: int) -> int:
@@ -34,6 +35,28 @@ def test_a_lost_replay_warms_up_again():
     progress.replay_lost()
     assert feed(progress, 31, 1.0, 32) == 0
     assert feed(progress, 1, 1.0, 32) == 1
+
+
+def test_versions_of_the_game_are_collected_and_survive_a_restore():
+    def answer(**provenance: str) -> Collected:
+        return Collected(1, [], [], 10, 0, 0, None, provenance=provenance)
+
+    progress = Progress()
+    for versions in ("", "4.10", "4.10, 4.6"):
+        progress.add(answer(game_version=versions))
+    progress.add(answer())
+    assert progress.game_versions == ["4.10", "4.6"]
+    again = Progress()
+    again.set_state(progress.get_state())
+    assert again.game_versions == ["4.10", "4.6"]
+
+
+def test_a_checkpoint_from_before_a_counter_was_there():
+    state = Progress().get_state()
+    del state["game_versions"]
+    progress = Progress()
+    progress.set_state(state | {"updates": 7})
+    assert (progress.updates, progress.game_versions) == (7, [])
 
 
 def test_state_round_trip():

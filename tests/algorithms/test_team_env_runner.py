@@ -200,6 +200,45 @@ def test_a_failed_game_drops_its_episode_only():
     assert answer.env_steps > sum(block.env_steps() for block in answer.blocks)
 
 
+GAMES = "tests.fakes.scripted_games"
+
+
+def test_a_game_that_can_never_be_played_is_tried_once():
+    made = runner(f"{GAMES}:FaultyGame", num_envs=1, env_config={"fault": "unavailable"})
+    made_anew = []
+    made.make_env = lambda: made_anew.append(1)
+    answer = made.collect(1)
+    assert answer.env_is_broken
+    assert (
+        answer.error
+        == "'tests.fakes.scripted_games:FaultyGame' cannot be played on this machine: no such program; install it"
+    )
+    assert made_anew == []
+
+
+def test_a_reset_that_is_tried_again_is_a_failure_and_costs_no_episode():
+    class Stumbling(type(create(WALK, {}, 4))):
+        def reset(self, **kwargs):
+            self.failed_resets += 2
+            return super().reset(**kwargs)
+
+    made = runner()
+    made.env.__class__ = Stumbling
+    answer = made.collect(4)
+    resets = made.env.failed_resets // 2
+    assert resets >= 2
+    assert (answer.env_failures, answer.dropped_episodes) == (2 * resets, 0)
+    assert made.collect(4).env_failures == made.env.failed_resets - 2 * resets
+
+
+def test_what_the_games_run_on_goes_with_the_episodes():
+    assert runner(f"{GAMES}:VersionedGame", num_envs=8).collect(8).provenance == {
+        "game_version": "1.0, 1.1",
+        "engine": "script",
+    }
+    assert runner().collect(4).provenance == {}
+
+
 def test_older_weights_are_ignored_unless_forced():
     made = runner()
     new = {k: v * 0 for k, v in made.module.get_state().items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_reborn.envs.checker import check_team_env
-from rllib_reborn.envs.matrix_games import TwoStepGame
+from rllib_reborn.envs.matrix_games import MatrixGame, TwoStepGame
 from rllib_reborn.envs.predator_prey import PRESETS, PredatorPrey
 from rllib_reborn.envs.registry import env_names, make_team_env
 
@@ -26,7 +26,28 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("name", env_names())
+class Unrepeatable(MatrixGame):
+    """Draws rewards that no seed decides."""
+
+    repeatable = False
+
+    def step(self, actions):
+        step = super().step(actions)
+        return step._replace(reward=np.random.default_rng().random(step.reward.shape, np.float32))
+
+
+def test_a_game_that_says_it_cannot_be_repeated_is_not_asked_to():
+    env = Unrepeatable([[1, 0], [0, 1]], 2)
+    results = {
+        result.name: result.ok
+        for result in check_team_env(env, make=lambda count: Unrepeatable([[1, 0], [0, 1]], count))
+    }
+    assert (results.pop("determinism"), results.pop("num_envs")) == (None, None)
+    assert all(results[name] is True for name in ("no_failures", "shapes", "values", "action_mask", "illegal_action"))
+
+
+# Those of StarCraft II need the game, and the simulator is played in tests/envs/battle.
+@pytest.mark.parametrize("name", [name for name in env_names() if not name.startswith(("smac", "battle/"))])
 def test_every_registered_environment_passes(name):
     options = {"episode_limit": 25} if name.startswith("predator_prey/") else {}
     results = check_team_env(

@@ -18,6 +18,7 @@ from rllib_reborn.envs.checker import check_team_env
 from rllib_reborn.envs.lift import GameContractError, GameFailedError, LiftedTeamEnv, RemoteGameError, _Host
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.team_game import GameUnavailableError
 from tests.fakes.scripted_games import (
     LIMIT,
     BrokenStateGame,
@@ -26,6 +27,7 @@ from tests.fakes.scripted_games import (
     StatelessGame,
     StrangeStateGame,
     UndrawnGame,
+    VersionedGame,
 )
 
 pytestmark = pytest.mark.timeout(120)
@@ -261,6 +263,44 @@ def test_a_game_that_cannot_be_reset_is_given_up(lift, workers):
     assert isinstance(cause, RemoteGameError if workers == "processes" else RuntimeError)
     assert "the script says so at 0" in str(cause)
     env.reset()  # the streams have gone on to seeds that are good
+
+
+@pytest.mark.parametrize("workers", WAYS)
+def test_a_game_that_says_it_can_never_be_played_is_believed(lift, workers):
+    before = FaultyGame.closed
+    env = lift(Faulty("unavailable"), 2, workers=workers, retry_delay_s=1e6)
+    with pytest.raises(GameUnavailableError, match=r"^no such program; install it$"):
+        env.reset(seed=7)
+    assert env.failed_resets == 2
+    if workers != "processes":
+        assert FaultyGame.closed == before + 3  # the one for the spec, and one of each
+
+
+def test_resets_that_failed_are_counted_and_waited_after(lift, monkeypatch):
+    seeds = episode_seeds(7, 2, 3)
+    naps = []
+    monkeypatch.setattr("time.sleep", naps.append)
+    bad = (*seeds[1, :2].tolist(), int(seeds[0, 0]))
+    env = lift(Faulty("raise", 0, bad), 2, retry_delay_s=0.5)
+    env.reset(seed=7)
+    assert env.failed_resets == 3
+    assert naps == [0.5, 1.0]
+    with pytest.raises(GameFailedError):
+        lift(Faulty("raise", 0), 1, retry_delay_s=0.5).reset()
+    assert naps[2:] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("workers", WAYS)
+def test_what_games_run_on(lift, workers):
+    env = lift(VersionedGame, 3, workers=workers)
+    assert env.provenance() == {}
+    seeds = episode_seeds(1, 3, 1)[:, 0] % 2
+    env.reset(seed=1)
+    assert set(seeds) == {0, 1}  # both are there
+    assert env.provenance() == {"game_version": "1.0, 1.1", "engine": "script"}
+    env = lift(CountingGame, 1)
+    env.reset()
+    assert env.provenance() == {}
 
 
 BROKEN_PROMISES = [

@@ -12,7 +12,8 @@ from rllib_reborn.envs.registry import env_names, make_team_env
 from rllib_reborn.envs.render import record_gif
 
 
-@pytest.mark.parametrize("name", env_names())
+# Those of StarCraft II need the game, and the simulator is played in tests/envs/battle.
+@pytest.mark.parametrize("name", [name for name in env_names() if not name.startswith(("smac", "battle/"))])
 def test_every_environment_can_be_drawn(name):
     env = make_team_env(name, 2)
     env.reset(seed=0)

@@ -228,3 +228,32 @@ def test_env_steps_stay_whole_numbers(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "a", lines=[row(2**53 + 1, 1.0)]))
     assert run.metrics["env_steps"].dtype == np.int64
     assert run.env_steps == 2**53 + 1
+
+
+class TestGameVersion:
+    """Which program the games ran on."""
+
+    def test_of_our_own_games_there_is_none(self, tmp_path: Path) -> None:
+        run = read_run(write_run(tmp_path / "a", lines=[row(1, 1.0, **{"env/game_version": None})]))
+        assert (run.game_versions, run.notes[1:]) == ((), ())
+
+    def test_it_is_noted_and_several_are_warned_of(self, tmp_path: Path) -> None:
+        lines = [row(1, 1.0, **{"env/game_version": None}), row(2, 1.0, **{"env/game_version": "4.10.0.75689"})]
+        run = read_run(write_run(tmp_path / "a", lines=lines, end=final()))
+        assert (run.game_versions, run.notes) == (("4.10.0.75689",), ("game version 4.10.0.75689",))
+        lines.append(row(3, 1.0, **{"env/game_version": "4.10.0.75689, 4.6.2.69232"}))
+        run = read_run(write_run(tmp_path / "b", lines=lines, end=final()))
+        assert run.game_versions == ("4.10.0.75689", "4.6.2.69232")
+        assert "several versions, which may differ in difficulty: 4.10.0.75689, 4.6.2.69232" in run.notes[0]
+
+    def test_the_loopback_server_is_refused_even_if_only_once(self, tmp_path: Path) -> None:
+        lines = [row(n, 1.0, **{"env/game_version": version}) for n, version in ((1, "loopback"), (2, "4.10.0.75689"))]
+        write_run(tmp_path / "a", settings=config(env="smac/3m"), lines=lines)
+        write_run(tmp_path / "b")
+        with pytest.raises(
+            RunError, match=r"a was played on the loopback server.*not those of smac/3m and are not reported"
+        ):
+            read_run(tmp_path / "a")
+        used, left_out = load_runs(tmp_path)
+        assert [run.name for run in used] == ["b"]
+        assert "loopback server" in left_out[0].reason

@@ -58,6 +58,7 @@ def test_every_key_reaches_the_config() -> None:
                 "num_env_runners": 2,
                 "num_envs_per_env_runner": 3,
                 "num_cpus_per_env_runner": 0.5,
+                "custom_resources_per_env_runner": {"sc2": 3},
                 "sample_timeout_s": 99.0,
                 "num_learners": 2,
                 "num_cpus_per_learner": 1.0,
@@ -83,6 +84,7 @@ def test_every_key_reaches_the_config() -> None:
     assert (config.evaluation_num_env_runners, config.evaluation_parallel_to_training) == (1, True)
     assert (config.num_env_runners, config.num_envs_per_env_runner) == (2, 3)
     assert (config.num_cpus_per_env_runner, config.sample_timeout_s) == (0.5, 99.0)
+    assert config.custom_resources_per_env_runner == {"sc2": 3.0}
     assert (config.num_learners, config.num_cpus_per_learner) == (2, 1.0)
     assert config.replay_in_checkpoints == "none"
     assert config.min_sample_timesteps_per_iteration == 77

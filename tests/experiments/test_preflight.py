@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
 import pytest
 
+from rllib_reborn.envs.registry import ENVS
+from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.preflight import check_env, check_env_name
-from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.experiments.schema import Experiment, ResourcesSection
 
 MODULE = '''
 import numpy as np
@@ -86,3 +89,44 @@ def test_a_sound_environment_passes_without_a_word(caplog: pytest.LogCaptureFixt
 def test_unknown_names_and_arguments(env: str, config: dict[str, object], words: str) -> None:
     with pytest.raises(ExperimentError, match=words):
         check_env_name(experiment(env, **config))
+
+
+class TestGamesThatArePrograms:
+    """They are not started to look at them; whether they could be is looked up."""
+
+    @pytest.fixture
+    def looked(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+        calls: list[dict[str, object]] = []
+
+        def check(**options: object) -> None:
+            calls.append(options)
+            if options.get("seed") == 13:
+                raise GameUnavailableError("there is no StarCraft II; install it")
+
+        def make(**options: object) -> None:
+            raise AssertionError("a game was started")
+
+        entry = dataclasses.replace(ENVS["smac/3m"], make=make, check=check)
+        monkeypatch.setattr("rllib_reborn.experiments.preflight.ENVS", {**ENVS, "smac/3m": entry})
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        return calls
+
+    def test_one_that_can_be_played(self, looked: list[dict[str, object]]) -> None:
+        check_env(experiment("smac/3m", seed=12))
+        assert looked == [{"seed": 12}]
+
+    def test_one_that_cannot(self, looked: list[dict[str, object]]) -> None:
+        with pytest.raises(
+            ExperimentError, match="'smac/3m' cannot be played here: there is no StarCraft II; install it"
+        ):
+            check_env(experiment("smac/3m", seed=13))
+
+    def test_on_a_cluster_it_is_the_runners_that_play(
+        self, looked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+        remote = experiment("smac/3m", seed=13).model_copy(update={"resources": ResourcesSection(num_env_runners=1)})
+        check_env(remote)
+        assert looked == []
+        with pytest.raises(ExperimentError, match="cannot be played here"):
+            check_env(experiment("smac/3m", seed=13))

@@ -10,7 +10,13 @@ import torch
 
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
-from rllib_reborn.experiments.ray_session import check_gpus, cpus_needed, gpus_needed, ray_session
+from rllib_reborn.experiments.ray_session import (
+    check_gpus,
+    cpus_needed,
+    custom_resources_needed,
+    gpus_needed,
+    ray_session,
+)
 from rllib_reborn.experiments.schema import Experiment
 
 
@@ -60,6 +66,29 @@ def test_inside_a_job_the_cluster_is_used_as_it_is(monkeypatch: pytest.MonkeyPat
     with ray_session(experiment(logging={"level": "warning"})):
         assert fake.started == [{"logging_level": "WARNING", "log_to_driver": True}]
     assert fake.stopped == 1
+
+
+def test_custom_resources_are_there_where_ray_is_started_and_looked_for_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakeRay(monkeypatch)
+    nodes = [{"Alive": True, "Resources": {"sc2": 4.0}}, {"Alive": False, "Resources": {"sc2": 99.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+
+    def with_games(games: float, runners: int, evaluators: int = 0) -> Experiment:
+        booked = {"num_env_runners": runners, "custom_resources_per_env_runner": {"sc2": games}}
+        return experiment(resources=booked, evaluation={"num_env_runners": evaluators})
+
+    with ray_session(with_games(4, 2, 1)):
+        assert fake.started[0]["resources"] == {"sc2": 12.0}
+    assert custom_resources_needed(with_games(8, 0)) == {"sc2": 8.0}
+    with pytest.raises(
+        ExperimentError, match=r"each runner books 8 of 'sc2' .* has more than 4; start nodes with: ray start"
+    ):
+        ray_session(with_games(8, 2)).__enter__()
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    with pytest.raises(ExperimentError, match="has more than 4"):
+        ray_session(with_games(5, 2)).__enter__()
 
 
 def test_a_ray_that_runs_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.experiments.build import build_config
 from rllib_reborn.experiments.library import PART_FOLDERS, config_names, configs_folder, first_comment
 from rllib_reborn.experiments.load import experiment_from_dict, load_experiment
@@ -46,6 +47,16 @@ def test_what_the_issue_names_is_there() -> None:
     for scenario in scenarios:
         assert f"{scenario}/qmix" in names
         assert f"{scenario}/vdn" in names
+    # The ReBorn paper's tasks (Tables 5 and 6), on StarCraft II and on the simulator, for every algorithm.
+    smac = ("3s_vs_5z", "2c_vs_64zg", "MMM2", "27m_vs_30m", "3s5z_vs_3s6z", "corridor")
+    smacv2 = ("zerg_10_vs_11", "terran_10_vs_11", "protoss_10_vs_11")
+    tasks = [*(f"smac/{name}" for name in smac), *(f"smacv2/{name}" for name in smacv2)]
+    for scenario in [*tasks, *(f"battle/{name}" for name in (*smac, *smacv2))]:
+        for algorithm in ALGORITHMS:
+            assert f"{scenario}/{algorithm.lower()}" in names
+        assert f"{scenario}/qmix_reborn" in names
+    for scenario in ("3m", "2s3z"):
+        assert {f"smac/{scenario}/qmix", f"battle/{scenario}/qmix"} <= set(names)
     assert "predator_prey/small/qmix_quick" in names
     assert not any(name.startswith(PART_FOLDERS) for name in names)
 
@@ -58,6 +69,37 @@ def test_an_experiment_is_valid_and_stands_where_its_name_says(name: str) -> Non
     assert experiment.env in (scenario, scenario.replace("/", ":", 1))
     assert file.split("_")[0] == experiment.algorithm.lower()
     build_config(experiment)
+
+
+@pytest.mark.parametrize("algorithm", ["qmix", "qplex", "dmix", "rmix"])
+def test_the_papers_settings_of_starcraft(algorithm: str) -> None:
+    """Table 2 of the ReBorn paper, and its run lengths."""
+    experiment = load_experiment(f"smac/MMM2/{algorithm}_reborn")
+    config = build_config(experiment)
+    assert (config.batch_episodes, config.buffer_episodes, config.lr, config.gamma) == (32, 5000, 5e-4, 0.99)
+    assert config.team_model["hidden_dim"] == 64
+    assert config.target_update["every"] == 200
+    assert config.mixer["hypernet_dim"] == 64
+    assert config.mixer.get("embed_dim", 64) == 64
+    assert config.team_optimizer["kind"] == ("rmsprop" if algorithm in ("qmix", "qplex") else "adam")
+    (reborn,) = config.interventions
+    assert (reborn["alpha"], reborn["beta"], reborn["every"], reborn["unit"]) == (0.1, 3.0, 200_000, "env_steps")
+    lengths = {"smac/MMM2": 2, "smac/corridor": 4, "smac/3s5z_vs_3s6z": 4, "smacv2/zerg_10_vs_11": 5}
+    for task, millions in lengths.items():
+        for name in (task, task.replace(task.split("/")[0], "battle")):
+            assert load_experiment(f"{name}/{algorithm}").stop.env_steps == millions * 1_000_000
+
+
+def test_starcraft_never_plays_in_the_driver_and_books_a_ticket_for_each_game() -> None:
+    for name in config_names():
+        if name.startswith(("smac/", "smacv2/")):
+            experiment = load_experiment(name)
+            resources = experiment.resources
+            assert resources.num_env_runners >= 1
+            assert experiment.evaluation.num_env_runners >= 1
+            assert resources.custom_resources_per_env_runner == {"sc2": resources.num_envs_per_env_runner}
+            evaluation = build_config(experiment).get_evaluation_config_object()
+            assert evaluation.num_envs_per_env_runner <= resources.num_envs_per_env_runner
 
 
 @pytest.mark.parametrize("name", sorted(f"algorithms/{path.stem}" for path in (FOLDER / "algorithms").glob("*.yaml")))

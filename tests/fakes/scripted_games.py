@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rllib_reborn.envs.team_env import TeamSpec
-from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+from rllib_reborn.envs.team_game import GameObs, GameStep, GameUnavailableError, TeamGame
 
 LIMIT = 8
 
@@ -80,8 +80,9 @@ class FaultyGame(CountingGame):
     """Goes wrong at step ``at`` (0: in reset) of the episodes with these seeds; ``seeds`` None: of all.
 
     Args:
-        fault: ``raise``, ``hang``, ``exit``, ``kill``, ``close`` (raise, and again when it is closed), or what of its return
-            value is wrong: ``obs``, ``state``, ``mask``, ``no_action``, ``floats_as_bytes``, ``list``, ``reward``, ``step``.
+        fault: ``raise``, ``unavailable``, ``hang``, ``exit``, ``kill``, ``close`` (raise, and again when it is closed), or
+            what of its return value is wrong: ``obs``, ``state``, ``mask``, ``no_action``, ``floats_as_bytes``, ``list``,
+            ``reward``, ``step``.
     """
 
     def __init__(self, fault: str, at: int = 0, seeds: tuple[int, ...] | None = None, **options: Any) -> None:
@@ -113,6 +114,8 @@ class FaultyGame(CountingGame):
         match self._fault:
             case "raise" | "close":
                 raise RuntimeError(f"the script says so at {self._time}")
+            case "unavailable":
+                raise GameUnavailableError("no such program; install it")
             case "hang":
                 time.sleep(300)
             case "exit":
@@ -134,6 +137,13 @@ class FaultyGame(CountingGame):
                 mask[1] = False
                 return seen._replace(action_mask=mask)
         return seen
+
+
+class VersionedGame(CountingGame):
+    """Says which program it runs on, once it runs: an odd or an even seed."""
+
+    def provenance(self) -> dict[str, str]:
+        return {"game_version": f"1.{self._seed % 2}", "engine": "script"} if hasattr(self, "_seed") else {}
 
 
 class StatelessGame(CountingGame):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Key of the row in the result of ``train()``.
 TEAM_METRICS = "team"
+#: Key of what environments say of their program (:meth:`VectorTeamEnv.provenance`).
+GAME_VERSION = "game_version"
 
 
 @dataclasses.dataclass
@@ -45,6 +47,8 @@ class Progress:
     episodes_since_empty: int = 0
     #: Seconds of training before the last restore.
     seconds_before: float = 0.0
+    #: Versions of the games' program, of all that were played; empty where the games are our own.
+    game_versions: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
@@ -63,6 +67,8 @@ class Progress:
         self.episodes_dropped += collected.dropped_episodes
         self.env_failures += collected.env_failures
         self._outcomes += collected.outcomes
+        versions = collected.provenance.get(GAME_VERSION, "")
+        self.game_versions = sorted({*self.game_versions, *filter(None, versions.split(", "))})
 
     def updates_due(self, updates_per_episode: float, learning_starts: int) -> int:
         """Updates that the episodes received since the last call have paid for. Warm-up episodes pay for none."""
@@ -101,7 +107,9 @@ class Progress:
 
     def set_state(self, state: dict[str, Any]) -> None:
         for field in dataclasses.fields(self):
-            setattr(self, field.name, state[field.name])
+            # A checkpoint of an earlier version lacks what that version did not count.
+            if field.name in state:
+                setattr(self, field.name, state[field.name])
         self.__post_init__()
         self._row_steps, self._row_updates = self.env_steps, self.updates
 
@@ -154,6 +162,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
         "eval/episodes": evaluation.get("num_episodes"),
         "eval/returns": evaluation.get("episode_returns"),
         **plasticity_columns(algorithm, results[PLASTICITY_EVENTS]),
+        "env/game_version": ", ".join(progress.game_versions) or None,
         "faults/episodes_dropped": progress.episodes_dropped,
         "faults/env_failures": progress.env_failures,
         "faults/runner_restarts": int(fault_tolerance.get("num_remote_worker_restarts", 0)),

@@ -15,10 +15,12 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rllib_reborn.algorithms.value_factorization import runners
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.registry import make_team_env
+from rllib_reborn.envs.registry import make_team_env, starts_programs
 from rllib_reborn.envs.team_env import TeamSpec
 
 _EXPLORATION_SALT = 0xF1
+#: Games side by side where nobody says how many.
+_MOST_GAMES, _MOST_PROGRAMS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Team:
         Args:
             episodes: >= 1.
             seed: Seed of all games; equal arguments give equal outcomes.
-            num_envs: Games side by side; default: as many as episodes, at most 32.
+            num_envs: Games side by side; default: as many as episodes, at most 32 (8 where each is a program).
             epsilon: Share of uniformly random legal actions, 0..1; 1 is the random policy.
             record: Keep pictures of the first game's first episode.
 
@@ -71,7 +73,8 @@ class Team:
             raise ValueError(f"episodes is {episodes}; expected at least 1.")
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon is {epsilon}; expected a number in 0..1.")
-        count = min(episodes, 32) if num_envs is None else num_envs
+        most = _MOST_PROGRAMS if starts_programs(self.env_name) else _MOST_GAMES
+        count = min(episodes, most) if num_envs is None else num_envs
         quotas = np.full(count, episodes // count)
         quotas[: episodes % count] += 1
         env = make_team_env(self.env_name, num_envs=count, **self.env_config)

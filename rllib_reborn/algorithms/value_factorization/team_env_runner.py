@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -41,6 +41,7 @@ from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
+from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.replay.episode_block import Episode, EpisodeBlock, blocks_of, field_layout
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Collected:
     metrics: Any
     error: str | None = None
     env_is_broken: bool = False
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +131,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._outcomes: list[EpisodeOutcome] = []
         self._starts = 0
         self._failures_in_row = self._failed_games_in_row = 0
-        self._dropped_episodes = self._env_failures = 0
+        self._dropped_episodes = self._env_failures = self._failed_resets = 0
         seed = ray_internals.env_runner_seed(self)
         self._streams = RandomStreams(self.num_envs, seed, salt=_EXPLORATION_SALT)
         # With remote runners the local one only keeps weights and spaces: it must start no game.
@@ -159,6 +161,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             env=self.env,
             env_context=context,
         )
+        self._failed_resets = 0
         self._make_buffers()
 
     def _make_buffers(self) -> None:
@@ -249,8 +252,10 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         steps_before = self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0)
         error, env_is_broken = None, False
         blocks: list[EpisodeBlock] = []
+        provenance: dict[str, str] = {}
         try:
             blocks = self.sample(num_episodes=num_episodes, **kwargs)
+            provenance = dict(self.env.provenance()) if self.env is not None else {}
         except Exception as failure:
             error, env_is_broken = _as_data(failure)
         outcomes, self._outcomes = self._outcomes, []
@@ -268,6 +273,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             self.metrics.reduce(),
             error,
             env_is_broken,
+            provenance,
         )
 
     def play_for_driver(self, num_episodes: int, seed: int) -> Played:
@@ -389,6 +395,9 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             return call(*args, **kwargs)
         except Exception as failure:
             raise EnvCallError from failure
+        finally:
+            self._env_failures += self.env.failed_resets - self._failed_resets
+            self._failed_resets = self.env.failed_resets
 
     def _step(self, epsilon: float) -> TeamStep:
         """Act and step every game once."""
@@ -468,10 +477,16 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             )
 
     def _replace_env(self, failure: EnvCallError) -> None:
-        """The whole batch of games failed at once: make it anew, dropping the running episodes."""
+        """The whole batch of games failed at once: make it anew, dropping the running episodes.
+
+        Raises:
+            EnvContractError: It failed too often, or says that it cannot be played here.
+        """
         self._dropped_episodes += int((self._time > 0).sum())
         while True:
             cause = failure.__cause__
+            if isinstance(cause, GameUnavailableError):
+                raise EnvContractError(f"{self.config.env!r} cannot be played on this machine: {cause}") from cause
             self._env_failures += 1
             self._failures_in_row += 1
             if self._failures_in_row >= _MAX_FAILURES_IN_ROW or not self.config.restart_failed_sub_environments:

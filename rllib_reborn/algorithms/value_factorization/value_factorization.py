@@ -63,7 +63,7 @@ from rllib_reborn.algorithms.value_factorization.value_factorization_learner imp
     ValueFactorizationLearner,
 )
 from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
-from rllib_reborn.envs.registry import team_spec
+from rllib_reborn.envs.registry import starts_programs, team_spec
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
 from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, make_intervention, to_dict
@@ -422,7 +422,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         if config is not None and "num_envs_per_env_runner" not in (self.evaluation_config or {}):
             # As many games as episodes, up to a limit: none is played that is not counted.
             per_runner = -(-self.evaluation_duration // max(1, self.evaluation_num_env_runners))
-            config.num_envs_per_env_runner = min(per_runner, 32)
+            programs = self.env is not None and starts_programs(self.env)
+            config.num_envs_per_env_runner = min(per_runner, self.num_envs_per_env_runner if programs else 32)
         return config
 
     # ------------------------------------------------------------------ validation
@@ -706,6 +707,12 @@ class ValueFactorization(Algorithm):
             evaluation_metrics=results,
         )
         return results
+
+    def stop_env_runners(self) -> None:
+        """End all sampling and evaluating processes for good: their games end, and what they booked is free again."""
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.stop()
 
     @override(Algorithm)
     def cleanup(self) -> None:

@@ -1,0 +1,95 @@
+"""The names ``smac/<map>`` and ``smacv2/<race>_<n>_vs_<m>``: from a name and plain options to environments."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rllib_reborn.envs.env_entry import EnvEntry
+from rllib_reborn.envs.smac.options import SmacOptions
+from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, Scenario
+from rllib_reborn.envs.starcraft.settings import GAME_SETTINGS, GameSettings
+from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
+from rllib_reborn.envs.team_game import TeamGame
+
+#: Options of the environment that concern neither the rules nor one game: how games are stepped side by side.
+_STEPPING = ("workers", "num_workers")
+_RULES = tuple(field.name for field in dataclasses.fields(SmacOptions))
+OPTIONS = (*_RULES, *GAME_SETTINGS, *_STEPPING)
+
+#: How often a game that could not be started is tried, and the seconds before the second attempt, doubled before each
+#: further one. What can never succeed is not tried again at all.
+_RESET_ATTEMPTS, _RETRY_DELAY_S = 5, 0.5
+
+
+def entries() -> list[EnvEntry]:
+    """One entry for every scenario, in the order of listings."""
+    return [_entry(scenario) for scenario in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values())]
+
+
+def _entry(scenario: Scenario) -> EnvEntry:
+    game = "SMAC" if scenario.family == "smac" else "SMACv2"
+    return EnvEntry(
+        name=f"{scenario.family}/{scenario.name}",
+        summary=f"StarCraft II ({game}): {scenario.n_agents} against {scenario.n_enemies} units; needs the game.",
+        options=OPTIONS,
+        make=functools.partial(_make, scenario),
+        spec=functools.partial(_spec, scenario),
+        check=functools.partial(_check, scenario),
+    )
+
+
+def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
+    rules, settings = _split(scenario, options)
+    workers = options.get("workers", "processes" if settings.backend == "oxwhirl" else "threads")
+    retries: dict[str, Any] = {"reset_attempts": _RESET_ATTEMPTS, "retry_delay_s": _RETRY_DELAY_S}
+    if settings.backend == "own" and workers == "threads":
+        from rllib_reborn.envs.lift import CrewedTeamEnv, check_arguments
+        from rllib_reborn.envs.smac.referee import team_spec
+        from rllib_reborn.envs.starcraft.crew import StarCraftCrew
+
+        threads = options.get("num_workers")
+        check_arguments(num_envs, workers, threads, None)
+        make_crew = functools.partial(StarCraftCrew, scenario, rules, settings, threads=threads or num_envs)
+        return CrewedTeamEnv(team_spec(scenario, rules), num_envs, make_crew, repeatable=False, **retries)
+    from rllib_reborn.envs.lift import LiftedTeamEnv
+
+    maker: Callable[..., TeamGame]
+    if settings.backend == "oxwhirl":
+        # In processes: they end with a group of their own, which is more than the packages see to themselves.
+        from rllib_reborn.envs.starcraft.bridge import OxwhirlGame
+
+        maker = OxwhirlGame
+    else:
+        from rllib_reborn.envs.starcraft.game import StarCraftGame
+
+        maker = StarCraftGame
+    make_game = functools.partial(maker, scenario, rules, settings)
+    return LiftedTeamEnv(make_game, num_envs, workers=workers, num_workers=options.get("num_workers"), **retries)
+
+
+def _spec(scenario: Scenario, **options: Any) -> TeamSpec:
+    from rllib_reborn.envs.smac.referee import team_spec
+
+    rules, _ = _split(scenario, options)
+    return team_spec(scenario, rules)
+
+
+def _check(scenario: Scenario, **options: Any) -> None:
+    """Raise what can be known before a game is started.
+
+    Raises:
+        InstallationError: The game cannot be played on this machine.
+    """
+    _, settings = _split(scenario, options)
+    from rllib_reborn.envs.starcraft.launch import check_ready
+
+    check_ready(settings, scenario.map_file)
+
+
+def _split(scenario: Scenario, options: Mapping[str, Any]) -> tuple[SmacOptions, GameSettings]:
+    settings = GameSettings(**{name: value for name, value in options.items() if name in GAME_SETTINGS})
+    rules = {name: value for name, value in options.items() if name not in (*GAME_SETTINGS, *_STEPPING)}
+    return SmacOptions.for_scenario(scenario, **rules), settings

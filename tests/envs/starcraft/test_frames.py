@@ -1,0 +1,110 @@
+"""WebSocket messages, against an implementation that is not ours (websocket-client's) and by hand (RFC 6455, section 5)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+pytest.importorskip("websocket", reason="not run: the extra 'starcraft' is not installed")
+
+import websocket
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_reborn.envs.starcraft.frames import ClosedError, MessageReader, frame
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def send(theirs: socket.socket, data: bytes) -> None:
+    threading.Thread(target=theirs.sendall, args=(data,), daemon=True).start()
+
+
+def unmasked(opcode: int, payload: bytes, final: bool = True) -> bytes:
+    """A frame as a server sends it."""
+    made = websocket.ABNF(int(final), 0, 0, 0, opcode, 0, payload)
+    return made.format()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.one_of(st.binary(max_size=130), st.integers(0, 70_000).map(lambda n: bytes(i % 251 for i in range(n)))))
+def test_what_we_send_is_read_by_another_implementation(payload):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        send(ours, frame(payload))
+        reader = websocket._abnf.frame_buffer(theirs.recv, skip_utf8_validation=True)
+        made = reader.recv_frame()
+    # ABNF knows no server, and takes the mask off itself.
+    assert (made.opcode, made.fin, bytes(made.data)) == (2, 1, payload)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 300_000])
+def test_messages_of_all_sizes_that_arrive_together(pair, size):
+    ours, theirs = pair
+    payloads = [bytes([k]) * size for k in (1, 2, 3)]
+    send(theirs, b"".join(unmasked(2, payload) for payload in payloads))
+    reader = MessageReader(ours)
+    assert [reader.message() for _ in payloads] == payloads
+
+
+def test_byte_by_byte(pair):
+    ours, theirs = pair
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    data = unmasked(2, b"x" * 200) + unmasked(2, b"y")
+
+    def drip():
+        for byte in data:
+            theirs.sendall(bytes([byte]))
+
+    threading.Thread(target=drip, daemon=True).start()
+    reader = MessageReader(ours)
+    assert [reader.message(), reader.message()] == [b"x" * 200, b"y"]
+
+
+def test_fragments_with_a_ping_between_them(pair):
+    ours, theirs = pair
+    theirs.settimeout(5)
+    pieces = [
+        unmasked(2, b"one ", False),
+        unmasked(9, b"are you there"),
+        unmasked(0, b"two ", False),
+        unmasked(0, b"three"),
+    ]
+    send(theirs, b"".join([*pieces, unmasked(10, b""), unmasked(1, b"text")]))
+    reader = MessageReader(ours)
+    assert reader.message() == b"one two three"
+    assert reader.message() == b"text"
+    answer = websocket._abnf.frame_buffer(theirs.recv, skip_utf8_validation=True).recv_frame()
+    assert (answer.opcode, bytes(answer.data)) == (10, b"are you there")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (unmasked(8, b"\x03\xe8"), "was closed"),
+        (unmasked(2, b"x" * 10)[:5], "was lost"),
+        (frame(b"masked"), "must not mask"),
+    ],
+)
+def test_the_end(pair, data, message):
+    ours, theirs = pair
+    theirs.sendall(data)
+    theirs.shutdown(socket.SHUT_WR)
+    with pytest.raises(ClosedError, match=message):
+        MessageReader(ours).message()
+
+
+def test_silence(pair):
+    ours, _ = pair
+    ours.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        MessageReader(ours).message()

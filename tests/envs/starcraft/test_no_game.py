@@ -1,0 +1,135 @@
+"""Where there is no game, or a broken one: one attempt, one sentence that says what to do, from every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' is not installed")
+
+from rllib_reborn.algorithms.value_factorization.env_creator import create
+from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
+from rllib_reborn.cli import doctor
+from rllib_reborn.cli.main import main
+from rllib_reborn.envs import make_team_env
+from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS
+from rllib_reborn.envs.starcraft import battle
+from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError
+from tests.algorithms.helpers import quick
+from tests.envs.starcraft.programs import installation
+
+ENDS = (
+    "import sys; sys.exit(print('error while loading shared libraries: libx.so: no such file', file=sys.stderr) or 127)"
+)
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """Every call of launch, and no waiting before a further one."""
+    calls = []
+    real = battle.launch
+    monkeypatch.setattr(battle, "launch", lambda *a: (calls.append(a), real(*a))[1])
+    monkeypatch.setattr("rllib_reborn.envs.starcraft.launch._JITTER_S", 0.0)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return calls
+
+
+def test_no_game_is_not_even_tried(attempts, tmp_path):
+    env = make_team_env("smac/3m", 4, sc2_path=str(tmp_path))
+    with pytest.raises(InstallationError, match="holds no Versions/Base"):
+        env.reset(seed=1)
+    assert attempts == []
+
+
+def test_a_game_that_can_never_start_is_tried_once(attempts, tmp_path):
+    env = make_team_env("smac/3m", 1, sc2_path=str(installation(tmp_path, ENDS)))
+    with pytest.raises(InstallationError, match="a library is missing; install it"):
+        env.reset(seed=1)
+    assert len(attempts) == 1
+
+
+def test_one_that_may_start_yet_is_tried_five_times(attempts, tmp_path):
+    env = make_team_env("smac/3m", 1, sc2_path=str(installation(tmp_path, "raise SystemExit(1)")))
+    with pytest.raises(Exception, match="could not be reset 5 times") as caught:
+        env.reset(seed=1)
+    assert isinstance(caught.value.__cause__, LaunchError)
+    assert len(attempts) == env.failed_resets == 5
+
+
+def test_a_runner_says_it_and_does_not_make_its_games_anew(attempts, tmp_path):
+    config = quick(env="smac/3m").environment(env_config={"sc2_path": str(installation(tmp_path, ENDS))})
+    config.env_runners(num_envs_per_env_runner=1)
+    runner = TeamEnvRunner(
+        config=config,
+        env_creator=lambda context, num_envs: create("smac/3m", context, num_envs),
+        worker_index=0,
+        num_workers=0,
+    )
+    answer = runner.collect(1)
+    assert answer.env_is_broken
+    assert answer.error is not None
+    assert answer.error.startswith("'smac/3m' cannot be played on this machine: StarCraft II ended before it answered")
+    assert "libx.so" in answer.error
+    assert len(attempts) == 1
+
+
+def test_train_says_it_before_anything_is_started(tmp_path, capsys):
+    given = ["train", "smac/3m/qmix", f"env_config.sc2_path={tmp_path}", "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: environment 'smac/3m' cannot be played here: ")
+    assert "SC2PATH" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+class TestDoctor:
+    def findings(self, monkeypatch, path: Path | None):
+        monkeypatch.delenv("SC2PATH", raising=False)
+        if path is not None:
+            monkeypatch.setenv("SC2PATH", str(path))
+        return {finding.name: finding for finding in doctor.check_starcraft()}
+
+    def test_no_game_is_no_problem_unless_it_is_said_to_be_there(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        found = self.findings(monkeypatch, None)
+        assert list(found) == ["sc2_game"]
+        assert found["sc2_game"].ok is None
+        assert "SC2PATH" in found["sc2_game"].remedy
+        assert self.findings(monkeypatch, tmp_path / "nowhere")["sc2_game"].ok is False
+
+    def test_a_whole_one_and_one_without_maps(self, monkeypatch, tmp_path):
+        installation(tmp_path, "", maps=(*SMAC_SCENARIOS, "32x32_flat"))
+        found = self.findings(monkeypatch, tmp_path)
+        assert [finding.ok for finding in found.values()] == [True, True]
+        (tmp_path / "Maps" / "SMAC_Maps" / "3m.SC2Map").unlink()
+        found = self.findings(monkeypatch, tmp_path)
+        assert found["sc2_maps"].ok is False
+        assert found["sc2_maps"].sentence.startswith("1 of 24 maps are not in")
+        assert found["sc2_maps"].sentence.endswith(": 3m")
+        assert "SMAC_Maps.zip" in found["sc2_maps"].remedy
+
+    def test_one_that_may_not_be_executed(self, monkeypatch, tmp_path):
+        root = installation(tmp_path, "")
+        (root / "Versions" / "Base75689" / "SC2_x64").chmod(0o644)
+        finding = self.findings(monkeypatch, root)["sc2_game"]
+        assert finding.ok is False
+        assert finding.remedy.startswith("run: chmod +x")
+
+    def test_packages(self, monkeypatch):
+        assert doctor.check_starcraft_packages().ok is True
+        for cause, ok in ((ModuleNotFoundError("x"), None), (TypeError("x"), False)):
+
+            def broken(cause=cause):
+                raise InstallationError("Hm", "mend it") from cause
+
+            monkeypatch.setattr("rllib_reborn.envs.starcraft.packages.protocol", broken)
+            finding = doctor.check_starcraft_packages()
+            assert (finding.ok, finding.sentence, finding.remedy) == (ok, "Hm", "mend it")
+
+    def test_enum34(self, monkeypatch):
+        assert doctor.check_enum34().ok is None
+        monkeypatch.setattr("importlib.metadata.version", lambda name: "1.1.10")
+        assert doctor.check_enum34().ok is False
+        assert doctor.check_enum34().remedy == "pip uninstall enum34"
