@@ -128,9 +128,10 @@ print(game.pid, flush=True)
 def parent_of(folder: Path, end: str) -> tuple[subprocess.Popen[str], int]:
     """Another Python that starts a game from a thread that ends at once, and the game's process id."""
     code = PARENT.format(end=end)
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(program(folder, SLEEPS))], stdout=subprocess.PIPE, text=True
-    )
+    # A parent that is killed leaves the game's folder behind.
+    env = {**os.environ, "TMPDIR": str(folder)}
+    arguments = [sys.executable, "-c", code, str(program(folder, SLEEPS))]
+    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=env)
     assert parent.stdout is not None
     return parent, int(parent.stdout.readline())
 
