@@ -72,7 +72,7 @@ def test_sixty_faults_cost_their_episodes_and_nothing_else(tmp_path):
         # Training goes on, and what is collected from now on is not dropped.
         assert after["updates"] > rows[-1]["updates"]
         assert after["episodes"] > rows[-1]["episodes"]
-        # A turn's requests are sent together, so that a second fault may meet a game that has failed already: it costs nothing more.
+        # A turn's requests are sent together: a second fault may meet a game that has failed already, and costs nothing.
         assert after["faults/env_failures"] >= 45
         assert 30 <= after["faults/episodes_dropped"] <= after["faults/env_failures"]
         assert after["faults/runner_restarts"] == 0
