@@ -125,11 +125,7 @@ class GameProcess:
 
     def rss_bytes(self) -> int:
         """Resident memory; 0 where it has ended or the system does not say."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except (OSError, IndexError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
     def how_it_ended(self) -> str:
         """``has ended with exit code 1``, ``was ended by SIGSEGV``, or ``is running``."""
@@ -156,16 +152,30 @@ class GameProcess:
 
     def wait(self, patience_s: float) -> bool:
         """Wait for it to end by itself; whether it has."""
-        deadline = time.monotonic() + patience_s
-        while self.is_alive():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOOK_EVERY_S)
-        return True
+        return ends_within(patience_s, self.is_alive)
 
     def close(self) -> None:
         """End it and all that it has started, at once, and delete its folder. May be called twice."""
         self._end()
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where it has ended or the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def ends_within(patience_s: float, is_alive: Callable[[], bool]) -> bool:
+    """Wait until something is no longer alive; whether that came within ``patience_s`` seconds."""
+    deadline = time.monotonic() + patience_s
+    while is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True
 
 
 def new_folder() -> Path:

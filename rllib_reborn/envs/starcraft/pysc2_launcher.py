@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from rllib_reborn.envs.starcraft import ports
 from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError
 from rllib_reborn.envs.starcraft.installation import HOW_TO_INSTALL, Installation
 from rllib_reborn.envs.starcraft.packages import MEND_PROTOCOL, protocol, stale_protocol
+from rllib_reborn.envs.starcraft.process import ends_within, resident_bytes
 
 INSTALL = "run: pip install 'rllib-reborn[starcraft,pysc2]' && pip install --no-deps pysc2==4.0.0"
-_LOOK_EVERY_S = 0.02
 
 # Ends the game when we end: standard input is a pipe that only we hold, and closes when we are gone.
 _WATCH = """
@@ -106,10 +105,7 @@ class Pysc2Process:
         return ports.listener(self.port, self.pid)
 
     def rss_bytes(self) -> int:
-        try:
-            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError, ValueError):
-            return 0
+        return resident_bytes(self.pid)
 
     def how_it_ended(self) -> str:
         return "is running" if self.is_alive() else "has ended"
@@ -118,12 +114,7 @@ class Pysc2Process:
         return ""
 
     def wait(self, patience_s: float) -> bool:
-        deadline = time.monotonic() + patience_s
-        while self.is_alive():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOOK_EVERY_S)
-        return True
+        return ends_within(patience_s, self.is_alive)
 
     def close(self) -> None:
         self._end()
