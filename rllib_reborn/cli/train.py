@@ -135,12 +135,12 @@ def _resume_command(folder: RunFolder) -> str:
 
 
 def _report(folder: RunFolder) -> None:
-    from rllib_reborn.evaluation import RunError, print_summary, write_report
+    from rllib_reborn.evaluation import NotReportedError, print_summary, write_report
 
     command = shlex.join([*program().split(), "report", str(folder.root)])
     try:
         print(print_summary(write_report([folder.root], folder.report, command=command)))
-    except RunError as refusal:  # what was played is no StarCraft II; it was trained on all the same
+    except NotReportedError as refusal:  # what was played is no StarCraft II; it was trained on all the same
         print(f"no report: {refusal}")
 
 

@@ -40,6 +40,10 @@ class RunError(ValueError):
     """A path cannot be read as a run; the message is one sentence for the user."""
 
 
+class NotReportedError(RunError):
+    """The run is whole, and its numbers are not to be reported: it was played on the loopback server."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Episodes:
     """Episodes of one policy: ``returns [E]`` and, where the game knows a winner, ``won [E]`` (0 or 1)."""
@@ -168,14 +172,15 @@ def load_runs(
     Raises:
         RunError: As :func:`find_runs`; or no run at all can be read (the message is the first one's).
     """
-    records, broken = [], []
+    records, broken, errors = [], [], []
     for folder in find_runs(paths):
         try:
             records.append(read_run(folder))
         except RunError as error:
             broken.append(LeftOut(folder, str(error)))
+            errors.append(error)
     if not records:
-        raise RunError(broken[0].reason)
+        raise errors[0]
     return records, broken
 
 
@@ -197,7 +202,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     rows, unreadable, replaced = _read_metrics(folder)
     versions = _game_versions(rows)
     if any(version.startswith(_LOOPBACK) for version in versions):
-        raise RunError(
+        raise NotReportedError(
             f"{folder} was played on the loopback server, which takes StarCraft II's place in tests with a simulator of our "
             f"own; its numbers are not those of {config.get('env')} and are not reported."
         )
