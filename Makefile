@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Test processes side by side. Whole files go to a process, in the order of the names: the slow ones are first.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # One thread per process: Ray starts several processes, and they must not fight for the cores.
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -12,7 +15,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 help:
 	@echo "make train      set up, train QMIX on predator_prey/small with live progress, write a report"
-	@echo "make test       set up and run every test (make test-fast: without the slow ones)"
+	@echo "make test       set up and run every test (make test-fast: without the slow ones; WORKERS=1: one after another)"
 	@echo "make bench      print the benchmarks as JSON lines"
 	@echo "make lint       ruff and mypy"
 
@@ -30,10 +33,10 @@ train: $(STAMP)
 	$(BIN)/python -m rllib_reborn train predator_prey/small/qmix_quick
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sampling --json

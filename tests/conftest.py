@@ -11,6 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults", type=int, default=40, help="faults of the StarCraft training test; 200 take two minutes and more"
+    )
+
+
 @pytest.fixture(scope="module")
 def ray_session():
     """A local Ray for a module's tests, with more logical CPUs than the machine has, so that several small actors fit."""

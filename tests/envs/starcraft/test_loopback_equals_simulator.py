@@ -15,7 +15,7 @@ import pytest
 
 from rllib_reborn.envs.battle.battle_env import BattleTeamEnv, episode_seed
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, scenario
+from rllib_reborn.envs.smac.scenarios import SCENARIOS, scenario
 from rllib_reborn.envs.starcraft.game import StarCraftGame
 from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
@@ -89,7 +89,7 @@ def marked(names: list[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", marked([*SMAC_SCENARIOS, *SMACV2_SCENARIOS]))
+@pytest.mark.parametrize("name", marked(list(SCENARIOS)))
 def test_the_first_steps_of_two_episodes(install: Path, name: str) -> None:
     """Every scenario; the second episode begins as the first one did not, by killing everybody."""
     assert play_both(install, name, episodes=2, steps=8)["steps"] == 16
