@@ -15,7 +15,7 @@ import numpy as np  # isort: skip  (after the thread settings of benchmarks.comm
 
 from rllib_reborn.envs.battle.battle_env import BattleTeamEnv
 from rllib_reborn.envs.battle.scripted import POLICIES, play
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS
+from rllib_reborn.envs.smac.scenarios import SCENARIOS
 
 BATTLES = 64
 
@@ -30,7 +30,7 @@ def calibration(name: str, repeats: int) -> dict[str, Any]:
     return row
 
 
-ROWS = {name: partial(calibration, name) for name in (*SMAC_SCENARIOS, *SMACV2_SCENARIOS)}
+ROWS = {name: partial(calibration, name) for name in SCENARIOS}
 
 if __name__ == "__main__":
     main(__doc__ or "", ROWS, repeats=4)

@@ -192,7 +192,7 @@ def check_starcraft_packages() -> Finding:
 
 def check_starcraft() -> list[Finding]:
     """StarCraft II itself and its maps; optional, but what is there must be whole."""
-    from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS
+    from rllib_reborn.envs.smac.scenarios import SCENARIOS
     from rllib_reborn.envs.starcraft.errors import InstallationError
     from rllib_reborn.envs.starcraft.installation import (
         HOW_TO_GET_MAPS,
@@ -217,7 +217,7 @@ def check_starcraft() -> list[Finding]:
         return [Finding("sc2_game", False, error.sentence, error.remedy)]
     builds = ", ".join(f"Base{build.number}" for build in installation.builds)
     game = Finding("sc2_game", True, f"StarCraft II in {installation.root}: {builds}")
-    stems = sorted({scenario.map_file for scenario in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values())})
+    stems = sorted({scenario.map_file for scenario in SCENARIOS.values()})
     missing = []
     for stem in stems:
         try:

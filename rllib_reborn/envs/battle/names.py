@@ -8,7 +8,7 @@ from typing import Any
 
 from rllib_reborn.envs.env_entry import EnvEntry
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, Scenario
+from rllib_reborn.envs.smac.scenarios import SCENARIOS, Scenario
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
 #: Options of the simulator, beside those of the rules.
@@ -18,7 +18,7 @@ OPTIONS = (*(field.name for field in dataclasses.fields(SmacOptions)), *_OWN)
 
 def entries() -> list[EnvEntry]:
     """One entry for every scenario, in the order of listings."""
-    return [_entry(scenario) for scenario in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values())]
+    return [_entry(scenario) for scenario in SCENARIOS.values()]
 
 
 def _entry(scenario: Scenario) -> EnvEntry:

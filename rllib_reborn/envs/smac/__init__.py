@@ -17,12 +17,20 @@ from rllib_reborn.envs.smac.capabilities import Capabilities, agent_order, draw
 from rllib_reborn.envs.smac.layout import layout_of, team_spec
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.referee import Orders, Referee
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, Scenario, scenario, smacv2_scenario
+from rllib_reborn.envs.smac.scenarios import (
+    SCENARIOS,
+    SMAC_SCENARIOS,
+    SMACV2_SCENARIOS,
+    Scenario,
+    scenario,
+    smacv2_scenario,
+)
 from rllib_reborn.envs.smac.unit_types import KIND, UNIT_TYPES, UnitType
 from rllib_reborn.envs.smac.units import Units
 
 __all__ = [
     "KIND",
+    "SCENARIOS",
     "SMACV2_SCENARIOS",
     "SMAC_SCENARIOS",
     "UNIT_TYPES",

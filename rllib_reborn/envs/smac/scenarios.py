@@ -400,6 +400,9 @@ SMACV2_SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     }
 )
 
+#: Every scenario by name, SMAC's first.
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType({**SMAC_SCENARIOS, **SMACV2_SCENARIOS})
+
 
 @functools.cache
 def scenario(name: str) -> Scenario:
@@ -408,8 +411,6 @@ def scenario(name: str) -> Scenario:
     Raises:
         ValueError: There is none; the message names the nearest.
     """
-    for known in (SMAC_SCENARIOS, SMACV2_SCENARIOS):
-        if name in known:
-            return known[name]
-    everything = (*SMAC_SCENARIOS, *SMACV2_SCENARIOS)
-    raise ValueError(f"there is no scenario {name!r}.{did_you_mean(name, everything, most=len(everything))}")
+    if name in SCENARIOS:
+        return SCENARIOS[name]
+    raise ValueError(f"there is no scenario {name!r}.{did_you_mean(name, SCENARIOS, most=len(SCENARIOS))}")

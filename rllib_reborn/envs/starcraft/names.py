@@ -9,7 +9,7 @@ from typing import Any
 
 from rllib_reborn.envs.env_entry import EnvEntry
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, Scenario
+from rllib_reborn.envs.smac.scenarios import SCENARIOS, Scenario
 from rllib_reborn.envs.starcraft.settings import GAME_SETTINGS, GameSettings
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import TeamGame
@@ -26,7 +26,7 @@ _RESET_ATTEMPTS, _RETRY_DELAY_S = 5, 0.5
 
 def entries() -> list[EnvEntry]:
     """One entry for every scenario, in the order of listings."""
-    return [_entry(scenario) for scenario in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values())]
+    return [_entry(scenario) for scenario in SCENARIOS.values()]
 
 
 def _entry(scenario: Scenario) -> EnvEntry:

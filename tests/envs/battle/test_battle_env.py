@@ -15,7 +15,7 @@ from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.registry import env_names, make_team_env, team_spec
 from rllib_reborn.envs.render import record_gif
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, scenario
+from rllib_reborn.envs.smac.scenarios import SCENARIOS, scenario
 from tests.envs.battle.fields import scenario as made_up
 
 STOP = 1
@@ -55,7 +55,7 @@ def test_the_contract_is_kept_under_the_options_that_draw():
 
 
 def test_every_scenario_has_a_name_whose_spec_starts_nothing(monkeypatch):
-    names = [f"battle/{name}" for name in (*SMAC_SCENARIOS, *SMACV2_SCENARIOS)]
+    names = [f"battle/{name}" for name in SCENARIOS]
     assert [name for name in env_names() if name.startswith("battle/")] == names
     monkeypatch.setattr(Battlefield, "__init__", None)
     spec = team_spec("battle/2s3z")

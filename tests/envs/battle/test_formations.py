@@ -12,7 +12,7 @@ from rllib_reborn.envs.battle.pathfinding import find_paths
 from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import agent_order, draw
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, SMACV2_SCENARIOS, scenario
+from rllib_reborn.envs.smac.scenarios import SCENARIOS, SMAC_SCENARIOS, scenario
 from rllib_reborn.envs.smac.unit_types import KIND
 from tests.envs.battle.fields import overlaps
 
@@ -146,7 +146,7 @@ def _length(paths, start, end) -> float:
 
 
 def test_all_other_scenarios_are_on_open_ground():
-    for each in (*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values()):
+    for each in SCENARIOS.values():
         walls = not arena_of(each).pathing.all()
         assert walls == (each.name in ("corridor", "so_many_baneling", "2c_vs_64zg"))
         assert (arena_of(each).map_x, arena_of(each).map_y) == (32, 32)

@@ -8,6 +8,7 @@ import pytest
 
 from rllib_reborn.envs.smac import (
     KIND,
+    SCENARIOS,
     SMAC_SCENARIOS,
     SMACV2_SCENARIOS,
     UNIT_TYPES,
@@ -96,7 +97,7 @@ def test_a_smacv2_scenario_has_the_measured_sizes(key: tuple, sizes: tuple) -> N
     assert made.map_file == "32x32_flat"
 
 
-@pytest.mark.parametrize("made", [*SMAC_SCENARIOS.values(), *SMACV2_SCENARIOS.values()], ids=lambda made: made.name)
+@pytest.mark.parametrize("made", SCENARIOS.values(), ids=lambda made: made.name)
 def test_every_unit_belongs_to_its_race(made) -> None:
     for names, race in ((made.ally_types, made.ally_race), (made.enemy_types, made.enemy_race)):
         assert {UNIT_TYPES[KIND[name]].race for name in names} == {race}
