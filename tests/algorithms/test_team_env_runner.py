@@ -168,6 +168,14 @@ def test_a_crash_costs_the_running_episodes_and_is_counted():
             np.testing.assert_array_equal(episode["reward"], episode["actions"].sum(1))
 
 
+def test_crashes_in_evaluation_are_counted_apart():
+    made = runner(env_config={"fault": "raise"})
+    answer = made.play_for_driver(20, 0)
+    assert len(answer.outcomes) == 20
+    assert answer.env_failures >= 1
+    assert made.take_env_failures() == 0
+
+
 def test_an_env_that_always_crashes_ends_with_a_sentence():
     with pytest.raises(EnvContractError, match=r"failed 3 time\(s\) in a row.*the game process died"):
         runner(env_config={"fault": "raise_always"}).sample(num_episodes=1)

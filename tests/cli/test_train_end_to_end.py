@@ -106,7 +106,7 @@ def test_the_run_folder_has_what_the_architecture_promises(reference: Path) -> N
     documented = {
         *("iteration", "env_steps", "episodes", "updates", "train/return_mean", "train/win_rate"),
         *("train/loss", "train/td_error_abs", "train/grad_norm", "train/epsilon", "train/q_tot_mean"),
-        *("eval/return_mean", "eval/return_std", "eval/win_rate", "eval/episodes", "eval/returns"),
+        *("eval/return_mean", "eval/return_std", "eval/win_rate", "eval/episodes", "eval/returns", "eval/env_failures"),
         *("time/env_steps_per_s", "time/updates_per_s", "time/total_s"),
         *("memory/replay_bytes", "memory/rss_bytes"),
     }

@@ -161,6 +161,7 @@ def metrics_row(algorithm: ValueFactorization, results: dict[str, Any]) -> dict[
         "eval/episode_len_mean": evaluation.get("episode_len_mean"),
         "eval/episodes": evaluation.get("num_episodes"),
         "eval/returns": evaluation.get("episode_returns"),
+        "eval/env_failures": evaluation.get("num_env_failures"),
         **plasticity_columns(algorithm, results[PLASTICITY_EVENTS]),
         "env/game_version": ", ".join(progress.game_versions) or None,
         "faults/episodes_dropped": progress.episodes_dropped,

@@ -150,7 +150,14 @@ def push_weights_to(algorithm: ValueFactorization, group: Any, workers: list[int
     group.foreach_env_runner(force, local_env_runner=workers is None, remote_worker_ids=workers)
 
 
-def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[EpisodeOutcome]:
+class Greedy(NamedTuple):
+    """Answer of :func:`play_greedy`: the episodes played to their end, and how often games failed on the way."""
+
+    outcomes: list[EpisodeOutcome]
+    env_failures: int
+
+
+def play_greedy(algorithm: ValueFactorization, weights: Weights) -> Greedy:
     """``evaluation_duration`` greedy episodes on the evaluation runners; always from the same seeds."""
     wanted = int(algorithm.config.evaluation_duration)
     seed = (algorithm.config.seed or 0) + EVALUATION_SEED_OFFSET
@@ -158,10 +165,11 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[Episode
     if group is None or group.num_remote_env_runners() == 0:
         runner = algorithm.local_evaluation_runner()
         runner.force_weights(weights.rl_module, weights.seq_no, algorithm.progress.env_steps)
-        return runner.play(wanted, seed)
+        return Greedy(runner.play(wanted, seed), runner.take_env_failures())
     algorithm.restore_env_runners(group)
     reference = ray.put(weights.rl_module)
     outcomes: list[EpisodeOutcome] = []
+    env_failures = 0
     for round_number in range(_EVALUATION_ROUNDS):
         healthy = sorted(group.healthy_env_runner_ids())
         missing = wanted - len(outcomes)
@@ -184,6 +192,7 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[Episode
         for answer in sorted(answers, key=lambda answer: answer.worker_index):
             raise_error(answer)
             outcomes += answer.outcomes
+            env_failures += answer.env_failures
     if len(outcomes) < wanted:
         logger.warning(
             "Evaluation played %d of %d episodes: the other runners died or took longer than "
@@ -192,11 +201,12 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> list[Episode
             wanted,
             algorithm.config.evaluation_sample_timeout_s,
         )
-    return outcomes
+    return Greedy(outcomes, env_failures)
 
 
-def summary(outcomes: list[EpisodeOutcome]) -> dict[str, Any]:
+def summary(played: Greedy) -> dict[str, Any]:
     """Evaluation results as data; NaN-free: a mean of nothing is None."""
+    outcomes = played.outcomes
     returns = [outcome.episode_return for outcome in outcomes]
     wins = [float(outcome.won) for outcome in outcomes if outcome.won is not None]
     return {
@@ -206,4 +216,5 @@ def summary(outcomes: list[EpisodeOutcome]) -> dict[str, Any]:
         "episode_len_mean": float(np.mean([o.length for o in outcomes])) if outcomes else None,
         "win_rate": float(np.mean(wins)) if wins else None,
         "num_episodes": len(outcomes),
+        "num_env_failures": played.env_failures,
     }

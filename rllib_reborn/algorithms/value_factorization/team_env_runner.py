@@ -97,6 +97,7 @@ class Played:
 
     worker_index: int
     outcomes: list[EpisodeOutcome]
+    env_failures: int = 0
     error: str | None = None
     env_is_broken: bool = False
 
@@ -261,7 +262,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         outcomes, self._outcomes = self._outcomes, []
         steps = int(self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0) - steps_before)
         dropped, self._dropped_episodes = self._dropped_episodes, 0
-        failures, self._env_failures = self._env_failures, 0
+        failures = self.take_env_failures()
         self._log_outcomes(outcomes)
         return Collected(
             self.worker_index,
@@ -279,9 +280,15 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
     def play_for_driver(self, num_episodes: int, seed: int) -> Played:
         """:meth:`play` for the driver, with an error as data."""
         try:
-            return Played(self.worker_index, self.play(num_episodes, seed))
+            outcomes = self.play(num_episodes, seed)
         except Exception as failure:
-            return Played(self.worker_index, [], *_as_data(failure))
+            return Played(self.worker_index, [], self.take_env_failures(), *_as_data(failure))
+        return Played(self.worker_index, outcomes, self.take_env_failures())
+
+    def take_env_failures(self) -> int:
+        """How often games failed since this was asked last."""
+        failures, self._env_failures = self._env_failures, 0
+        return failures
 
     def play(self, num_episodes: int, seed: int, *, random_actions: bool = False) -> list[EpisodeOutcome]:
         """Greedy (or random) episodes from fresh starts: exactly ``num_episodes``, each game a fixed share of them.

@@ -696,8 +696,7 @@ class ValueFactorization(Algorithm):
             algorithm=self,
             metrics_logger=self.metrics,
         )
-        outcomes = runners.play_greedy(self, weights)
-        results = {ENV_RUNNER_RESULTS: runners.summary(outcomes)}
+        results = {ENV_RUNNER_RESULTS: runners.summary(runners.play_greedy(self, weights))}
         ray_internals.run_callbacks(
             "on_evaluate_end",
             self.callbacks,
