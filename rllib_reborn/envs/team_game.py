@@ -1,4 +1,4 @@
-"""The contract of one game of a team, for environments that are not stepped in batches. ``lift.py`` makes a
+"""The contract of one game of a team, for environments that are not stepped in batches. ``lift/`` makes a
 :class:`~rllib_reborn.envs.team_env.VectorTeamEnv` of many of them."""
 
 from __future__ import annotations

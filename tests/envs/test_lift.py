@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from rllib_reborn.envs.checker import check_team_env
-from rllib_reborn.envs.lift import GameContractError, GameFailedError, LiftedTeamEnv, RemoteGameError, _Host
+from rllib_reborn.envs.lift import GameContractError, GameFailedError, LiftedTeamEnv, RemoteGameError
+from rllib_reborn.envs.lift.processes import _Host
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_game import GameUnavailableError

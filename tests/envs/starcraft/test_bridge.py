@@ -245,7 +245,7 @@ class TestOxwhirl:
 
     def test_its_games_have_processes_of_their_own(self):
         env = make_team_env("smac/3m", 2, backend="oxwhirl")
-        assert type(env._crew).__name__ == "_GamesInProcesses"
+        assert type(env._crew).__name__ == "GamesInProcesses"
         env.close()
 
 
