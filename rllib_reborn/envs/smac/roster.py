@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ class Roster:
     """Facts about the units of B battles that hold for an episode.
 
     Where they are the same in every episode, arrays have one row that stands for all battles; so their first axis is 1
-    or B (called R below).
+    or B (called R below). The game lists enemies in an order of its own: from the first battle on whose enemies are not in
+    the scenario's order, every battle has a row.
 
     Attributes:
         kinds: [B, U] int64.
@@ -62,12 +64,22 @@ class Roster:
         self._shields = np.where(shields > 0, shields, np.float32(1))
         self._cooldowns = table_of("max_cooldown")
 
-        self._fixed: IntArray | None = None
-        R = B
-        if scenario.generated is None:
-            self._fixed, R = kinds_of((*scenario.allies, *scenario.enemies)), 1
+        self._listed: IntArray | None = None
         self.kinds: IntArray = np.zeros((B, n + m), np.int64)
-        bits = scenario.type_bits
+        if scenario.generated is None:
+            self._listed = kinds_of((*scenario.allies, *scenario.enemies))
+            self.kinds[:] = self._listed
+        self.attack: FloatArray | None = None if options.attack is None else np.ones((B, n), np.float32)
+        self.level: FloatArray | None = None if options.health is None else np.zeros((B, n), np.float32)
+        self.told: FloatArray | None = None if options.enemy_mask is None else np.ones((B, n, m), np.float32)
+        self._make_rows(B if self._listed is None else 1)
+        if self._listed is not None:
+            self._derive(np.zeros(1, np.int64), self._listed[None])
+
+    def _make_rows(self, R: int) -> None:
+        """Arrays of what follows from kinds, with ``R`` rows that are still to be filled."""
+        n, m, bits = self._scenario.n_agents, self._scenario.n_enemies, self._scenario.type_bits
+        self._one_row_for_all = R == 1 and self._listed is not None
         self.ally_type: FloatArray = np.zeros((R, n, bits), np.float32)
         self.other_type: FloatArray = np.zeros((R, n, n - 1, bits), np.float32)
         self.enemy_type: FloatArray = np.zeros((R, m, bits), np.float32)
@@ -78,12 +90,6 @@ class Roster:
         self.per_sight: FloatArray = np.zeros((R, n, 1), np.float32)
         self.medivac: BoolArray = np.zeros((R, n), np.bool_)
         self.fighter: FloatArray = np.ones((R, n + m), np.float32)
-        self.attack: FloatArray | None = None if options.attack is None else np.ones((B, n), np.float32)
-        self.level: FloatArray | None = None if options.health is None else np.zeros((B, n), np.float32)
-        self.told: FloatArray | None = None if options.enemy_mask is None else np.ones((B, n, m), np.float32)
-        if self._fixed is not None:
-            self.kinds[:] = self._fixed
-            self._derive(np.zeros(1, np.int64), self._fixed[None])
 
     def _one_hot(self, types: tuple[str, ...]) -> FloatArray:
         """[number of kinds, bits] by kind."""
@@ -107,9 +113,8 @@ class Roster:
         if skilled and (capabilities is None or len(capabilities) != len(rows)):
             given = "none" if capabilities is None else str(len(capabilities))
             raise ValueError(f"{given} of the draws of {len(rows)} battles were given; skills are drawn per episode.")
-        if self._fixed is None:
-            self.kinds[rows] = kinds
-            self._derive(rows, kinds)
+        self.kinds[rows] = kinds
+        self._follow_kinds(rows)
         for row, draw in zip(rows, (capabilities or ()) if skilled else ()):
             if self.attack is not None:
                 self.attack[row] = _needed(draw.attack_probability, "attack_probability")
@@ -118,10 +123,23 @@ class Roster:
             if self.told is not None:
                 self.told[row] = ~_needed(draw.enemy_mask, "enemy_mask")
 
+    def _follow_kinds(self, rows: IntArray) -> None:
+        """Derive what follows from the kinds of ``rows``; for all of them where battles begin to differ."""
+        if self._one_row_for_all:
+            if (self.kinds[rows] == self._listed).all():
+                return
+            rows = np.arange(len(self.kinds))
+            self._make_rows(len(rows))
+            self._one_row_for_all = False
+        self._derive(rows, self.kinds[rows])
+
     def _check_kinds(self, rows: IntArray, kinds: IntArray) -> None:
         n = self._scenario.n_agents
-        if self._fixed is not None:
-            wrong = kinds != self._fixed
+        if self._listed is not None:
+            wrong = kinds != self._listed
+            # The same enemies in another order are right: the rules do not say which of them the game creates first.
+            same = (np.sort(kinds[:, n:], axis=1) == np.sort(self._listed[n:])).all(axis=1)
+            wrong[same, n:] = False
         else:
             allowed = np.zeros(len(KIND) + 1, np.bool_)
             allowed[[KIND[name] for name in self._scenario.ally_types]] = True
@@ -131,14 +149,17 @@ class Roster:
         row, unit = (int(i) for i in np.argwhere(wrong)[0])
         kind = int(kinds[row, unit])
         found = UNIT_TYPES[kind].name if 0 <= kind < len(UNIT_TYPES) else f"of no known kind ({kind})"
-        if self._fixed is not None:
-            expected = UNIT_TYPES[self._fixed[unit]].name
-        else:
+        if self._listed is None:
             expected = "one of " + ", ".join(self._scenario.ally_types)
+        elif unit < n:
+            expected = UNIT_TYPES[self._listed[unit]].name
+        else:
+            counts = Counter(self._scenario.enemies)
+            expected = ", ".join(f"{count} {name}" for name, count in counts.items()) + " in any order"
         who = f"agent {unit}" if unit < n else f"enemy {unit - n}"
         raise ValueError(
             f"{self._scenario.name}, battle {int(rows[row])}: {who} is {found}; expected {expected}. Agents are sorted by "
-            "agent_order, enemies stand in the order of their creation."
+            "agent_order, enemies stand as they are given."
         )
 
     def _derive(self, at: IntArray, kinds: IntArray) -> None:
@@ -170,8 +191,7 @@ class Roster:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.kinds[:] = state["kinds"]
-        if self._fixed is None:
-            self._derive(np.arange(len(self.kinds)), self.kinds)
+        self._follow_kinds(np.arange(len(self.kinds)))
         for name in ("attack", "level", "told"):
             array = getattr(self, name)
             if array is not None:

@@ -9,6 +9,7 @@ pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' i
 
 from s2clientprotocol import raw_pb2, sc2api_pb2
 
+from rllib_reborn.envs.smac import Arena, Referee, SmacOptions
 from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 from rllib_reborn.envs.smac.scenarios import scenario
 from rllib_reborn.envs.smac.unit_types import KIND
@@ -116,6 +117,16 @@ class TestUnitReader:
         ]
         assert (units.x[1, 0], units.y[1, 0], units.health[1, 0], units.health_max[1, 0]) == (9, 0, 45, 45)
         assert (units.shield[1, 0], units.shield_max[1, 0], units.energy[1, 0], units.cooldown[1, 0]) == (3, 80, 7, 2.5)
+
+    def test_the_rules_take_enemies_in_the_games_order(self):
+        reader, units = reader_of("2s3z")
+        reader.begin(two_stalkers_three_zealots())
+        made = scenario("2s3z")
+        referee = Referee(made, SmacOptions.for_scenario(made), 3, Arena.flat())
+        seen = referee.begin(np.array([1]), units, None, [0])
+        # Of each enemy: is it a zealot, is it a stalker? (SMAC has the bits of enemies the other way round.)
+        types = seen.obs[1, 0, 4 : 4 + 5 * 8].reshape(5, 8)[:, 6:]
+        np.testing.assert_array_equal(types, [[0, 1], [1, 0], [0, 1], [1, 0], [1, 0]])
 
     def test_other_battles_are_left_alone(self):
         reader, units = reader_of("2s3z")
