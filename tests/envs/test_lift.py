@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rllib_reborn.envs.checker import check_team_env
-from rllib_reborn.envs.lift import GameContractError, GameFailedError, LiftedTeamEnv, RemoteGameError
+from rllib_reborn.envs.lift import GameContractError, GameFailedError, LiftedTeamEnv, Outcome, RemoteGameError
 from rllib_reborn.envs.lift.processes import _Host
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
@@ -308,6 +308,10 @@ BROKEN_PROMISES = [
     ("obs", r"obs has shape \(2, 3\); the spec says \(3, 3\)"),
     ("state", r"state has shape \(1, 2\); the spec says \(2,\)"),
     ("mask", r"action_mask has shape \(3, 3\); the spec says \(3, 4\)"),
+    (
+        "additive_mask",
+        "action_mask of agent 0 holds -1000000000.0; give 1 for an action that is allowed, 0 for one that is not",
+    ),
     ("floats_as_bytes", "obs has dtype complex128, which does not fit the spec's float32"),
     ("list", "obs is a list; expected an array"),
     ("no_action", "action_mask allows agent 1 no action"),
@@ -330,6 +334,15 @@ def test_a_broken_contract_is_the_authors_mistake(lift, workers, fault, sentence
     if fault not in ("reward", "step"):
         with pytest.raises(GameContractError, match=f"game 0, in reset: {sentence}"):
             lift(Faulty(fault), 2, workers=workers).reset(seed=7)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32])
+def test_masks_of_zeros_and_ones_are_taken_whatever_their_dtype(dtype):
+    game = CountingGame()
+    seen = game.reset(0)
+    out = Outcome(game.spec, 1)
+    out.put_obs(0, seen._replace(action_mask=seen.action_mask.astype(dtype)))
+    np.testing.assert_array_equal(out.action_mask[0], seen.action_mask)
 
 
 class AnotherSpecEachTime:

@@ -81,8 +81,8 @@ class FaultyGame(CountingGame):
 
     Args:
         fault: ``raise``, ``unavailable``, ``hang``, ``exit``, ``kill``, ``close`` (raise, and again when it is closed), or
-            what of its return value is wrong: ``obs``, ``state``, ``mask``, ``no_action``, ``floats_as_bytes``, ``list``,
-            ``reward``, ``step``.
+            what of its return value is wrong: ``obs``, ``state``, ``mask``, ``additive_mask``, ``no_action``,
+            ``floats_as_bytes``, ``list``, ``reward``, ``step``.
     """
 
     def __init__(self, fault: str, at: int = 0, seeds: tuple[int, ...] | None = None, **options: Any) -> None:
@@ -128,6 +128,8 @@ class FaultyGame(CountingGame):
                 return seen._replace(state=seen.state[None])
             case "mask":
                 return seen._replace(action_mask=seen.action_mask[:, :3])
+            case "additive_mask":
+                return seen._replace(action_mask=np.where(seen.action_mask, 0.0, -1e9))
             case "floats_as_bytes":
                 return seen._replace(obs=seen.obs.astype(complex))
             case "list":

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.named_game import Moment
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, TeamLayout
+from rllib_reborn.envs.mask_entries import agents_mask
 
 
 def given_mask(observation: Any, info: Any) -> Any | None:
@@ -128,12 +129,12 @@ class Members:
             row[:count] = True
             return row
         self._ever_masked[index] = True
-        mask = np.asarray(given)
+        mask = agents_mask(given, f"agent {agent!r}")
         if mask.shape != (count,):
             raise ValueError(
                 f"the action mask of agent {agent!r} has shape {mask.shape}; expected ({count},), an entry per action."
             )
-        row[:count] = mask.astype(np.bool_)
+        row[:count] = mask
         if not row.any():
             if self.alive[index]:
                 raise ValueError(

@@ -12,6 +12,7 @@ from rllib_reborn.envs.adapters.by_path import load_callable
 from rllib_reborn.envs.adapters.members import given_mask
 from rllib_reborn.envs.adapters.named_game import Moment
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, action_range
+from rllib_reborn.envs.mask_entries import agents_mask
 
 #: (observation, action mask or None, action space, random generator) -> action of that space.
 OpponentPolicy = Callable[[Any, Any, Any, np.random.Generator], Any]
@@ -55,7 +56,7 @@ class Opponents:
         """The actions of those who are alive and see something.
 
         Raises:
-            ValueError: A policy chose what is no action or is not available.
+            ValueError: A policy chose what is no action or is not available, or a mask holds what is neither 0 nor 1.
         """
         moment = self._moment
         if moment is None:
@@ -65,10 +66,11 @@ class Opponents:
             observation = moment.observations.get(agent)
             if agent in self._finished or agent not in moment.present or observation is None:
                 continue
-            mask = given_mask(observation, moment.infos.get(agent))
+            given = given_mask(observation, moment.infos.get(agent))
+            mask = None if given is None else agents_mask(given, f"opponent {agent!r}")
             seen = _without_mask(observation)
             space = self._spaces[agent]
-            action = policy(seen, None if mask is None else np.asarray(mask, np.bool_), space, self._rng)
+            action = policy(seen, mask, space, self._rng)
             _check(agent, action, space, mask)
             actions[agent] = action
         return actions
@@ -82,7 +84,7 @@ def _check(agent: Any, action: Any, space: Any, mask: Any) -> None:
     if not space.contains(action):
         raise ValueError(f"the policy of opponent {agent!r} chose {action!r}, which is not in {space}.")
     start = getattr(space, "start", None)
-    if mask is not None and start is not None and not np.asarray(mask)[int(action) - int(start)]:
+    if mask is not None and start is not None and not mask[int(action) - int(start)]:
         raise ValueError(f"the policy of opponent {agent!r} chose {action!r}, which its action mask forbids.")
 
 

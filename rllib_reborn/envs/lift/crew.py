@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.mask_entries import ALLOWED_OR_NOT, not_zero_or_one
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec
 from rllib_reborn.envs.team_game import GameObs, GameStep, GameUnavailableError
 
@@ -56,6 +57,7 @@ class Outcome:
             raise GameContractError(f"an observation is a {type(seen).__name__}; expected a GameObs.")
         for name, part, target in zip(GameObs._fields, seen, self.seen):
             _check_array(name, part, target)
+        _check_mask_entries(seen.action_mask)
         if not seen.action_mask.any(axis=1).all():
             agent = int(np.flatnonzero(~seen.action_mask.any(axis=1))[0])
             raise GameContractError(
@@ -90,6 +92,12 @@ def _check_array(name: str, part: Any, target: npt.NDArray[Any]) -> None:
     # A mask of zeros and ones is as good as one of truth values; floats in an array of bytes would lose their fractions.
     if part.dtype != target.dtype and name != "action_mask" and not np.can_cast(part.dtype, target.dtype, "same_kind"):
         raise GameContractError(f"{name} has dtype {part.dtype}, which does not fit the spec's {target.dtype}.")
+
+
+def _check_mask_entries(mask: npt.NDArray[Any]) -> None:
+    where = not_zero_or_one(mask)
+    if where is not None:
+        raise GameContractError(f"action_mask of agent {where[0]} holds {mask[where]}; {ALLOWED_OR_NOT}.")
 
 
 @dataclasses.dataclass(frozen=True)

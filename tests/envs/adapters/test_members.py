@@ -91,6 +91,29 @@ def test_masks_are_taken_and_those_of_a_cut_episode_are_what_is_bootstrapped_ove
     assert members.mask.tolist() == [[False, False, True], NOOP]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32, object])
+def test_zeros_and_ones_of_any_dtype_are_a_mask(dtype):
+    members = begun(masks=dict.fromkeys("xy", np.array([0, 1, 1]).astype(dtype)))
+    assert members.mask.tolist() == [[False, True, True]] * 2
+
+
+@pytest.mark.parametrize(
+    ("mask", "value"),
+    [
+        ([0.0, 0.0, -1e9], "-1000000000.0"),  # additive: it would forbid what it allows
+        ([0.0, -np.inf, 0.0], "-inf"),
+        ([1.0, np.nan, 0.0], "nan"),
+        ([0.3, 0.7, 0.0], "0.3"),
+        ([1, 2, 0], "2"),
+        (["a", "", "b"], "a"),
+    ],
+)
+def test_a_mask_of_other_numbers_is_refused(mask, value):
+    message = f"the action mask of agent 'y' holds {value}; give 1 for an action that is allowed, 0 for one that is not"
+    with pytest.raises(ValueError, match=message):
+        begun(masks={"x": [1, 1, 1], "y": mask})
+
+
 def test_masks_in_the_observation():
     space = spaces.Dict({"observation": spaces.Box(-9, 9, (1,)), "action_mask": spaces.MultiBinary(2)})
     members = Members("z", team_layout("z", [space], [spaces.Discrete(2)]), may_wait=False)

@@ -231,6 +231,9 @@ def test_opponents_obey_masks_and_dead_ones_do_not_act():
         play(game(env, agents="a", opponents="noop"), 1)
     with pytest.raises(ValueError, match="opponent 'z_0' chose 99, which is not in Discrete"):
         play(game(env, agents="a", opponents=f"{HERE}:nonsense"), 1)
+    env.mask_of["z_0"] = [-9.0, -9.0, 0.0]
+    with pytest.raises(ValueError, match=r"mask of opponent 'z_0' holds -9.0; give 1 for an action that is allowed"):
+        play(game(env, agents="a", opponents="random"), 1)
 
 
 def test_the_game_is_over_for_us_when_our_team_is_dead():
