@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
 from rllib_reborn.envs.adapters.members import Members
-from rllib_reborn.envs.adapters.named_game import NamedGame
+from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
 from rllib_reborn.envs.adapters.opponents import Opponents
 from rllib_reborn.envs.adapters.sides import group_names, policies_of, split_sides
 from rllib_reborn.envs.adapters.spaces import team_layout
@@ -19,6 +19,7 @@ from rllib_reborn.envs.adapters.team_reward import team_reward
 from rllib_reborn.envs.adapters.team_state import TeamState
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+from rllib_reborn.suggestions import did_you_mean
 
 
 class AdaptedGame(TeamGame):
@@ -51,6 +52,7 @@ class AdaptedGame(TeamGame):
         action_spaces = [game.action_space(agent) for agent in team]
         layout = team_layout(team, observation_spaces, action_spaces)
         self._team = team
+        self._known = frozenset(game.agents)
         self._members = Members(team, layout, may_wait=game.may_wait)
         self._opponents = Opponents(
             policies_of(game.title, others, game.agents, options.opponents),
@@ -81,6 +83,7 @@ class AdaptedGame(TeamGame):
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
         moment = self._game.step(self._members.chosen(actions) | self._opponents.chosen())
         self._steps += 1
+        _refuse_strangers(moment, self._known, self._game.title)
         terminated, truncated = self._members.advance(moment)
         self._opponents.advance(moment)
         if not terminated and self._steps >= self.spec.episode_limit:
@@ -97,6 +100,22 @@ class AdaptedGame(TeamGame):
 
     def close(self) -> None:
         self._game.close()
+
+
+def _refuse_strangers(moment: Moment, known: Collection[Any], title: str) -> None:
+    """Rewards and flags under another name than an agent's would be lost without a word.
+
+    Raises:
+        ValueError: There are some.
+    """
+    given = {"rewards": moment.rewards, "terminated": moment.terminated, "truncated": moment.truncated}
+    for what, by_name in given.items():
+        for name in by_name:
+            if name not in known:
+                raise ValueError(
+                    f"{title} gave {what} under the name {name!r}, which none of its agents has; use the names of "
+                    f"possible_agents.{did_you_mean(str(name), sorted(map(str, known)))}"
+                )
 
 
 def _of_team(rewards: Mapping[Any, float], team: tuple[Any, ...]) -> dict[Any, float]:

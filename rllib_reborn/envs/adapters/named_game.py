@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 class Moment(NamedTuple):
     """What a game of named agents says after a reset or a step; after a reset the first three that follow
-    ``observations`` are empty."""
+    ``observations`` are empty. Their keys are names of agents (no ``__all__``)."""
 
     observations: Mapping[Any, Any]
     rewards: Mapping[Any, float]

@@ -87,9 +87,10 @@ class _MultiAgentGame(NamedGame):
         observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
         self._remember(infos)
         ended, cut = dict(terminated), dict(truncated)
+        all_ended, all_cut = ended.pop(_ALL, False), cut.pop(_ALL, False)
         for agent in self.agents:
             if not ended.get(agent) and not cut.get(agent):
-                ended[agent], cut[agent] = ended.get(_ALL, False), cut.get(_ALL, False)
+                ended[agent], cut[agent] = all_ended, all_cut
         return Moment(observations, rewards, ended, cut, infos, self.agents)
 
     def _remember(self, infos: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -89,6 +90,28 @@ def test_the_team_reward(reward, expected):
     ]
     team = game(ScriptedParallelEnv(script, names), reward=reward, agents="a", opponents="noop")
     assert [step.reward for step in play(team, 2)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("what", ["rewards", "terminated", "truncated"])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("a0", "Did you mean 'a_0'?"), ("__all__", "Known: a_0, a_1, z_0."), (0, "Known: a_0, a_1, z_0.")],
+)
+def test_what_is_given_under_another_name_than_an_agents_is_not_lost(what, name, hint):
+    env = ScriptedParallelEnv([], ("a_0", "a_1", "z_0"))
+    team = game(env, agents="a", opponents="noop")
+    team.reset(0)
+    play_on = env.step
+
+    def misname(actions):
+        seen, *said, infos = play_on(actions)
+        said[("rewards", "terminated", "truncated").index(what)][name] = 0
+        return seen, *said, infos
+
+    env.step = misname
+    message = f"scripted_v0 gave {what} under the name {name!r}, which none of its agents has; use the names of "
+    with pytest.raises(ValueError, match=re.escape(f"{message}possible_agents. {hint}")):
+        team.step(np.array([0, 0]))
 
 
 def test_the_limit_cuts_an_episode_that_would_go_on_and_shows_its_last_observation():

@@ -83,6 +83,23 @@ def test_flags_of_agents_and_of_all(terminated, truncated, expected, seen):
     assert step.obs.obs.any(axis=1).tolist() == seen
 
 
+def test_a_reward_of_nobody_is_not_lost():
+    env = Falling()
+    team = RLlibGame(env, TeamOptions(**TEAM))
+    team.reset(0)
+    play_on = env.step
+
+    def for_all(actions):
+        seen, rewards, *rest = play_on(actions)
+        return seen, {"__all__": sum(rewards.values())}, *rest
+
+    env.step = for_all
+    with pytest.raises(
+        ValueError, match=r"Falling gave rewards under the name '__all__', .* Known: walker_0, walker_1"
+    ):
+        team.step(np.array([0, 0, 0]))
+
+
 def test_the_state():
     team = RLlibGame(Falling(state=True))
     assert (team.spec.state_dim, team.spec.n_actions) == (2, 3)
