@@ -9,20 +9,20 @@ from typing import Any
 
 from rllib_reborn.suggestions import did_you_mean
 
-#: Environments (by name, without version) in which agents play against each other -> beginnings of the names of its
-#: sides. They cannot be told from cooperative ones by their spaces, so they are listed.
+#: Environments (by name, without version) in which agents play against each other -> its sides, each as beginnings of
+#: names. They cannot be told from cooperative ones by their spaces, so they are listed.
 MIXED = MappingProxyType(
     {
-        "simple_adversary": ("agent", "adversary"),
-        "simple_crypto": ("alice", "bob", "eve"),
-        "simple_push": ("agent", "adversary"),
-        "simple_tag": ("adversary", "agent"),
-        "simple_world_comm": ("leadadversary", "adversary", "agent"),
-        "adversarial_pursuit": ("predator", "prey"),
-        "battle": ("red", "blue"),
-        "battlefield": ("red", "blue"),
-        "combined_arms": ("red", "blue"),
-        "tiger_deer": ("tiger", "deer"),
+        "simple_adversary": (("agent",), ("adversary",)),
+        "simple_crypto": (("alice", "bob"), ("eve",)),
+        "simple_push": (("agent",), ("adversary",)),
+        "simple_tag": (("adversary",), ("agent",)),
+        "simple_world_comm": (("leadadversary", "adversary"), ("agent",)),
+        "adversarial_pursuit": (("predator",), ("prey",)),
+        "battle": (("red",), ("blue",)),
+        "battlefield": (("red",), ("blue",)),
+        "combined_arms": (("red",), ("blue",)),
+        "tiger_deer": (("tiger",), ("deer",)),
     }
 )
 #: Ready policies for sides of these games, for the advice in messages.
@@ -47,17 +47,14 @@ def split_sides(
         ours: ``TeamOptions.agents``.
 
     Raises:
-        ValueError: An entry means nobody, or everybody is asked for in a game that is known to be mixed.
+        ValueError: An entry means nobody, or agents of several sides (None means all) are asked for in a game that is
+            known to be mixed.
     """
+    sides = MIXED.get(_without_version(title))
     if ours is None:
-        sides = MIXED.get(_without_version(title))
         if sides is None:
             return tuple(agents), ()
-        policy = _SCRIPTED.get(_without_version(title), "random")
-        raise ValueError(
-            f"{title} is a mixed game of {' and '.join(sides)}; a team has one shared reward. Say who our team is and who "
-            f"plays the others, for example team={{'agents': {sides[0]!r}, 'opponents': {policy!r}}}."
-        )
+        raise ValueError(_two_sides(title, sides))
     patterns = [ours] if isinstance(ours, str) else list(ours)
     for pattern in patterns:
         if not any(matches(agent, pattern, agents) for agent in agents):
@@ -66,7 +63,19 @@ def split_sides(
                 f"{did_you_mean(pattern, map(str, agents))}"
             )
     team = tuple(agent for agent in agents if any(matches(agent, pattern, agents) for pattern in patterns))
+    if sides is not None and sum(any(str(agent).startswith(side) for agent in team) for side in sides) > 1:
+        raise ValueError(f"team.agents is {ours!r}, which means agents of several sides: {_two_sides(title, sides)}")
     return team, tuple(agent for agent in agents if agent not in team)
+
+
+def _two_sides(title: str, sides: Sequence[tuple[str, ...]]) -> str:
+    named = " and ".join(" with ".join(side) for side in sides)
+    ours = sides[0][0] if len(sides[0]) == 1 else list(sides[0])
+    policy = _SCRIPTED.get(_without_version(title), "random")
+    return (
+        f"{title} is a mixed game of {named}; a team has one shared reward. Say who our team is and who plays the others, "
+        f"for example team={{'agents': {ours!r}, 'opponents': {policy!r}}}."
+    )
 
 
 def policies_of(

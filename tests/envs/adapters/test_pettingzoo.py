@@ -289,6 +289,37 @@ def test_known_mixed_games_are_refused_without_sides():
     assert game(env, agents="adversary", opponents="noop").spec.n_agents == 1
 
 
+@pytest.mark.parametrize("agents", ["", "a", ["adversary", "agent"], ["agent_0", "adversary_1"]])
+def test_a_team_of_both_sides_of_a_known_mixed_game_is_refused(agents):
+    env = ScriptedParallelEnv([], ("adversary_0", "adversary_1", "agent_0"))
+    env.metadata["name"] = "simple_tag_v3"
+    given = agents if isinstance(agents, str) else tuple(agents)
+    message = (
+        f"team.agents is {given!r}, which means agents of several sides: simple_tag_v3 is a mixed game of adversary"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        game(env, agents=agents, opponents="noop")
+
+
+def test_a_side_may_have_several_kinds_of_agents():
+    env = ScriptedParallelEnv([], ("leadadversary_0", "adversary_0", "agent_0"))
+    env.metadata["name"] = "simple_world_comm_v3"
+    with pytest.raises(
+        ValueError, match=r"mixed game of leadadversary with adversary and agent; .*\['leadadversary', 'adv"
+    ):
+        game(env)
+    for agents, count in ((["leadadversary", "adversary"], 2), ("agent", 1), ("leadadversary", 1)):
+        assert game(env, agents=agents, opponents="noop").spec.n_agents == count
+
+
+def test_agents_of_another_game_of_that_name_are_of_no_known_side():
+    env = ScriptedParallelEnv([], ("unit_0", "unit_1"))
+    env.metadata["name"] = "battle_v0"
+    with pytest.raises(ValueError, match="battle_v0 is a mixed game"):
+        game(env)
+    assert game(env, agents="unit").spec.n_agents == 2
+
+
 def test_continuous_and_many_fold_actions_are_refused():
     for space, message in (
         (spaces.Box(0, 1, (5,)), "continuous actions are out of scope"),
