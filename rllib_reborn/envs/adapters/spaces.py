@@ -31,6 +31,8 @@ class _Numbers:
         narrowed = out.dtype == np.uint8 and flat.dtype not in (np.uint8, np.bool_)
         if narrowed and flat.size and not (flat.min() >= 0 and flat.max() <= 255):
             raise ValueError(f"it has numbers from {flat.min()} to {flat.max()}{_at(self.path)}, outside its space.")
+        if narrowed and flat.dtype.kind not in "iu":
+            _check_whole(flat, self.path, "declare a float Box")
         out[:] = flat
 
 
@@ -52,6 +54,8 @@ class _OneHot:
         chosen = np.asarray(value).reshape(-1)
         if chosen.size != len(self.counts):
             raise ValueError(f"it has {chosen.size} choices{_at(self.path)}; its space has {len(self.counts)}.")
+        if chosen.dtype.kind not in "iub":
+            _check_whole(chosen, self.path, "give the number of the choice")
         base = 0
         for number, start, count in zip(chosen, self.starts, self.counts):
             index = int(number) - start
@@ -102,6 +106,13 @@ class FlatSpace:
 
 def _at(path: tuple[Any, ...]) -> str:
     return f" at {'/'.join(map(str, path))!r}" if path else ""
+
+
+def _check_whole(numbers: npt.NDArray[Any], path: tuple[Any, ...], remedy: str) -> None:
+    """``numbers`` [k], finite, are about to be written as whole ones, which would cut their fractions off."""
+    broken = numbers != np.floor(numbers)
+    if broken.any():
+        raise ValueError(f"it has {numbers[broken][0]}{_at(path)}, and its space holds whole numbers; {remedy}.")
 
 
 def flat_space(space: Any, what: str) -> FlatSpace:

@@ -21,7 +21,9 @@ def flat(space, value):
     [
         (spaces.Box(-1, 1, (2, 2)), [[0.5, -1], [1, 0]], [0.5, -1, 1, 0]),
         (spaces.Box(-1, 1, ()), np.float32(0.25), [0.25]),
+        (spaces.Box(0, 5, (2,), np.int64), np.array([3.0, 5.0], np.float32), [3, 5]),
         (spaces.Discrete(3), 2, [0, 0, 1]),
+        (spaces.Discrete(3), np.float32(2), [0, 0, 1]),
         (spaces.Discrete(3, start=5), 5, [1, 0, 0]),
         (spaces.MultiBinary(3), [1, 0, 1], [1, 0, 1]),
         (spaces.MultiDiscrete([2, 3]), [1, 0], [0, 1, 1, 0, 0]),
@@ -65,6 +67,15 @@ def test_bytes_only_where_every_part_is_of_whole_small_numbers(space, dtype):
         (spaces.Box(0, 1, (2,)), [0.5], "it has 1 numbers; its space has 2"),  # would be broadcast
         (spaces.Box(0, 5, (2,), np.int64), [0, 300], "numbers from 0 to 300, outside its space"),  # would be 44
         (spaces.Box(0, 5, (2,), np.int64), [-1, 0], "numbers from -1 to 0, outside"),  # would be 255
+        (
+            spaces.Box(0, 5, (2,), np.int64),
+            [1.0, 3.7],
+            "it has 3.7, and its space holds whole numbers; declare a float Box",
+        ),
+        (spaces.Dict({"x": spaces.Box(0, 1, (1,), np.int8)}), {"x": [0.25]}, "it has 0.25 at 'x', and its space"),
+        (spaces.MultiBinary(2), [0.5, 1], "it has 0.5, and its space holds whole"),
+        (spaces.Discrete(3), 1.7, "it has 1.7, and its space holds whole numbers; give the number of the choice"),
+        (spaces.MultiDiscrete([2, 2]), [1.0, 0.5], "it has 0.5, and its space"),
         (spaces.Discrete(3, start=1), 0, "the choice 0; its space has 1..3"),
         (spaces.MultiDiscrete([2, 2]), [1], "1 choices; its space has 2"),
         (spaces.Dict({"x": spaces.Discrete(2)}), {"y": 1}, "no part at 'x'"),
