@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,11 @@ class CheckResult:
     name: str
     ok: bool | None
     sentence: str
+
+
+#: What :func:`_copies` gives.
+_Arrays = Sequence[npt.NDArray[Any]]
+_PARTS = ("obs", "state", "action_mask", "reward", "terminated", "truncated")
 
 
 class _BrokenError(Exception):
@@ -178,12 +183,17 @@ def _check_shapes(env: VectorTeamEnv, seed: int, steps: int) -> str:
 
 
 def _check_values(env: VectorTeamEnv, seed: int, steps: int) -> str:
-    for seen, out in _play(env, seed, steps):
+    for moment, (seen, out) in enumerate(_play(env, seed, steps)):
         arrays = {"obs": seen.obs, "state": seen.state}
         if out is not None:
             arrays["reward"] = out.reward
         for name, array in arrays.items():
-            _expect(bool(np.isfinite(array).all()), f"{name} holds a number that is not finite.")
+            wrong = np.argwhere(~np.isfinite(array))
+            if len(wrong):
+                raise _BrokenError(
+                    f"{name} holds a number that is not finite: {_place(name, wrong[0])} is {array[tuple(wrong[0])]} at "
+                    f"observation {moment}; return finite numbers only."
+                )
     return "All observations, states and rewards are finite."
 
 
@@ -254,7 +264,12 @@ def _check_determinism(env: VectorTeamEnv, seed: int, steps: int) -> str:
     first, second = _record(env, seed, steps), _record(env, seed, steps)
     _expect(len(first) == len(second), "two runs with one seed had episodes of different lengths.")
     for moment, (one, two) in enumerate(zip(first, second)):
-        _expect(_equal(one, two), f"two runs with one seed differ from observation {moment} on.")
+        differs = _difference(one, two)
+        if differs:
+            raise _BrokenError(
+                f"two runs with one seed differ from observation {moment} on: {differs}; draw all that is random from the "
+                "seed of reset, and begin every episode with nothing left of the last one."
+            )
     return "Equal seeds give equal games."
 
 
@@ -269,10 +284,10 @@ def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[i
         seen_1, seen_3 = alone.reset(seed=seed), crowd.reset(seed=seed)
         for step in range(steps):
             actions = [act(seen) for act, seen in zip(acts, (seen_1, seen_3))]
-            _expect(_equal(_copies(seen_1, None), [part[:1] for part in seen_3]), _depends(step))
+            _refuse_dependence(_copies(seen_1, None), [part[:1] for part in seen_3], step)
             out_1, out_3 = alone.step(actions[0]), crowd.step(actions[1])
             ours, theirs = _copies(out_1.obs, out_1), _copies(out_3.obs, out_3)
-            _expect(_equal(ours, [part[:1] for part in theirs]), _depends(step + 1))
+            _refuse_dependence(ours, [part[:1] for part in theirs], step + 1)
             seen_1, seen_3 = out_1.obs, out_3.obs
             over_1, over_3 = _over(out_1), _over(out_3)
             if over_1.any():
@@ -285,8 +300,16 @@ def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[i
     return "A game does not depend on how many are played beside it."
 
 
-def _depends(step: int) -> str:
-    return f"the first of 3 games is not the game that is played alone with the same seed, from step {step} on."
+def _refuse_dependence(alone: _Arrays, crowd: _Arrays, step: int) -> None:
+    differs = _difference(alone, crowd)
+    if differs:
+        raise _BrokenError(
+            f"the first of 3 games is not the game that is played alone with the same seed, from step {step} on: {differs}; "
+            "give every game random numbers and variables of its own."
+        )
+
+
+_WHOLE_STATE = "get_state must give all that decides the future (boards, counters, random generators)"
 
 
 def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
@@ -313,9 +336,15 @@ def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
 
     first = go_on(seen)
     restored = env.set_state(kept)
-    _expect(_equal(_copies(restored, None), here), "set_state does not bring back the observation.")
-    second = go_on(restored)
-    _expect(all(map(_equal, first, second)), "the games go on otherwise after set_state(get_state()).")
+    differs = _difference(here, _copies(restored, None))
+    if differs:
+        raise _BrokenError(f"set_state does not bring back the observation: {differs}; {_WHOLE_STATE}.")
+    for step, (one, two) in enumerate(zip(first, go_on(restored)), start=1):
+        differs = _difference(one, two)
+        if differs:
+            raise _BrokenError(
+                f"the games go on otherwise after set_state(get_state()): at step {step} {differs}; {_WHOLE_STATE}."
+            )
     return "Games go on exactly after set_state(get_state())."
 
 
@@ -340,8 +369,32 @@ def _check_limit(env: VectorTeamEnv, seed: int) -> str:
     raise _BrokenError(f"{int(running.sum())} of {env.num_envs} games went on beyond the limit of {limit} steps.")
 
 
-def _equal(one: Any, two: Any) -> bool:
-    return len(one) == len(two) and all(np.array_equal(a, b, equal_nan=_floats(a)) for a, b in zip(one, two))
+def _equal(one: _Arrays, two: _Arrays) -> bool:
+    return not _difference(one, two)
+
+
+def _difference(one: _Arrays, two: _Arrays) -> str:
+    """Where the first difference is and what stands there, of arrays as :func:`_copies` gives them; empty where there is
+    none."""
+    if len(one) != len(two):
+        return "a game ended in one of them only"
+    for name, a, b in zip(_PARTS, one, two):
+        if np.array_equal(a, b, equal_nan=_floats(a)):
+            continue
+        if a.shape != b.shape:
+            return f"{name} has shape {a.shape} once and {b.shape} the other time"
+        differ = (a != b) & ~((a != a) & (b != b))  # NaN is no difference to NaN
+        index = np.argwhere(differ)[0]
+        return f"{_place(name, index)} is {a[tuple(index)]} once and {b[tuple(index)]} the other time"
+    return ""
+
+
+def _place(name: str, index: Sequence[int] | npt.NDArray[np.intp]) -> str:
+    """In words, where ``index`` is in an array [B, ...] of that name."""
+    game, *rest = (int(i) for i in index)
+    agent = f" of agent {rest.pop(0)}" if name in ("obs", "action_mask") else ""
+    number = "".join(f"[{i}]" for i in rest)
+    return f"{name}{number}{agent} of game {game}"
 
 
 def _floats(array: npt.NDArray[Any]) -> bool:

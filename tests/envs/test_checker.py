@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.checker import _difference, check_team_env
 from rllib_reborn.envs.matrix_games import MatrixGame, TwoStepGame
 from rllib_reborn.envs.predator_prey import PRESETS, PredatorPrey
 from rllib_reborn.envs.registry import env_names, make_team_env
@@ -151,7 +151,11 @@ class Crashes(Altered):
         (Endless, "episode_limit", "2 of 2 games went on beyond the limit of 2"),
         (ResetsAll, "no_self_reset", "changed a game that it left out"),
         (TakesAnything, "illegal_action", "an action beyond the last one was accepted"),
-        (ForgetsState, "get_state", "set_state does not bring back the observation"),
+        (
+            ForgetsState,
+            "get_state",
+            r"set_state does not bring back the observation: .* of game 0 is .*; get_state must give all",
+        ),
         (Crashes, "values", "it raised RuntimeError: the game died"),
     ],
 )
@@ -159,6 +163,39 @@ def test_faults_are_found(broken, check, sentence):
     results = {result.name: result for result in check_team_env(broken(2))}
     assert results[check].ok is False
     assert re.search(sentence, results[check].sentence)
+
+
+class DrawsRewards(Altered):
+    """Only the reward of the second game is not decided by the seed."""
+
+    def alter_step(self, out):
+        out.reward[1] = np.random.default_rng().random()
+        return out
+
+
+def test_the_array_that_differs_is_named():
+    results = {result.name: result for result in check_team_env(DrawsRewards(2))}
+    assert re.search(r"from observation 1 on: reward of game 1 is 0\.\d+ once and 0\.", results["determinism"].sentence)
+    assert "at step 1 reward of game 1 is" in results["get_state"].sentence
+
+
+class EndsNowAndThen(Altered):
+    def alter_step(self, out):
+        self.steps = getattr(self, "steps", 0) + 1
+        return out._replace(truncated=np.full(2, self.steps % 5 == 0))
+
+
+def test_a_game_that_ends_in_one_run_only_differs():
+    results = {result.name: result for result in check_team_env(EndsNowAndThen(2))}
+    assert re.search("differ.* truncated of game 0 is (True|False) once", results["determinism"].sentence)
+
+
+def test_nan_is_no_difference_to_nan():
+    one = np.array([[np.nan, 1.0]])
+    assert _difference([one], [one.copy()]) == ""
+    assert (
+        _difference([one], [np.array([[np.nan, 2.0]])]) == "obs of agent 1 of game 0 is 1.0 once and 2.0 the other time"
+    )
 
 
 def test_what_cannot_be_checked_is_said():
