@@ -97,7 +97,7 @@ class _TupleGame(NamedGame):
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if self._single:
             return {self.agents[0]: values}
-        if np.ndim(values) == 0 and not isinstance(values, list | tuple):
+        if not isinstance(values, list | tuple) and np.ndim(values) == 0:
             raise ValueError(f"{self.title} returned one value as {what}; wrap it so that it returns one per agent.")
         if len(values) != len(self.agents):
             raise ValueError(f"{self.title} returned {len(values)} {what}; expected {len(self.agents)}, one per agent.")

@@ -91,6 +91,19 @@ def test_wrong_rewards(rewards, message):
         team.step(np.array([0, 0]))
 
 
+def test_agents_may_be_unlike():
+    env = Pair(actions=(3, 2))
+    env.observation_space = spaces.Tuple([spaces.Box(-9, 99, (1,)), spaces.Box(-9, 99, (2,))])
+    seen = ([5.0], [6.0, 7.0])
+    env.reset = lambda *, seed=None, options=None: (seen, {"action_mask": [[1, 0, 1], [0, 1]]})
+    env.step = lambda actions: (seen, [1.0, 2.0], False, False, {"action_mask": [[1, 1, 1], [1, 1]]})
+    team = game(env)
+    first = team.reset(0)
+    assert first.obs.tolist() == [[5, 0, 1, 0], [6, 7, 0, 1]]
+    assert first.action_mask.tolist() == [[True, False, True], [False, True, False]]
+    assert team.step(np.array([0, 1])).obs.action_mask.tolist() == [[True] * 3, [True, True, False]]
+
+
 def test_spaces_that_do_not_go_together():
     env = Pair()
     env.observation_space = spaces.Box(0, 1, (2, 3))
