@@ -39,12 +39,13 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.algorithms import load_team
+    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.evaluation import mean_interval, proportion_interval
     from rllib_reborn.experiments.ray_session import show_ray_messages
 
     show_ray_messages("error")
-    with mistakes(FileNotFoundError, UnknownEnvError):
+    with mistakes(FileNotFoundError, UnknownEnvError, EnvContractError):
         team = load_team(checkpoint)
         outcomes = team.play(args.episodes, args.seed, epsilon=0.0)
     returns = mean_interval(outcomes.returns)
@@ -84,9 +85,10 @@ def _check_video(path: Path | None) -> None:
 
 
 def _record(team: Any, seed: int, path: Path) -> None:
+    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.envs.render import record_gif
 
-    with mistakes(ValueError):  # an environment that cannot be drawn says so
+    with mistakes(ValueError, EnvContractError):  # an environment that cannot be drawn says so
         frames = team.play(1, seed, epsilon=0.0, record=True).frames
     record_gif(frames, path, fps=VIDEO_FPS)
 

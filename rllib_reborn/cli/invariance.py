@@ -60,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.algorithms import load_team
+    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.algorithms.value_factorization.invariance_study import (
         StudyRefused,
         check_can_be_studied,
@@ -79,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
         check_can_be_studied(intervention)
         sample = draw_sample(team, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
         report = study(team, intervention, sample)
-    except (FileNotFoundError, UnknownEnvError, StudyRefused, SurgeryRefused) as error:
+    except (FileNotFoundError, UnknownEnvError, EnvContractError, StudyRefused, SurgeryRefused) as error:
         raise UserMistake(str(error)) from error
     except ValueError as error:
         # What was asked for is fine, and the game or the networks are not.

@@ -90,6 +90,7 @@ def _run(args: argparse.Namespace) -> int:
 def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
     from rich.console import Console
 
+    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.cli.live_display import display_for
     from rllib_reborn.experiments.errors import ExperimentError
     from rllib_reborn.experiments.run import execute_run
@@ -106,6 +107,11 @@ def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
             return execute_run(run, display, [*program().split(), *sys.argv[1:]])
     except TrainingError as error:
         raise _as_ending(error, plan.folder) from error
+    except EnvContractError as error:
+        raise UserMistake(
+            f"training is done and its last checkpoint in {plan.folder.checkpoints}, but the final evaluation could not be "
+            f"played: {error}"
+        ) from error
 
 
 def _print_head(console: Console, run: PreparedRun, title: str) -> None:
@@ -124,7 +130,7 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
 
 def _as_ending(error: TrainingError, folder: RunFolder) -> UserMistake | CommandFailed:
     """An environment that breaks its contract is the mistake of whoever wrote it; anything else is not."""
-    from rllib_reborn.algorithms.value_factorization.team_env_runner import EnvContractError
+    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 
     message = f"{error} (traceback in {folder.error}; once mended, go on with: {_resume_command(folder)})"
     return UserMistake(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)

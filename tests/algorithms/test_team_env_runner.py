@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_reborn.algorithms.value_factorization.env_creator import create
-from rllib_reborn.algorithms.value_factorization.team_env_runner import EnvContractError, TeamEnvRunner
+from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
 from rllib_reborn.replay.episode_block import Episode
 from tests.algorithms.helpers import WALK, quick
 

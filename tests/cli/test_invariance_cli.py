@@ -221,6 +221,18 @@ def test_mistakes_end_in_a_sentence(trained, capsys, tmp_path: Path) -> None:
     assert "is no checkpoint of an algorithm" in mistake(capsys, str(damaged))
 
 
+@pytest.mark.parametrize("command", ["evaluate", "invariance", "invariance-table"])
+@pytest.mark.timeout(60)
+def test_games_that_always_fail_end_in_a_sentence(trained, capsys, monkeypatch, command: str) -> None:
+    team = load_team(trained())
+    team.env_config = {"fault": "games_always_fail"}
+    monkeypatch.setattr("rllib_reborn.algorithms.load_team", lambda checkpoint: team)
+    assert main([command, str(trained()), "--episodes", "2"]) == 2
+    message = capsys.readouterr().err
+    assert "failed 20 times without a finished episode" in message
+    assert message.count("\n") == 1
+
+
 def test_every_setting_can_be_set(trained, capsys) -> None:
     options = ("--intervention", "reset", "--episodes", "4", "--pairs", "200")
     last = as_json(capsys, str(trained()), *options)

@@ -18,6 +18,7 @@ import pytest
 import ray
 import yaml
 
+from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -263,3 +264,18 @@ def test_an_environment_that_breaks_in_the_middle_is_one_sentence(
     assert "Traceback" in (folder / "error.txt").read_text()
     assert list((folder / "checkpoints").iterdir())
     assert len(rows(folder)) >= 3
+
+
+def test_games_that_fail_in_the_final_evaluation_alone_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise EnvContractError("the games failed")
+
+    monkeypatch.setattr("rllib_reborn.algorithms.Team.play", fail)
+    folder = tmp_path / "run"
+    assert main(["train", CONFIG, *SETTINGS, "stop.env_steps=64", "--out", str(folder), "--quiet"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: training is done and its last checkpoint in ")
+    assert message.endswith("could not be played: the games failed")
+    assert list((folder / "checkpoints").iterdir()) != []

@@ -614,6 +614,17 @@ def test_pictures(lift, workers):
     assert not undrawn.step(actions_for(undrawn, seen)).info["failed"].any()
 
 
+@pytest.mark.parametrize("workers", WAYS)
+def test_a_picture_of_a_game_that_failed_builds_no_new_one(lift, workers):
+    env = lift(Faulty("raise", at=1), 1, workers=workers)
+    seen = env.reset(seed=1)
+    assert env.step(actions_for(env, seen)).info["failed"].all()
+    with pytest.raises(ValueError, match=r"game 0 cannot be drawn: ValueError: it has failed.*call reset"):
+        env.render()
+    env.reset()
+    np.testing.assert_array_equal(env.render(), np.zeros((4, 5, 3)))
+
+
 def test_threads_wait_together(lift):
     class Slow(CountingGame):
         def step(self, actions):

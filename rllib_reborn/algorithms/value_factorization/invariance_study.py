@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.algorithms.value_factorization.failure_budget import FailureBudget
 from rllib_reborn.algorithms.value_factorization.play import Team
 from rllib_reborn.callbacks.team_subject import team_subject
 from rllib_reborn.envs.random_policy import epsilon_greedy
@@ -196,6 +197,7 @@ def draw_sample(team: Team, *, pairs: int = 20_000, episodes: int = 32, seed: in
 
     Raises:
         StudyRefused: The module has no mixer (inference only), or its values are not finite.
+        EnvContractError: The games fail again and again.
     """
     if not isinstance(getattr(team.module, "mixer", None), nn.Module):
         raise StudyRefused("this checkpoint holds the agents' networks alone; give one that has the mixer too.")
@@ -293,6 +295,9 @@ def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSI
     Returns:
         ``obs`` [E, T+1, n, d], ``state`` [E, T+1, s], ``action_mask`` [E, T+1, n, A], ``actions`` [E, T, n] and ``lengths``
         [E]; zeros behind the end of an episode.
+
+    Raises:
+        EnvContractError: The games fail again and again, and no episode is finished in between.
     """
     count = min(episodes, 32)
     quotas = np.full(count, episodes // count)
@@ -304,6 +309,7 @@ def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSI
     running: list[dict[str, list[npt.NDArray[Any]]]] = [_empty() for _ in range(count)]
     finished: list[tuple[int, dict[str, list[npt.NDArray[Any]]]]] = []
     played = np.zeros(count, np.int64)
+    budget = FailureBudget(team.env_name, count)
     last_actions = np.full((count, spec.n_agents), -1, np.int64)
     hidden = module.initial_hidden(count)
     seen = env.reset(seed=seed)
@@ -325,6 +331,9 @@ def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSI
             step = env.step(actions)
             failed = step.info.get("failed", np.zeros(count, bool))
             done = step.terminated | step.truncated | failed
+            if (done & ~failed).any():
+                budget.finished()
+            budget.failed(int(failed.sum()), env)
             for i in range(count):
                 running[i]["actions"].append(actions[i].copy())
                 _note(running[i], step.obs, i)

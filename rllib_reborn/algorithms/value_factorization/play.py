@@ -13,6 +13,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_reborn.algorithms.value_factorization import runners
+from rllib_reborn.algorithms.value_factorization.failure_budget import FailureBudget
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env, starts_programs
@@ -64,9 +65,10 @@ class Team:
             seed: Seed of all games; equal arguments give equal outcomes.
             num_envs: Games side by side; default: as many as episodes, at most 32 (8 where each is a program).
             epsilon: Share of uniformly random legal actions, 0..1; 1 is the random policy.
-            record: Keep pictures of the first game's first episode.
+            record: Keep pictures of the first game's first episode (that is finished: a crashed one is dropped).
 
         Raises:
+            EnvContractError: The games fail again and again, and no episode is finished in between.
             ValueError: ``episodes`` below 1, ``epsilon`` outside 0..1, or ``record`` where the env cannot be drawn.
         """
         if episodes < 1:
@@ -85,6 +87,7 @@ class Team:
         returns, lengths = np.zeros(count), np.zeros(count, np.int64)
         finished: list[tuple[int, float, int, bool]] = []
         frames: list[npt.NDArray[np.uint8]] | None = [] if record else None
+        budget = FailureBudget(self.env_name, count)
         obs = env.reset(seed=seed)
         hidden = self.module.initial_hidden(count)
         last_actions = np.full((count, n), -1, np.int64)
@@ -111,7 +114,13 @@ class Team:
                 if (lengths >= self.spec.episode_limit)[~done].any():
                     raise ValueError(f"a game of {self.env_name!r} runs on after its {self.spec.episode_limit} steps.")
                 if frames is not None and played[0] == 0 and done[0]:
-                    frames.append(env.render(0))
+                    if failed[0]:
+                        frames.clear()
+                    else:
+                        frames.append(env.render(0))
+                if (done & ~failed).any():
+                    budget.finished()
+                budget.failed(int(failed.sum()), env)
                 for i in np.flatnonzero(done & ~failed & (played < quotas)):
                     won = bool(step.info["won"][i]) if self.spec.has_win else False
                     finished.append((int(i), float(returns[i]), int(lengths[i]), won))

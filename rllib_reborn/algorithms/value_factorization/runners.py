@@ -11,9 +11,9 @@ import ray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Collected,
-    EnvContractError,
     EpisodeOutcome,
     Played,
     TeamEnvRunner,

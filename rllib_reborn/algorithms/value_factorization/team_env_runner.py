@@ -36,6 +36,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_reborn.algorithms.value_factorization import ray_internals
+from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.algorithms.value_factorization.process_tuning import skip_filling_empty_buffers
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
 from rllib_reborn.envs.random_policy import epsilon_greedy
@@ -50,16 +51,10 @@ logger = logging.getLogger(__name__)
 _EXPLORATION_SALT = 0xE5
 #: The envs of one runner may fail this often without a finished episode in between before the runner gives up.
 _MAX_FAILURES_IN_ROW = 3
-#: Each game may report ``failed`` this often, on average, without a finished episode in between.
-_MAX_FAILED_GAMES_IN_ROW = 10
 #: Keep the seeds of later starts apart from those of the first one and of other runners (config seed + index): primes.
 _START_STRIDE, _CLOCK_STRIDE = 15_485_863, 32_452_843
 #: Largest block of episodes shipped in one piece, in bytes.
 MAX_BLOCK_BYTES = 64 * 2**20
-
-
-class EnvContractError(RuntimeError):
-    """The environment returned something that its contract forbids (NaN, a wrong shape, an endless episode)."""
 
 
 class EnvCallError(Exception):
@@ -131,7 +126,8 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self.env: VectorTeamEnv | None = None
         self._outcomes: list[EpisodeOutcome] = []
         self._starts = 0
-        self._failures_in_row = self._failed_games_in_row = 0
+        self._failures_in_row = 0
+        self._failure_budget = FailureBudget(str(self.config.env), self.num_envs)
         self._dropped_episodes = self._env_failures = self._failed_resets = 0
         seed = ray_internals.env_runner_seed(self)
         self._streams = RandomStreams(self.num_envs, seed, salt=_EXPLORATION_SALT)
@@ -359,7 +355,8 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
                 if failed is not None and failed[i]:
                     continue
                 finished += 1
-                self._failures_in_row = self._failed_games_in_row = 0
+                self._failures_in_row = 0
+                self._failure_budget.finished()
                 if quotas is not None and played[i] >= quotas[i]:
                     continue
                 played[i] += 1
@@ -476,12 +473,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
     def _count_failed_games(self, count: int) -> None:
         self._dropped_episodes += count
         self._env_failures += count
-        self._failed_games_in_row += count
-        if self._failed_games_in_row >= _MAX_FAILED_GAMES_IN_ROW * self.num_envs:
-            raise EnvContractError(
-                f"the games of {self.config.env!r} failed {self._failed_games_in_row} times without a finished episode in "
-                "between; run `rllib-reborn envs` on it."
-            )
+        self._failure_budget.failed(count, self.env)
 
     def _replace_env(self, failure: EnvCallError) -> None:
         """The whole batch of games failed at once: make it anew, dropping the running episodes.

@@ -59,9 +59,12 @@ class Games(Crew):
         return found, failures
 
     def render(self, row: int) -> tuple[Any, Failures]:
-        # That a game cannot be drawn is no reason to end its episode.
+        # That a game cannot be drawn is no reason to end its episode; and one that was built for it has nothing to show.
         try:
-            return self._game(row).render(), {}
+            game = self._games[row]
+            if game is None:
+                raise ValueError("it has failed and is built anew at its next reset; call reset.")
+            return game.render(), {}
         except Exception as error:
             return None, {row: Failure.of(error, gone=False)}
 

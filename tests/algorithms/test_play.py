@@ -1,0 +1,57 @@
+"""Playing a team: games that fail are played again, not for ever, and leave nothing in a film."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError, FailureBudget
+from rllib_reborn.algorithms.value_factorization.invariance_study import play_episodes
+from rllib_reborn.algorithms.value_factorization.play import Team
+from rllib_reborn.envs.random_streams import RandomStreams
+from tests.policy.teams import build
+
+GAMES = "tests.fakes.scripted_games"
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def module():
+    return build(env=f"{GAMES}:CountingGame")
+
+
+def faulty(module, **options) -> Team:
+    return Team(module, f"{GAMES}:FaultyGame", {"fault": "raise", **options})
+
+
+def test_the_budget_counts_failures_in_a_row_only():
+    budget = FailureBudget("some/game", 2)
+    for _ in range(5):
+        budget.failed(19)
+        budget.failed(0)
+        budget.finished()
+    budget.failed(19)
+    with pytest.raises(EnvContractError, match="games of 'some/game' failed 21 times without a finished episode"):
+        budget.failed(2)
+
+
+@pytest.mark.parametrize("play", [Team.play, play_episodes])
+def test_games_that_always_fail_are_given_up(module, play):
+    reason = r"failed 20 times without a finished episode in between, last with: .*the script says so at 1; run"
+    with pytest.raises(EnvContractError, match=reason):
+        play(faulty(module, at=1), 2, 0)
+
+
+@pytest.mark.parametrize("play", [Team.play, play_episodes])
+def test_games_that_fail_now_and_then_are_played_to_the_end(module, play):
+    seeds = RandomStreams(2, 0).bits(40) >> np.uint64(33)
+    team = faulty(module, at=1, seeds=tuple(seeds.astype(int)[:, ::2].ravel().tolist()))
+    played = play(team, 30, 0, num_envs=2) if play is Team.play else play(team, 30, 0)
+    assert len(played["lengths"] if isinstance(played, dict) else played.lengths) == 30
+
+
+def test_a_film_has_nothing_of_an_episode_that_crashed(module):
+    first = int(RandomStreams(1, 0).bits(1)[0, 0] >> np.uint64(33))
+    outcomes = faulty(module, at=2, seeds=(first,)).play(1, 0, record=True)
+    assert [int(frame.flat[0]) for frame in outcomes.frames] == list(range(int(outcomes.lengths[0]) + 1))
