@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_reborn import DormancyCallback, QMIXConfig, ReBornCallback, VDNConfig
+from rllib_reborn import DormancyCallback, IQLConfig, QMIXConfig, ReBornCallback, VDNConfig
 from rllib_reborn.callbacks import InterventionCallback, LearnerCallback
 from rllib_reborn.callbacks.team_subject import measure_team
+from rllib_reborn.plasticity.interventions import KINDS
 from tests.algorithms.helpers import WALK, comparable, equal, learner_weights, quick, rows
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -164,11 +165,28 @@ def test_rows_hold_every_name_from_the_start(build):
     assert all(value is None or 0 <= value <= 1 for value in fractions)
 
 
-def test_vdn_has_nothing_to_do_in_the_mixer_and_says_so(build):
-    algorithm = build(quick(VDNConfig, WALK, interventions=[REBORN], dormancy=CHECK))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("config_class", [IQLConfig, VDNConfig])
+def test_a_mixer_without_networks_cannot_be_treated(config_class, kind):
+    algorithm, settings = config_class().algo_class.__name__, {"model": {"hidden_dim": 8, "recurrent": False}}
+    message = rf"interventions\[0\]: {kind} has scope='mixer', and {algorithm} has no mixer.* say scope='agent'"
+    with pytest.raises(ValueError, match=message):
+        quick(config_class, WALK, interventions=[{"kind": kind, "scope": "mixer"}], **settings).validate()
+    quick(QMIXConfig, WALK, interventions=[{"kind": kind, "scope": "mixer"}], **settings).validate()
+    for scope in ("agent", "all"):
+        quick(config_class, WALK, interventions=[{"kind": kind, "scope": scope}], **settings).validate()
+
+
+def test_the_callbacks_default_scope_is_refused_too():
+    with pytest.raises(ValueError, match="reborn has scope='mixer', and VDN has no mixer"):
+        quick(VDNConfig, WALK).callbacks(partial(ReBornCallback, every=10)).validate()
+
+
+def test_vdns_agents_are_treated(build):
+    algorithm = build(quick(VDNConfig, WALK, interventions=[{**REBORN, "scope": "agent"}], dormancy=CHECK))
     told = [event for event in events(algorithm, 4) if event["event"] == "intervention"]
     assert told
-    assert all(event["units"] == 0 and event["function_drift"] == 0 for event in told)
+    assert any(event["units"] > 0 for event in told)
 
 
 def test_dead_agents_do_not_count(build):

@@ -21,7 +21,8 @@ def rehearse(config: ValueFactorizationConfig) -> None:
     stream moves, and the networks are thrown away.
 
     Raises:
-        ValueError: ``interventions[i]``: an intervention cannot be prepared, or refuses these networks; with its reason.
+        ValueError: ``interventions[i]``: an intervention cannot be prepared, has nothing in its scope (the mixer of VDN and
+            IQL), or refuses these networks; with its reason.
     """
     spec = config.get_multi_rl_module_spec(spaces={DEFAULT_MODULE_ID: team_spaces(config.team_spec)})
     try:
@@ -32,6 +33,13 @@ def rehearse(config: ValueFactorizationConfig) -> None:
     nets = {"agent": module.agents, "mixer": module.mixer}
     initial = {net: {name: p.detach() for name, p in of.named_parameters()} for net, of in nets.items()}
     for position, intervention in enumerate(config.parse_interventions()):
+        in_scope = {name: net for name, net in nets.items() if intervention.in_scope(name)}
+        if not any(list(net.parameters()) for net in in_scope.values()):
+            raise ValueError(
+                f"interventions[{position}]: {intervention.kind} has scope={intervention.scope!r}, and "
+                f"{module.algorithm} has no {intervention.scope} with weights to treat; say scope='agent' to treat the "
+                "agents' networks, or leave it out."
+            )
         layers = {
             key: layer
             for key, layer in by_key(module.unit_layers(intervention.layers)).items()
@@ -42,7 +50,7 @@ def rehearse(config: ValueFactorizationConfig) -> None:
                 Context(
                     layers=layers,
                     statistics={key: _made_up(layer) for key, layer in layers.items()},
-                    nets={name: net for name, net in nets.items() if intervention.in_scope(name)},
+                    nets=in_scope,
                     initial=initial,
                     update_activity={key: torch.ones(layer.width) for key, layer in layers.items()},
                     gradient_activity={key: torch.ones(layer.width) for key, layer in layers.items()},
