@@ -27,20 +27,31 @@ HOW_TO_GET_MAPS = (
     f"https://github.com/oxwhirl/smacv2/releases) into {MAPS_FOLDER} of the installation"
 )
 
-#: Version as players know it -> build, for the Linux packages that results have been published with.
-_BUILD_OF = {
+#: Version as players know it -> base build, which names its folder. What comes last in a full version (4.7.1.70326) is the
+#: build of its data, and for some versions another number.
+_BASE_BUILD_OF = {
+    "3.16.1": 55958,
+    "3.17.0": 56787,
+    "4.0.0": 59587,
     "4.0.2": 59587,
+    "4.1.1": 60321,
     "4.1.2": 60321,
+    "4.1.3": 60321,
+    "4.1.4": 60321,
     "4.6.0": 67926,
     "4.6.1": 67926,
     "4.6.2": 69232,
     "4.7.0": 70154,
     "4.7.1": 70154,
+    "4.8.0": 71061,
+    "4.8.1": 71523,
     "4.8.2": 71663,
     "4.8.3": 72282,
     "4.8.4": 73286,
+    "4.8.5": 73559,
     "4.8.6": 73620,
     "4.9.0": 74071,
+    "4.9.1": 74456,
     "4.9.2": 74741,
     "4.9.3": 75025,
     "4.10.0": 75689,
@@ -68,7 +79,7 @@ class Installation:
     builds: tuple[Build, ...]
 
     def build(self, version: str | None = None) -> Build:
-        """The version to start: the newest, or the one that ``version`` names (``4.10``, ``4.6.2.69232``, ``75689``,
+        """The version to start: the newest, or the one that ``version`` names (``4.10``, ``4.7.1.70326``, ``75689``,
         ``Base75689``).
 
         Raises:
@@ -76,7 +87,7 @@ class Installation:
         """
         if version is None:
             return self.builds[-1]
-        number = build_number(version)
+        number = base_build(version)
         for build in self.builds:
             if build.number == number:
                 return build
@@ -106,21 +117,27 @@ class Installation:
         raise InstallationError(f"the map {name} is not in {folder}{seen}", HOW_TO_GET_MAPS)
 
 
-def build_number(version: str) -> int | None:
-    """``4.10`` -> 75689, ``4.6.2.69232`` -> 69232, ``Base75689`` and ``75689`` -> 75689; None for what is no version."""
+def base_build(version: str) -> int | None:
+    """``4.10`` -> 75689, ``4.7.1.70326`` -> 70154, ``Base75689`` and ``75689`` -> 75689; None for what is no version.
+
+    A full version that is in no table is taken to have the same base build as data.
+    """
     parts = version.removeprefix("Base").split(".")
     if not all(part.isdecimal() for part in parts):
         return None
-    if len(parts) == 1 or len(parts) == 4:
-        return int(parts[-1])
-    return _BUILD_OF.get(".".join([*parts, "0", "0"][:3]))
+    if len(parts) == 1:
+        return int(parts[0])
+    known = _BASE_BUILD_OF.get(".".join([*parts, "0", "0"][:3]))
+    return int(parts[-1]) if known is None and len(parts) == 4 else known
 
 
-def same_version(wanted: str, running: str) -> bool:
-    """Whether a game that says it is ``running`` (``4.10.0.75689``) is the ``wanted`` one."""
-    number = build_number(wanted)
-    said = running.split(".")
-    return number is None or len(said) != 4 or said[-1] == str(number)
+def same_version(wanted: str, said: str) -> bool:
+    """Whether a game that says it is ``said`` (``4.7.1.70326``) is the ``wanted`` one, as far as that is more than a build:
+    ``4.7`` and ``4.7.1`` have one base build and are two versions."""
+    asked, told = wanted.split("."), said.split(".")
+    if len(asked) == 1 or len(told) != 4:
+        return True
+    return told[: max(3, len(asked))] == [*asked, "0", "0"][: max(3, len(asked))]
 
 
 def installation_folder(given: str | None = None) -> tuple[Path, str]:

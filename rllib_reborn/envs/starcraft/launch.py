@@ -69,12 +69,14 @@ class RunningGame:
         connection: To it.
         version: What it says it is, such as ``4.10.0.75689``.
         quit_s: Seconds that it is given to end by itself.
+        base_build: What it says is the build of its executable, such as 75689; 0: it does not say.
     """
 
     process: Process
     connection: Connection
     version: str
     quit_s: float
+    base_build: int = 0
 
     def explain(self, error: StarCraftError) -> StarCraftError:
         """``error`` again, with how the process ended and what it has said."""
@@ -121,6 +123,7 @@ def launch(installation: Installation, settings: GameSettings) -> RunningGame:
         LaunchError: It ended, or did not answer in time. A further attempt may succeed.
     """
     start: Callable[[int], Process]
+    build = None
     if settings.launcher == "pysc2":
         start = functools.partial(pysc2_launcher.start_with_pysc2, pysc2_launcher.run_config(settings.game_version))
     else:
@@ -130,11 +133,15 @@ def launch(installation: Installation, settings: GameSettings) -> RunningGame:
     time.sleep(random.uniform(0, _JITTER_S))
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         try:
-            return _launch_once(start, settings)
+            game = _launch_once(start, settings)
         except PortTakenError as error:
             if attempt == _PORT_ATTEMPTS:
                 raise
             logger.info("%s; another port is tried.", error)
+        else:
+            if build is not None and settings.game_version is not None:
+                _check_version(game, settings.game_version, build)
+            return game
     raise AssertionError("unreachable")
 
 
@@ -174,11 +181,11 @@ def _launch_once(start: Callable[[int], Process], settings: GameSettings) -> Run
         try:
             # Whoever answered: is it our child?
             _look_after(process)
-            version = str(connection.ping().game_version)
+            said = connection.ping()
         except BaseException:
             connection.close()
             raise
-        game = RunningGame(process, connection, version, settings.timeouts.quit_s)
+        return RunningGame(process, connection, str(said.game_version), settings.timeouts.quit_s, int(said.base_build))
     except StarCraftError as error:
         told = _explained(error, process)
         process.close()
@@ -186,17 +193,25 @@ def _launch_once(start: Callable[[int], Process], settings: GameSettings) -> Run
     except BaseException:
         process.close()
         raise
-    if (
-        settings.game_version is not None
-        and settings.launcher == "own"
-        and not same_version(settings.game_version, version)
-    ):
-        game.quit()
-        raise InstallationError(
-            f"game_version is {settings.game_version!r} and the game that was started says it is {version}",
-            "name that one, or mend the folder's name",
-        )
-    return game
+
+
+def _check_version(game: RunningGame, wanted: str, build: Build) -> None:
+    """End a game that is not the version that was asked for.
+
+    Raises:
+        InstallationError: It is not.
+    """
+    if game.base_build not in (0, build.number):
+        remedy = f"give the folder {build.executable.parent} its right name, Base{game.base_build}"
+    elif not same_version(wanted, game.version):
+        remedy = f"name that one, or {str(build.number)!r} for whatever Base{build.number} holds"
+    else:
+        return
+    game.quit()
+    raise InstallationError(
+        f"game_version is {wanted!r} and the game that was started from Base{build.number} says it is {game.version}",
+        remedy,
+    )
 
 
 def _look_after(process: Process) -> bool:

@@ -75,8 +75,8 @@ class GameSettings:
 
     Attributes:
         sc2_path: Folder of the installation; None: ``$SC2PATH``, else ``~/StarCraftII``.
-        game_version: Which of the installed versions: ``"4.10"``, ``"4.6.2.69232"``, or a build such as ``"75689"``; None:
-            the newest one.
+        game_version: Which of the installed versions: ``"4.10"``, ``"4.7.1.70326"``, or a base build such as ``"75689"``;
+            None: the newest one.
         difficulty: Of the computer player, SMAC's ``"1"`` to ``"9"`` or ``"A"``; it matters little, since the maps script
             what the enemies do.
         seed: The game's own random seed; None: the seed of the first episode that the game plays.

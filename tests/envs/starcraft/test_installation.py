@@ -11,7 +11,7 @@ import pytest
 from rllib_reborn.envs.starcraft import installation as module
 from rllib_reborn.envs.starcraft.errors import InstallationError
 from rllib_reborn.envs.starcraft.installation import (
-    build_number,
+    base_build,
     check_executable,
     find_installation,
     known_complaint,
@@ -51,11 +51,31 @@ def test_versions(game):
         game.build("4.7")
     with pytest.raises(InstallationError, match=r"'newest' .a build such as 75689. is not installed"):
         game.build("newest")
-    assert build_number("4") == 4
-    assert build_number("4.99") is None
-    assert same_version("4.10", "4.10.0.75689")
-    assert not same_version("4.10", "4.6.2.69232")
-    assert same_version("4.10", "loopback")  # it does not say a build
+    assert base_build("4") == 4
+    assert base_build("4.99") is None
+    assert base_build("4.12.0.79998") == 79998  # in no table
+
+
+def test_the_build_of_a_version_is_its_folders_and_not_its_datas():
+    assert [base_build(version) for version in ("4.7.1", "4.7.1.70326", "70154")] == [70154] * 3
+    assert base_build("4.6.1.68195") == 67926
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "same"),
+    [
+        ("4.10", "4.10.0.75689", True),
+        ("4.10", "4.6.2.69232", False),
+        ("4.7", "4.7.1.70326", False),
+        ("4.7.1", "4.7.1.70326", True),
+        ("4.7.1.70326", "4.7.1.70326", True),
+        ("4.7.1.70325", "4.7.1.70326", False),
+        ("70154", "4.7.1.70326", True),
+        ("4.10", "loopback", True),
+    ],
+)
+def test_a_version_is_compared_as_far_as_it_was_named(wanted, said, same):
+    assert same_version(wanted, said) is same
 
 
 def test_maps(game):

@@ -14,6 +14,7 @@ from rllib_reborn.envs.starcraft.errors import GameCrashedError, InstallationErr
 from rllib_reborn.envs.starcraft.installation import find_installation
 from rllib_reborn.envs.starcraft.launch import check_ready, launch
 from rllib_reborn.envs.starcraft.launch_slots import launch_slot
+from rllib_reborn.envs.starcraft.loopback.install import executable_of, make_loopback_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
 from tests.envs.starcraft.programs import eventually, installation, processes_with
 
@@ -108,6 +109,42 @@ def _missing():
     raise InstallationError(
         "the game's protocol needs 's2clientprotocol'", "run: pip install 'rllib-reborn[starcraft]'"
     )
+
+
+class TestVersions:
+    """Of a game in the folder of base build 70154, whose data are of 70326."""
+
+    @pytest.fixture
+    def start(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "_JITTER_S", 0.0)
+        folder = make_loopback_install(tmp_path / "sc2", build=70154)
+        program = executable_of(folder, 70154)
+        patch = 'import rllib_reborn.envs.starcraft.loopback.protocol as p; p.GAME_VERSION = "4.7.1.70326"; sys.exit('
+        program.write_text(program.read_text().replace("sys.exit(", patch))
+
+        def make(game_version):
+            settings = GameSettings(sc2_path=str(folder), game_version=game_version)
+            return launch(find_installation(str(folder)), settings)
+
+        make.folder = folder
+        yield make
+        assert running_servers(folder) == []
+
+    @pytest.mark.parametrize("game_version", [None, "4.7.1", "4.7.1.70326", "70154", "Base70154"])
+    def test_every_name_of_it(self, start, game_version):
+        game = start(game_version)
+        game.quit()
+        assert (game.version, game.base_build) == ("4.7.1.70326", 70154)
+
+    @pytest.mark.parametrize("game_version", ["4.7", "4.7.1.70325"])
+    def test_another_one_of_the_same_build(self, start, game_version):
+        with pytest.raises(InstallationError, match=r"Base70154 says it is 4.7.1.70326; name that one, or '70154' for"):
+            start(game_version)
+
+    def test_a_folder_that_has_another_ones_name(self, start):
+        (start.folder / "Versions" / "Base70154").rename(start.folder / "Versions" / "Base75689")
+        with pytest.raises(InstallationError, match=r"Base75689 says it is 4.7.1.70326; give the .* name, Base70154"):
+            start("4.10")
 
 
 def test_errors_of_a_running_game_have_its_last_words(tmp_path):

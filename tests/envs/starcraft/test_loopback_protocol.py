@@ -50,6 +50,7 @@ class TestStates:
     def test_from_launched_to_in_game_and_back(self, client: Client) -> None:
         ping = client.ask(ping=sc_pb.RequestPing())
         assert (ping.status, ping.ping.game_version) == (sc_pb.launched, GAME_VERSION)
+        assert (ping.ping.base_build, ping.ping.data_build) == (75689, 75689)
         created = client.create("3m")
         assert created.status == sc_pb.init_game
         assert not created.create_game.HasField("error")

@@ -210,7 +210,7 @@ class TestInstallation:
 
     def test_the_simulators_backend_is_part_of_it(self, tmp_path: Path) -> None:
         launcher = executable_of(make_loopback_install(tmp_path, backend="numba"))
-        assert launcher.read_text().endswith('"$@" -backend numba\n')
+        assert launcher.read_text().endswith('"$@" -build 75689 -backend numba\n')
         launcher.write_text(launcher.read_text().replace("numba", "abacus"))
         with running_server(tmp_path, free_port()) as process:
             assert process.wait(10) == 2

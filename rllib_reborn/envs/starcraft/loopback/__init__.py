@@ -6,5 +6,8 @@ the game, and :data:`GAME_VERSION`, which it gives as its version, is what they 
 #: What ``ResponsePing.game_version`` says.
 GAME_VERSION = "loopback"
 
+#: The build whose place the server takes where it is not told another one: 4.10, the newest that Blizzard offers for Linux.
+BUILD = 75689
+
 #: The first line of whatever starts this server.
 NOTICE = "This is no StarCraft II: it is rllib_reborn's loopback server, which runs the battle simulator."

@@ -12,16 +12,19 @@ import sys
 from pathlib import Path
 
 from rllib_reborn.envs.battle.battlefield import Backend
+from rllib_reborn.envs.starcraft.loopback import BUILD
 from rllib_reborn.envs.starcraft.loopback.faults import PLAN_VARIABLE, FaultPlan
 from rllib_reborn.envs.starcraft.loopback.maps import MAPS, SUFFIX, map_file_content
 
-#: The build whose place the server takes: 4.10, the newest one that Blizzard offers for Linux.
-BUILD = 75689
 _PLAN_FILE = "loopback_faults.json"
 
 
 def make_loopback_install(
-    folder: str | os.PathLike[str], *, faults: FaultPlan | None = None, backend: Backend = "numpy"
+    folder: str | os.PathLike[str],
+    *,
+    faults: FaultPlan | None = None,
+    backend: Backend = "numpy",
+    build: int = BUILD,
 ) -> Path:
     """Write a loopback installation; ``SC2PATH`` is then to be set to what this returns.
 
@@ -29,14 +32,14 @@ def make_loopback_install(
         folder: Where; made if it is not there, and what it holds of an earlier one is written anew.
         faults: What goes wrong in every server that is started from it, unless the environment variable
             :data:`~rllib_reborn.envs.starcraft.loopback.faults.PLAN_VARIABLE` says something else.
-
         backend: Of the simulator in the servers: ``numba`` where few of them play for long.
+        build: Whose place the server takes.
 
     Returns:
         The folder, absolute.
     """
     root = Path(folder).absolute()
-    executable = executable_of(root)
+    executable = executable_of(root, build)
     maps = root / "Maps" / "SMAC_Maps"
     for directory in (executable.parent, maps, root / "Replays"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,15 +51,15 @@ def make_loopback_install(
         plan.write_text(faults.to_json(), encoding="utf-8")
     # Written beside it and moved: a server may just be starting from the old one.
     fresh = executable.with_suffix(".new")
-    fresh.write_text(_launcher(plan if faults is not None else None, backend), encoding="utf-8")
+    fresh.write_text(_launcher(plan if faults is not None else None, backend, build), encoding="utf-8")
     fresh.chmod(0o755)
     fresh.replace(executable)
     return root
 
 
-def executable_of(folder: Path) -> Path:
+def executable_of(folder: Path, build: int = BUILD) -> Path:
     """Where a loopback installation has what stands for the game."""
-    return folder / "Versions" / f"Base{BUILD}" / "SC2_x64"
+    return folder / "Versions" / f"Base{build}" / "SC2_x64"
 
 
 def running_servers(folder: str | os.PathLike[str]) -> list[int]:
@@ -73,7 +76,7 @@ def running_servers(folder: str | os.PathLike[str]) -> list[int]:
     return found
 
 
-def _launcher(plan: Path | None, backend: Backend) -> str:
+def _launcher(plan: Path | None, backend: Backend, build: int) -> str:
     """A shell script that becomes the server: ``exec`` keeps the process id, and with it the parent's signals."""
     lines = ["#!/bin/sh", "# Written by rllib_reborn (make_loopback_install). It is no StarCraft II."]
     if plan is not None:
@@ -83,7 +86,7 @@ def _launcher(plan: Path | None, backend: Backend) -> str:
     start = f"import sys; sys.path += {_package_folders()!r}; from {__package__}.server import main; sys.exit(main())"
     lines += [
         "OMP_NUM_THREADS=1; export OMP_NUM_THREADS",
-        f'exec {shlex.quote(sys.executable)} -I -S -c {shlex.quote(start)} "$@" -backend {backend}',
+        f'exec {shlex.quote(sys.executable)} -I -S -c {shlex.quote(start)} "$@" -build {build} -backend {backend}',
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ from typing import Any
 from s2clientprotocol import sc2api_pb2 as sc_pb
 
 from rllib_reborn.envs.battle.battlefield import Backend
-from rllib_reborn.envs.starcraft.loopback import GAME_VERSION, NOTICE
+from rllib_reborn.envs.starcraft.loopback import BUILD, GAME_VERSION, NOTICE
 from rllib_reborn.envs.starcraft.loopback.commands import ABILITIES, obey
 from rllib_reborn.envs.starcraft.loopback.game_setup import SetupRefused, check_participation, check_players, map_of
 from rllib_reborn.envs.starcraft.loopback.ground import grid_as_bits, heights_as_bytes
@@ -39,6 +39,7 @@ class Game:
         map_name: The map of every game, whatever is asked for. None: what is asked for.
         backend: Of the simulator.
         step_delay: A ``step`` request takes at least this long, in seconds.
+        build: What a ping says of executable and data.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Game:
         map_name: str | None = None,
         backend: Backend = "numpy",
         step_delay: float = 0.0,
+        build: int = BUILD,
     ) -> None:
         self.status = sc_pb.launched
         self._data_folder = data_folder
         self._forced_map = None if map_name is None else MAPS[map_name]
         self._backend: Backend = backend
         self._step_delay = step_delay
+        self._build = build
         self._map: Map | None = None
         self._create: Any = None
         self._join: Any = None
@@ -111,6 +114,7 @@ class Game:
     def _ping(self, request: Any, answer: Any) -> None:
         answer.game_version = GAME_VERSION
         answer.data_version = GAME_VERSION
+        answer.base_build = answer.data_build = self._build
 
     def _available_maps(self, request: Any, answer: Any) -> None:
         answer.local_map_paths.extend(f"SMAC_Maps/{name}{SUFFIX}" for name in MAPS)

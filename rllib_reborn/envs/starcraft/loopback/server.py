@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rllib_reborn.envs.battle.battlefield import BACKENDS, Backend
-from rllib_reborn.envs.starcraft.loopback import NOTICE
+from rllib_reborn.envs.starcraft.loopback import BUILD, NOTICE
 from rllib_reborn.envs.starcraft.loopback.faults import FaultPlan, Injector, PlanError, plan_from_environment
 from rllib_reborn.envs.starcraft.loopback.rfc6455 import HandshakeRefused, PeerGone, WebSocket
 
@@ -47,6 +47,7 @@ class Options:
         map_name: The map of every game, whatever a client asks for. None: what it asks for. Not an option of the game.
         backend: Of the simulator: ``numpy`` starts at once, ``numba`` takes half a second and then a thirtieth of the time.
             Not an option of the game (``-backend``).
+        build: Which build a ping says that it is. Not an option of the game (``-build``).
     """
 
     host: str = "127.0.0.1"
@@ -54,13 +55,14 @@ class Options:
     data_folder: Path | None = None
     map_name: str | None = None
     backend: Backend = "numpy"
+    build: int = BUILD
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Options:
         """From a command line of the game.
 
         Raises:
-            ValueError: ``-port`` is no number, or there is no such backend.
+            ValueError: ``-port`` or ``-build`` is no number, or there is no such backend.
         """
         values = {name.lower(): value for name, value in zip(arguments, [*arguments[1:], ""]) if name.startswith("-")}
         folder, backend = values.get("-datadir"), values.get("-backend", "numpy")
@@ -71,6 +73,7 @@ class Options:
             port=int(values.get("-port", "0")),
             data_folder=Path(folder) if folder else None,
             backend=cast(Backend, backend),
+            build=int(values.get("-build", BUILD)),
         )
 
 
@@ -124,6 +127,7 @@ class _Server:
             data_folder=self._options.data_folder,
             map_name=self._options.map_name,
             backend=self._options.backend,
+            build=self._options.build,
             step_delay=self._injector.plan.step_delay_ms / 1000,
         )
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
