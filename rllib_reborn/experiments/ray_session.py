@@ -71,24 +71,40 @@ def cpus_needed(experiment: Experiment) -> int:
 
 def custom_resources_needed(experiment: Experiment) -> dict[str, float]:
     """What the experiment's sampling and evaluating processes book of custom resources, by name."""
-    resources = experiment.resources
-    runners = resources.num_env_runners + experiment.evaluation.num_env_runners
-    # At least one share: the episodes after training are played by a task that books as a runner does.
-    return {name: max(1, runners) * amount for name, amount in resources.custom_resources_per_env_runner.items()}
+    booked = experiment.resources.custom_resources_per_env_runner
+    return {name: _shares(experiment) * amount for name, amount in booked.items()}
+
+
+def _shares(experiment: Experiment) -> int:
+    """How many processes book at the same time. At least one: the episodes after training are played by a task that books as
+    a runner does, when these are gone."""
+    return max(1, experiment.resources.num_env_runners + experiment.evaluation.num_env_runners)
 
 
 def check_custom_resources(experiment: Experiment) -> None:
-    """Raise unless some node of the running Ray has what a runner books; it would wait for ever.
+    """Raise unless the nodes of the running Ray have what all runners book together; one that is left over would wait for
+    ever. What other runs hold is not looked at: they end.
 
     Raises:
-        ExperimentError: None has.
+        ExperimentError: They have not.
     """
+    shares = _shares(experiment)
     for name, amount in experiment.resources.custom_resources_per_env_runner.items():
-        most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        nodes = [node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]]
+        most = max(nodes, default=0.0)
         if most < amount:
             raise ExperimentError(
                 f"each runner books {amount:g} of {name!r} (resources.custom_resources_per_env_runner), and no node of this "
                 f"Ray has more than {most:g}; start nodes with: ray start --resources='{{\"{name}\": {amount:g}}}'"
+            )
+        room = sum(int(there // amount) for there in nodes)
+        if room < shares:
+            raise ExperimentError(
+                f"the experiment books {shares} x {amount:g} = {shares * amount:g} of {name!r} "
+                f"(resources.num_env_runners={experiment.resources.num_env_runners} and evaluation.num_env_runners="
+                f"{experiment.evaluation.num_env_runners}, each resources.custom_resources_per_env_runner), and the nodes "
+                f"of this Ray have {sum(nodes):g}, room for {room} of these; take fewer runners or fewer games in each, or "
+                f"start nodes with more: ray start --resources='{{\"{name}\": {shares * amount:g}}}' on one node"
             )
 
 

@@ -119,8 +119,8 @@ class ResourcesSection(Settings):
         num_envs_per_env_runner: Games side by side in each.
         num_cpus_per_env_runner: Cores that Ray books for each.
         custom_resources_per_env_runner: What Ray books of a node's own resources for each, by name: ``{"sc2": 8}`` for 8
-            games of StarCraft II, on nodes that were started with ``ray start --resources='{"sc2": 16}'``. A Ray that is
-            started with the run has as many as the run books.
+            games of StarCraft II, on nodes that were started with, say, ``ray start --resources='{"sc2": 24}'``. Runners
+            that evaluate book the same. A Ray that is started with the run has as many as the run books.
         sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
         num_learners: Learner processes; 0: the driver learns.
         num_gpus_per_learner: GPUs of each; fractions only with one learner.

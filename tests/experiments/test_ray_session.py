@@ -11,6 +11,7 @@ import torch
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.ray_session import (
+    check_custom_resources,
     check_gpus,
     cpus_needed,
     custom_resources_needed,
@@ -72,7 +73,7 @@ def test_custom_resources_are_there_where_ray_is_started_and_looked_for_where_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = FakeRay(monkeypatch)
-    nodes = [{"Alive": True, "Resources": {"sc2": 4.0}}, {"Alive": False, "Resources": {"sc2": 99.0}}]
+    nodes = [{"Alive": True, "Resources": {"sc2": 4.0}}] * 3 + [{"Alive": False, "Resources": {"sc2": 99.0}}]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
 
     def with_games(games: float, runners: int, evaluators: int = 0) -> Experiment:
@@ -89,6 +90,30 @@ def test_custom_resources_are_there_where_ray_is_started_and_looked_for_where_it
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     with pytest.raises(ExperimentError, match="has more than 4"):
         ray_session(with_games(5, 2)).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "room"),
+    [([16.0], 2), ([24.0], 3), ([8.0, 16.0], 3), ([12.0, 12.0], 2), ([8.0, 8.0, 8.0], 3)],
+)
+def test_every_runner_that_books_has_a_place_evaluation_included(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[float], room: int
+) -> None:
+    FakeRay(monkeypatch, running=True)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"sc2": have}} for have in nodes])
+    booked = {"num_env_runners": 2, "custom_resources_per_env_runner": {"sc2": 8}}
+    run = experiment(resources=booked, evaluation={"num_env_runners": 1})
+    if room == 3:
+        check_custom_resources(run)
+        return
+    with pytest.raises(ExperimentError) as caught:
+        ray_session(run).__enter__()
+    said = str(caught.value)
+    assert said.startswith(
+        "the experiment books 3 x 8 = 24 of 'sc2' (resources.num_env_runners=2 and evaluation.num_env"
+    )
+    assert f"have {sum(nodes):g}, room for 2 of these; take fewer runners" in said
+    assert """ray start --resources='{"sc2": 24}'""" in said
 
 
 def test_a_ray_that_runs_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
