@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, mistakes
+from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UserMistake, mistakes
+
+if TYPE_CHECKING:
+    from rllib_reborn.envs.checker import CheckResult
 
 CHECK_SEED = 0
 MARKS = {True: "ok", False: "FAILED", None: "not run"}
@@ -72,17 +76,14 @@ def _list_all(as_json: bool) -> int:
 
 
 def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
-    from rllib_reborn.envs.checker import check_team_env
-    from rllib_reborn.envs.registry import UnknownEnvError, make_team_env
+    from rllib_reborn.envs.checker import UNAVAILABLE
+    from rllib_reborn.envs.registry import UnknownEnvError
 
     # A wrong option and an environment that cannot become a team are ValueErrors, as an unknown name is.
     with mistakes(UnknownEnvError, ValueError):
         sizes = _sizes(name, options)
-        env = make_team_env(name, num_envs=2, **options)
-    try:
-        checks = check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
-    finally:
-        env.close()
+    checks = _checks(name, options)
+    missing = next((check for check in checks if check.name == UNAVAILABLE), None)
     if as_json:
         content = [{"name": check.name, "ok": check.ok, "sentence": check.sentence} for check in checks]
         print(json.dumps({**sizes, "checks": content}))
@@ -90,8 +91,25 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
         for key, value in sizes.items():
             print(f"{key:<14} {value}")
         for check in checks:
-            print(f"{MARKS[check.ok]:<7}  {check.name}: {check.sentence}")
+            # Why not is said once, by the error.
+            sentence = "cannot be played on this machine." if check is missing else check.sentence
+            print(f"{MARKS[check.ok]:<7}  {check.name}: {sentence}")
+    if missing is not None:
+        sys.stdout.flush()
+        raise UserMistake(f"environment {name!r} cannot be played here: {missing.sentence}")
     return EXIT_FAILED if any(check.ok is False for check in checks) else EXIT_OK
+
+
+def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
+    from rllib_reborn.envs.checker import check_team_env
+    from rllib_reborn.envs.registry import UnknownEnvError, make_team_env
+
+    with mistakes(UnknownEnvError, ValueError):
+        env = make_team_env(name, num_envs=2, **options)
+    try:
+        return check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
+    finally:
+        env.close()
 
 
 def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -14,6 +14,10 @@ import numpy.typing as npt
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv
+from rllib_reborn.envs.team_game import GameUnavailableError
+
+#: Name of the one result that says that the game cannot be played on this machine; its ``ok`` is None.
+UNAVAILABLE = "game"
 
 _POLICY_SALT = 2
 #: Most steps that a check plays when it is not told: enough for several episodes of most games, in seconds.
@@ -67,7 +71,8 @@ def check_team_env(
     Returns:
         One result per check, in a fixed order: ``no_failures``, ``shapes``, ``values``, ``action_mask``,
         ``illegal_action``, ``no_self_reset``, ``determinism``, ``num_envs``, ``get_state``, ``episode_limit``. A
-        check in which the environment raised an exception is broken.
+        check in which the environment raised an exception is broken. Where the game cannot be played on this machine
+        (:class:`GameUnavailableError`), the checks end with one result ``game`` that says so.
     """
     steps = min(env.spec.episode_limit + 20, _DEFAULT_STEPS) if steps is None else steps
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -90,6 +95,8 @@ def check_team_env(
             results.append(CheckResult(name, False, str(fault)))
         except _UnknownError as reason:
             results.append(CheckResult(name, None, str(reason)))
+        except GameUnavailableError as error:
+            return [*results, CheckResult(UNAVAILABLE, None, str(error))]
         except Exception as error:
             # Whatever a foreign environment raises is a finding, not the checker's own failure.
             results.append(CheckResult(name, False, f"it raised {type(error).__name__}: {error}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
 from rllib_reborn.envs.registry import ENVS, make_team_env, team_spec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
@@ -54,6 +54,8 @@ def check_env(experiment: Experiment) -> None:
     finally:
         env.close()
     for result in results:
+        if result.name == UNAVAILABLE:
+            raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {result.sentence}")
         if result.ok is False and result.name in _FATAL:
             raise ExperimentError(
                 f"environment {experiment.env!r} cannot be trained on: {result.sentence} "

@@ -18,6 +18,7 @@ from rllib_reborn.experiments.schema import Experiment, ResourcesSection
 MODULE = '''
 import numpy as np
 from rllib_reborn.envs.matrix_games import TwoStepGame
+from rllib_reborn.envs.team_game import GameUnavailableError
 
 
 class NanReward(TwoStepGame):
@@ -36,6 +37,11 @@ class NoAction(TwoStepGame):
     def reset(self, *, seed=None, mask=None):
         obs = super().reset(seed=seed, mask=mask)
         return obs._replace(action_mask=np.zeros_like(obs.action_mask))
+
+
+class Absent(TwoStepGame):
+    def reset(self, *, seed=None, mask=None):
+        raise GameUnavailableError("the game is not installed")
 
 
 class Forgetful(TwoStepGame):
@@ -130,3 +136,8 @@ class TestGamesThatArePrograms:
         assert looked == []
         with pytest.raises(ExperimentError, match="cannot be played here"):
             check_env(experiment("smac/3m", seed=13))
+
+
+def test_a_game_of_ones_own_that_cannot_be_played_here(module: str) -> None:
+    with pytest.raises(ExperimentError, match="cannot be played here: the game is not installed"):
+        check_env(experiment(f"{module}:Absent"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,55 @@ def test_train_says_it_before_anything_is_started(tmp_path, capsys):
     assert "SC2PATH" in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+class TestEnvs:
+    """The command ``envs smac/3m``."""
+
+    def said(self, capsys, root, *more):
+        assert main(["envs", "smac/3m", f"sc2_path={root}", *more]) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith("error: environment 'smac/3m' cannot be played here: ")
+        assert len(err.splitlines()) == 1
+        return out, err
+
+    @pytest.mark.parametrize(("content", "launched"), [(None, 0), (ENDS, 1)])
+    def test_it_says_once_why_nothing_was_checked(self, attempts, tmp_path, capsys, content, launched):
+        root = tmp_path if content is None else installation(tmp_path, content)
+        out, err = self.said(capsys, root)
+        assert "FAILED" not in out
+        assert out.count("not run") == 1
+        reason = "SC2PATH" if content is None else "a library is missing"
+        assert reason in err
+        assert reason not in out
+        # Its two games, in the first check.
+        assert len(attempts) <= 2 * launched
+
+    @pytest.mark.parametrize("content", [None, ENDS])
+    def test_as_json_it_is_null(self, attempts, tmp_path, capsys, content):
+        root = tmp_path if content is None else installation(tmp_path, content)
+        answer = json.loads(self.said(capsys, root, "--json")[0])
+        assert [(check["name"], check["ok"]) for check in answer["checks"]] == [("game", None)]
+        assert answer["n_agents"] == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["envs", "smac/3m"], ["envs", "smac/3m", "--json"], ["train", "smac/3m/qmix"], ["doctor"], ["envs"]],
+    ids=" ".join,
+)
+def test_no_command_waits_for_a_game_that_is_not_there(attempts, tmp_path, monkeypatch, command):
+    """It neither launches one nor sleeps before another attempt."""
+
+    def sleep(seconds):
+        raise AssertionError(f"waited {seconds} s")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setenv("SC2PATH", str(tmp_path))
+    began = time.process_time()
+    assert main([*command, *(["--out", str(tmp_path / "run")] if command[0] == "train" else [])]) in (0, 1, 2)
+    assert time.process_time() - began < 10
+    assert attempts == []
 
 
 class TestDoctor:
