@@ -8,6 +8,7 @@ import numpy.typing as npt
 from rllib_reborn.envs.smac.scenarios import Scenario
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.battle import Battle
+from rllib_reborn.envs.starcraft.loopback import GAME_VERSION as LOOPBACK
 
 
 def draw_row(
@@ -30,5 +31,11 @@ def draw_row(
     from rllib_reborn.envs.battle.drawing import draw_battle
 
     of_all = np.concatenate([targets[row], np.full(scenario.n_enemies, -1)])
-    caption = f"StarCraft II {battle.version}: {scenario.name}"
-    return draw_battle(battle.arena, units.rows([row]), of_all, scenario.n_agents, caption)
+    return draw_battle(battle.arena, units.rows([row]), of_all, scenario.n_agents, _caption(battle.version, scenario))
+
+
+def _caption(version: str | None, scenario: Scenario) -> str:
+    """What was played on: never the game's name where it is not the game."""
+    if version == LOOPBACK:
+        return f"loopback server, not StarCraft II: {scenario.name}"
+    return f"StarCraft II {version}: {scenario.name}"

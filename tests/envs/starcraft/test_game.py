@@ -71,6 +71,21 @@ def play(game, seed=1, steps=None):
             return step, total, count
 
 
+@pytest.mark.parametrize(
+    ("version", "caption"),
+    [(None, "loopback server, not StarCraft II: 3m"), ("4.10.0.75689", "StarCraft II 4.10.0.75689: 3m")],
+)
+def test_a_picture_says_what_was_played_on(make, monkeypatch, version, caption):
+    written = []
+    monkeypatch.setattr("rllib_reborn.envs.battle.drawing.draw_battle", lambda *given: written.append(given[-1]))
+    game = make()
+    game.reset(1)
+    if version is not None:
+        game._battle.version = version
+    game.render()
+    assert written == [caption]
+
+
 def test_a_whole_episode_and_nothing_before_it(make):
     game = make()
     assert make.servers() == []
