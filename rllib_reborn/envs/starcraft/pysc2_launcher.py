@@ -1,5 +1,5 @@
-"""Start the game through pysc2's run configs, for users whose installation only pysc2 finds (its own versions, macOS,
-Windows). Our own launcher needs no pysc2 and looks better after its processes.
+"""Start the game through pysc2's run configs, for users whose installation is known to pysc2 by its names of versions, or
+who want what it gives to the game (``-dataVersion``). Our own launcher needs no pysc2.
 
 pysc2 is in no requirement of this package, because two traps come with it: enum34, and code for protobuf 3
 (docs/starcraft.md). Install it with ``pip install --no-deps pysc2==4.0.0`` beside the extras ``starcraft`` and ``pysc2``.
@@ -7,34 +7,20 @@ pysc2 is in no requirement of this package, because two traps come with it: enum
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.metadata
-import os
-import signal
-import subprocess
-import sys
-import weakref
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.envs.starcraft import ports
 from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError
 from rllib_reborn.envs.starcraft.installation import HOW_TO_INSTALL, Installation
 from rllib_reborn.envs.starcraft.packages import MEND_PROTOCOL, protocol, stale_protocol
-from rllib_reborn.envs.starcraft.process import ends_within, resident_bytes
+from rllib_reborn.envs.starcraft.process import GameProcess
 
 INSTALL = "run: pip install 'rllib-reborn[starcraft,pysc2]' && pip install --no-deps pysc2==4.0.0"
 
-# Ends the game when we end: standard input is a pipe that only we hold, and closes when we are gone.
-_WATCH = """
-import os, sys
-sys.stdin.buffer.read()
-try:
-    os.kill(int(sys.argv[1]), 9)
-except OSError:
-    pass
-"""
+_teaching = threading.Lock()
 
 
 def run_config(version: str | None) -> Any:
@@ -74,59 +60,58 @@ def installation_of(config: Any) -> Installation:
 
 
 def start_with_pysc2(config: Any, port: int) -> Pysc2Process:
-    """Start the game.
+    """Start the game: pysc2 makes the command line and the environment, and we the process, which is looked after as any of
+    ours.
 
     Raises:
         LaunchError: pysc2 could not start it.
     """
+    begun: list[Pysc2Process] = []
+
+    def begin(command: Sequence[str]) -> None:
+        begun.append(Pysc2Process(command, port, env=config.env))
+
+    _let_others_begin()
     try:
-        return Pysc2Process(config.start(want_rgb=False, port=port, connect=False), port)
+        started = config.start(want_rgb=False, port=port, connect=False, begin=begin)
     except Exception as error:
+        for process in begun:
+            process.close()
         raise LaunchError(f"was not started by pysc2: {type(error).__name__}: {error}") from error
+    if not begun:
+        raise LaunchError("was not started by pysc2: its flag sc2_port says that a game runs already")
+    begun[0].leftovers = started
+    return begun[0]
 
 
-class Pysc2Process:
-    """A process of the game that pysc2 has started; what it writes goes where our own output goes."""
+class Pysc2Process(GameProcess):
+    """A process of the game whose command line is pysc2's.
 
-    def __init__(self, started: Any, port: int) -> None:
-        self.port = port
-        self._started = started
-        self.pid: int = started.pid
-        watch = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _WATCH, str(self.pid)], stdin=subprocess.PIPE, process_group=0
-        )
-        self._end = weakref.finalize(self, _end, started, self.pid, watch, os.getpid())
+    Attributes:
+        leftovers: pysc2's own object, which has a port and a temporary folder to give back.
+    """
 
-    def is_alive(self) -> bool:
-        return bool(self._end.alive and self._started.running)
-
-    def listener(self) -> ports.Listener:
-        # It is in no group of its own; pysc2 starts the executable itself, so that it is the leader of what is asked for.
-        return ports.listener(self.port, self.pid)
-
-    def rss_bytes(self) -> int:
-        return resident_bytes(self.pid)
-
-    def how_it_ended(self) -> str:
-        return "is running" if self.is_alive() else "has ended"
-
-    def last_words(self, lines: int = 12) -> str:
-        return ""
-
-    def wait(self, patience_s: float) -> bool:
-        return ends_within(patience_s, self.is_alive)
+    leftovers: Any = None
 
     def close(self) -> None:
-        self._end()
+        super().close()
+        leftovers, self.leftovers = self.leftovers, None
+        if leftovers is not None:
+            leftovers.close()
 
 
-def _end(started: Any, pid: int, watch: subprocess.Popen[bytes], owner: int) -> None:
-    if os.getpid() != owner:
-        return
-    watch.kill()
-    watch.communicate()
-    if started.running:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-    # Takes back its port and deletes its temporary folder; its process is gone already, so it does not wait.
-    started.close()
+def _let_others_begin() -> None:
+    """Teach pysc2's processes the argument ``begin``, which is called with the command line and starts it in their place.
+    Those that are not given it, such as the games of oxwhirl's packages, start as ever."""
+    kind = importlib.import_module("pysc2.lib.sc_process").StarcraftProcess
+    with _teaching:
+        usual = kind._launch
+        if hasattr(usual, "begins"):
+            return
+
+        def launch(self: Any, run_config: Any, args: Sequence[str], **options: Any) -> Any:
+            begin = options.pop("begin", None)
+            return usual(self, run_config, args, **options) if begin is None else begin(args)
+
+        launch.begins = True  # type: ignore[attr-defined]
+        kind._launch = launch

@@ -16,13 +16,14 @@ pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' i
 from rllib_reborn.envs import make_team_env, team_spec
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import scenario
-from rllib_reborn.envs.starcraft import bridge, packages, pysc2_launcher
+from rllib_reborn.envs.starcraft import battle, bridge, packages, pysc2_launcher
 from rllib_reborn.envs.starcraft.bridge import OxwhirlGame
 from rllib_reborn.envs.starcraft.errors import GameCrashedError, InstallationError
+from rllib_reborn.envs.starcraft.launch import launch
 from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
 from rllib_reborn.envs.team_game import GameUnavailableError
-from tests.envs.starcraft.programs import eventually
+from tests.envs.starcraft.programs import eventually, installation
 
 PACKAGE = '''
 import numpy as np
@@ -323,6 +324,33 @@ class TestPysc2:
         assert len(running_servers(root)) == 1
         assert env.provenance() == {"game_version": "loopback"}
         env.close()
+        assert running_servers(root) == []
+
+    def test_one_that_can_never_start_is_tried_once_and_told_with_its_last_words(self, tmp_path, monkeypatch):
+        calls = []
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        monkeypatch.setattr(battle, "launch", lambda *given: (calls.append(given), launch(*given))[1])
+        words = "error while loading shared libraries: libx.so: no such file"
+        code = f"import sys; print('{words}', file=sys.stderr); sys.exit(127)"
+        monkeypatch.setenv("SC2PATH", str(installation(tmp_path / "sc2", code)))
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        monkeypatch.setattr("tempfile.tempdir", None)
+        env = make_team_env("smac/3m", 1, launcher="pysc2")
+        with pytest.raises(InstallationError, match="a library is missing") as caught:
+            env.reset(seed=1)
+        assert f"exit code 127. Its last words:\n{words}" in str(caught.value)
+        assert len(calls) == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["sc2"]
+
+    def test_what_is_not_started_by_us_starts_as_ever(self, tmp_path, monkeypatch):
+        root = make_loopback_install(tmp_path / "sc2")
+        monkeypatch.setenv("SC2PATH", str(root))
+        config = pysc2_launcher.run_config(None)
+        pysc2_launcher._let_others_begin()
+        pysc2_launcher._let_others_begin()
+        started = config.start(want_rgb=False, connect=False)
+        assert started.running
+        started.close()
         assert running_servers(root) == []
 
     def test_its_games_end_when_we_are_killed(self, tmp_path, monkeypatch):
