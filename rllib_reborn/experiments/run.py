@@ -16,7 +16,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_reborn.algorithms import ValueFactorizationConfig, team_from_algo
-from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.envs.registry import starts_programs
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
@@ -41,12 +41,14 @@ class PreparedRun:
         config: The validated RLlib config.
         resolved: The experiment with every default, as plain data.
         plan: Where it writes and what it starts from.
+        resume: What was asked for as ``--resume``.
     """
 
     experiment: Experiment
     config: ValueFactorizationConfig
     resolved: dict[str, Any]
     plan: RunPlan
+    resume: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ def prepare_run(experiment: Experiment, *, out: Path | None = None, resume: str 
     config = build_config(experiment)
     check_replay_fits(config)
     resolved = resolved_dict(experiment, config)
-    return PreparedRun(experiment, config, resolved, plan_run(experiment, resolved, out, resume))
+    return PreparedRun(experiment, config, resolved, plan_run(experiment, resolved, out, resume), resume)
 
 
 def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) -> RunOutcome:
@@ -93,12 +95,17 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         command: What the user typed, for the head of ``config.yaml``.
 
     Raises:
-        ExperimentError: The run folder is in use, or the replay no longer fits into memory.
+        ExperimentError: The run folder is in use or no longer what was planned with, or the replay no longer fits into
+            memory.
         TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
     experiment, plan = run.experiment, run.plan
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
-    with ray_session(experiment), _built(run.config) as algo, folder.locked():
+    with contextlib.ExitStack() as held:
+        held.enter_context(folder.locked())
+        _require_as_planned(run)
+        held.enter_context(ray_session(experiment))
+        algo = held.enter_context(_built(run.config))
         if plan.checkpoint is not None:
             algo.restore_from_path(str(plan.checkpoint.resolve()))
         write_text_atomically(folder.config, dump_experiment(run.resolved, command))
@@ -147,6 +154,32 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         )
         write_final_evaluation(final, folder.final_evaluation)
         return RunOutcome(progress, None, final)
+
+
+def _require_as_planned(run: PreparedRun) -> None:
+    """Plan again now that the folder is locked: another process may have trained in it since :func:`prepare_run`.
+
+    Raises:
+        ExperimentError: The plan would be another one.
+    """
+    root = run.plan.folder.root
+    try:
+        now = plan_run(run.experiment, run.resolved, root, run.resume)
+    except CheckpointError as error:
+        raise ExperimentError(str(error)) from error
+    if _decisions(now) != _decisions(run.plan):
+        raise ExperimentError(
+            f"another process trained in {root} while this run was starting: its newest checkpoint was "
+            f"{_checkpoint_name(run.plan)} and is {_checkpoint_name(now)} now; give the command again to go on from there."
+        )
+
+
+def _decisions(plan: RunPlan) -> tuple[Any, ...]:
+    return plan.folder.root.resolve(), plan.checkpoint, plan.progress, len(plan.rows), len(plan.events)
+
+
+def _checkpoint_name(plan: RunPlan) -> str:
+    return "none" if plan.checkpoint is None else plan.checkpoint.name
 
 
 @contextlib.contextmanager

@@ -62,10 +62,10 @@ class RunFolder:
         return self.root / "error.txt"
 
     def is_free(self) -> bool:
-        """Whether a new run may be put here: it does not exist, or is an empty folder."""
+        """Whether a new run may be put here: it does not exist, or is a folder with nothing but a lock file."""
         if not self.root.exists():
             return True
-        return self.root.is_dir() and next(self.root.iterdir(), None) is None
+        return self.root.is_dir() and all(path.name == _LOCK for path in self.root.iterdir())
 
     def require_free(self) -> None:
         """Raise unless a new run may be put here.
