@@ -9,19 +9,22 @@ from hypothesis import strategies as st
 from rllib_reborn.algorithms.value_factorization.env_creator import create
 from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
+from rllib_reborn.envs.random_streams import stream_keys
 from rllib_reborn.replay.episode_block import Episode
 from tests.algorithms.helpers import WALK, quick
 
 
-def runner(env: str = WALK, num_envs: int = 4, seed: int | None = 3, env_config=None, **training) -> TeamEnvRunner:
+def runner(
+    env: str = WALK, num_envs: int = 4, seed: int | None = 3, env_config=None, worker_index: int = 0, **training
+) -> TeamEnvRunner:
     config = quick(env=env, seed=seed, **training).environment(env_config=env_config or {})
     config.env_runners(num_envs_per_env_runner=num_envs)
     torch.manual_seed(0)
     made = TeamEnvRunner(
         config=config,
         env_creator=lambda context, num_envs: create(env, context, num_envs),
-        worker_index=0,
-        num_workers=0,
+        worker_index=worker_index,
+        num_workers=worker_index,
     )
     torch.manual_seed(0)
     for p in made.module.parameters():  # equal weights in every runner of these tests
@@ -73,6 +76,30 @@ def test_equal_runners_sample_equal_episodes_and_other_seeds_do_not():
         np.testing.assert_array_equal(mine["obs"], theirs["obs"])
         np.testing.assert_array_equal(mine["actions"], theirs["actions"])
     assert not np.array_equal(a[0]["obs"][:1], other[0]["obs"][:1])
+
+
+def test_runners_of_different_seeds_share_no_random_streams():
+    def streams(seed, worker_index):
+        made = runner(seed=seed, worker_index=worker_index)
+        made.sample(num_episodes=1)
+        games = made.games_state()
+        return np.concatenate([games["streams"]["keys"], games["env"]["streams"]["keys"]])
+
+    keys = np.stack([streams(seed, worker_index) for seed in range(4) for worker_index in range(4)])
+    assert len(np.unique(keys)) == keys.size
+    np.testing.assert_array_equal(keys[5], streams(1, 1))
+
+
+def test_the_local_runner_plays_with_the_seed_of_the_config():
+    made = runner(seed=7)
+    made._run(steps_wanted=1, explore=True, random_actions=False, force_reset=False)
+    games = made.games_state()
+    np.testing.assert_array_equal(games["streams"]["keys"], stream_keys(7, 4, salt=0xE5))
+    np.testing.assert_array_equal(games["env"]["streams"]["keys"], stream_keys(7, 4))
+
+
+def test_an_unseeded_remote_runner_is_unseeded():
+    assert runner(seed=None, worker_index=1)._next_start_seed() is None
 
 
 def test_running_episodes_survive_between_calls():

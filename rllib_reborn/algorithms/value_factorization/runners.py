@@ -12,6 +12,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+from rllib_reborn.algorithms.value_factorization.seeds import remote_seed
 from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Collected,
     EpisodeOutcome,
@@ -29,7 +30,7 @@ _IDLE_WAIT_S = 1.0
 _LOOK_EVERY_S = 0.005
 #: Evaluation shares of runners that died are played by the others, at most this often.
 _EVALUATION_ROUNDS = 3
-#: Keeps evaluation games apart from training games under one seed (RLlib's own offset).
+#: Keeps evaluation games of the local runner apart from its training games under one seed (RLlib's own offset).
 EVALUATION_SEED_OFFSET = 1_000_000
 
 
@@ -160,12 +161,12 @@ class Greedy(NamedTuple):
 def play_greedy(algorithm: ValueFactorization, weights: Weights) -> Greedy:
     """``evaluation_duration`` greedy episodes on the evaluation runners; always from the same seeds."""
     wanted = int(algorithm.config.evaluation_duration)
-    seed = (algorithm.config.seed or 0) + EVALUATION_SEED_OFFSET
+    seed = algorithm.config.seed or 0
     group = algorithm.eval_env_runner_group
     if group is None or group.num_remote_env_runners() == 0:
         runner = algorithm.local_evaluation_runner()
         runner.force_weights(weights.rl_module, weights.seq_no, algorithm.progress.env_steps)
-        return Greedy(runner.play(wanted, seed), runner.take_env_failures())
+        return Greedy(runner.play(wanted, seed + EVALUATION_SEED_OFFSET), runner.take_env_failures())
     algorithm.restore_env_runners(group)
     reference = ray.put(weights.rl_module)
     outcomes: list[EpisodeOutcome] = []
@@ -180,8 +181,9 @@ def play_greedy(algorithm: ValueFactorization, weights: Weights) -> Greedy:
         def play(env_runner: TeamEnvRunner, shares: Any = shares, round_number: int = round_number) -> Any:
             share = shares[env_runner.worker_index]
             env_runner.force_weights(ray.get(reference), weights.seq_no, 0)
-            first = seed + 1_000 * (env_runner.worker_index + 100 * round_number)
-            return env_runner.play_for_driver(share, first)
+            return env_runner.play_for_driver(
+                share, remote_seed(seed, "evaluation", env_runner.worker_index, 1 + round_number)
+            )
 
         answers = group.foreach_env_runner(
             play,

@@ -38,6 +38,7 @@ from ray.rllib.utils.metrics import (
 from rllib_reborn.algorithms.value_factorization import ray_internals
 from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.algorithms.value_factorization.process_tuning import skip_filling_empty_buffers
+from rllib_reborn.algorithms.value_factorization.seeds import Role, remote_seed
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 _EXPLORATION_SALT = 0xE5
 #: The envs of one runner may fail this often without a finished episode in between before the runner gives up.
 _MAX_FAILURES_IN_ROW = 3
-#: Keep the seeds of later starts apart from those of the first one and of other runners (config seed + index): primes.
+#: Keep the seeds of later starts apart from those of the first one and of other seeds: primes.
 _START_STRIDE, _CLOCK_STRIDE = 15_485_863, 32_452_843
 #: Largest block of episodes shipped in one piece, in bytes.
 MAX_BLOCK_BYTES = 64 * 2**20
@@ -129,8 +130,8 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._failures_in_row = 0
         self._failure_budget = FailureBudget(str(self.config.env), self.num_envs)
         self._dropped_episodes = self._env_failures = self._failed_resets = 0
-        seed = ray_internals.env_runner_seed(self)
-        self._streams = RandomStreams(self.num_envs, seed, salt=_EXPLORATION_SALT)
+        self._games_seed = self._own_seed()
+        self._streams = RandomStreams(self.num_envs, self._games_seed, salt=_EXPLORATION_SALT)
         # With remote runners the local one only keeps weights and spaces: it must start no game.
         if remote or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker:
             self.make_env()
@@ -316,7 +317,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
     ) -> tuple[list[Episode], int]:
         """The loop: act, step, store, finish; returns finished episodes and env steps taken."""
         if self._obs is None or force_reset:
-            runner_seed = self._next_start_seed() if not force_reset else ray_internals.env_runner_seed(self)
+            runner_seed = self._next_start_seed() if not force_reset else self._games_seed
             seed = runner_seed if reset_seed is None else reset_seed
             try:
                 self._start_all(seed)
@@ -368,10 +369,17 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self.num_env_steps_sampled_lifetime = clock + steps * per_step if explore else clock
         return episodes, steps
 
+    def _own_seed(self) -> int | None:
+        """Seed of this runner's games and exploration, that of the config for the local runner; None if unseeded."""
+        if self.worker_index == 0 or self.config.seed is None:
+            return ray_internals.env_runner_seed(self)
+        role: Role = "evaluation" if self.config.in_evaluation else "training"
+        return remote_seed(self.config.seed, role, self.worker_index)
+
     def _next_start_seed(self) -> int | None:
         """Seed of a start from nothing: the runner's own at the very first, another one at each later start and each later
         time of the run, so that a restored or restarted runner does not play the run's beginning again."""
-        seed = ray_internals.env_runner_seed(self)
+        seed = self._games_seed
         if seed is None:
             return None
         number = self._starts * _START_STRIDE + self.num_env_steps_sampled_lifetime * _CLOCK_STRIDE
