@@ -7,12 +7,13 @@ from rllib_reborn.envs.random_policy import random_legal_actions, random_policy_
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import ENVS, EnvEntry, UnknownEnvError, env_names, make_team_env, team_spec
 from rllib_reborn.envs.render import record_gif
-from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.envs.team_env import IllegalActionError, TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
 
 __all__ = [
     "ENVS",
     "CheckResult",
     "EnvEntry",
+    "IllegalActionError",
     "MatrixGame",
     "PredatorPrey",
     "PredatorPreyRules",

@@ -89,6 +89,10 @@ class TeamSpec:
         return dataclasses.asdict(self)
 
 
+class IllegalActionError(ValueError):
+    """Actions that the env cannot or must not play: the caller's mistake, and no failure of the game."""
+
+
 class TeamObs(NamedTuple):
     """What a team sees. Arrays may be views of the env's own buffers: copy what must outlive the next
     call."""
@@ -165,7 +169,7 @@ class VectorTeamEnv(abc.ABC):
             actions: [B, n], each in 0..A-1 and allowed by the mask of the last observation.
 
         Raises:
-            ValueError: An action is outside its mask, or the shape is wrong; nothing was stepped.
+            IllegalActionError: An action is outside its mask, or the shape is wrong; nothing was stepped.
         """
 
     def get_state(self) -> dict[str, Any] | None:
@@ -195,13 +199,12 @@ class VectorTeamEnv(abc.ABC):
 
 
 def check_actions(actions: npt.NDArray[np.integer[Any]], action_mask: npt.NDArray[np.bool_], num_envs: int) -> None:
-    """Raise ValueError, naming the first offender, unless every action is allowed by ``action_mask`` [B, n,
-    A]."""
+    """Raise IllegalActionError, naming the first offender, unless every action is allowed by ``action_mask`` [B, n, A]."""
     expected = (num_envs, action_mask.shape[1])
     if actions.shape != expected:
-        raise ValueError(f"actions have shape {actions.shape}; expected {expected} (games, agents).")
+        raise IllegalActionError(f"actions have shape {actions.shape}; expected {expected} (games, agents).")
     if actions.dtype.kind not in "iu":
-        raise ValueError(f"actions have dtype {actions.dtype}; expected whole numbers.")
+        raise IllegalActionError(f"actions have dtype {actions.dtype}; expected whole numbers.")
     n_actions = action_mask.shape[2]
     flat = actions.reshape(-1).astype(np.int64, copy=False)
     # As unsigned numbers negative ones are huge, so that one comparison finds both ends of the range.
@@ -213,7 +216,7 @@ def check_actions(actions: npt.NDArray[np.integer[Any]], action_mask: npt.NDArra
     game, agent = next((g, i) for g, i in np.ndindex(expected) if not _allows(action_mask[g, i], int(actions[g, i])))
     legal = np.flatnonzero(action_mask[game, agent]).tolist()
     action = int(actions[game, agent])
-    raise ValueError(f"action {action} of agent {agent} in game {game} is not allowed; allowed are {legal}.")
+    raise IllegalActionError(f"action {action} of agent {agent} in game {game} is not allowed; allowed are {legal}.")
 
 
 def _allows(mask: npt.NDArray[np.bool_], action: int) -> bool:

@@ -6,10 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rllib_reborn.algorithms.value_factorization import team_env_runner
 from rllib_reborn.algorithms.value_factorization.env_creator import create
 from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
+from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import stream_keys
+from rllib_reborn.envs.team_env import IllegalActionError
 from rllib_reborn.replay.episode_block import Episode
 from tests.algorithms.helpers import WALK, quick
 
@@ -48,14 +51,66 @@ def test_episodes_are_whole_and_consistent():
         np.testing.assert_array_equal(episode["reward"], episode["actions"].sum(1))
 
 
+def record_steps(made: TeamEnvRunner) -> list[bool]:
+    """Whether each joint action that will be sent is inside the masks before it; grows as the runner steps."""
+    legal: list[bool] = []
+    step, env = made.env.step, made.env
+
+    def recorded(actions):
+        assert made.env is env
+        legal.append(bool(np.take_along_axis(made._obs.action_mask, actions[..., None], 2).all()))
+        return step(actions)
+
+    env.step = recorded
+    return legal
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 5), st.integers(0, 10_000), st.floats(0, 1), st.booleans())
 def test_no_action_outside_its_mask_is_ever_sent(num_envs, seed, epsilon, random_actions):
-    # The env itself refuses an illegal action, which would surface as EnvContractError.
     made = runner(num_envs=num_envs, seed=seed, epsilon={"start": epsilon, "end": epsilon})
-    for episode in episodes_of(made, 6, random_actions=random_actions):
-        mask = episode["action_mask"][:-1]
-        assert np.take_along_axis(mask, episode["actions"][..., None].astype(int), 2).all()
+    legal = record_steps(made)
+    answer = made.collect(6, random_actions=random_actions)
+    assert all(legal)
+    assert len(legal) * num_envs == answer.env_steps > 0
+    assert (answer.error, answer.env_failures, answer.dropped_episodes) == (None, 0, 0)
+    for block in answer.blocks:
+        for episode in block.episodes():
+            mask = episode["action_mask"][:-1]
+            assert np.take_along_axis(mask, episode["actions"][..., None].astype(int), 2).all()
+
+
+def now_and_then_illegal(greedy, mask, uniforms, epsilon):
+    """:func:`epsilon_greedy`, but about one joint action in twenty is outside its mask."""
+    actions = epsilon_greedy(greedy, mask, uniforms, epsilon)
+    forbidden = np.argwhere(~mask)
+    if uniforms.flat[0] < 0.05 and len(forbidden):
+        game, agent, action = forbidden[0]
+        actions[game, agent] = action
+    return actions
+
+
+def test_the_test_above_would_see_an_illegal_action(monkeypatch):
+    monkeypatch.setattr(team_env_runner, "epsilon_greedy", now_and_then_illegal)
+    made = runner()
+    legal = record_steps(made)
+    answer = made.collect(200)
+    assert not all(legal)
+    assert answer.error is not None
+
+
+def test_a_refused_action_ends_with_an_error_and_is_no_failure_of_the_env(monkeypatch):
+    monkeypatch.setattr(team_env_runner, "epsilon_greedy", now_and_then_illegal)
+    made = runner()
+    env = made.env
+    answer = made.collect(200)
+    assert "IllegalActionError: action" in answer.error
+    assert "is not allowed; allowed are" in answer.error
+    assert not answer.env_is_broken
+    assert (answer.env_failures, answer.dropped_episodes) == (0, 0)
+    assert made.env is env
+    with pytest.raises(IllegalActionError):
+        made.sample(num_episodes=200)
 
 
 @pytest.mark.parametrize("env", [WALK, "predator_prey/small"])

@@ -42,7 +42,7 @@ from rllib_reborn.algorithms.value_factorization.seeds import Role, remote_seed
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
+from rllib_reborn.envs.team_env import IllegalActionError, TeamObs, TeamSpec, TeamStep, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.replay.episode_block import Episode, EpisodeBlock, blocks_of, field_layout
 
@@ -400,11 +400,18 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._store_obs(obs)
 
     def _call_env(self, method: Literal["reset", "step"], *args: Any, **kwargs: Any) -> Any:
-        """Call the env; whatever it raises becomes an EnvCallError, so that nothing else is taken for one."""
+        """Call the env; whatever it raises becomes an EnvCallError, so that nothing else is taken for one.
+
+        Raises:
+            EnvCallError: The env raised.
+            IllegalActionError: It refused the actions, which is no failure of the env: a new one would refuse them too.
+        """
         assert self.env is not None, "this env runner holds no env"
         call = self.env.step if method == "step" else self.env.reset
         try:
             return call(*args, **kwargs)
+        except IllegalActionError:
+            raise
         except Exception as failure:
             raise EnvCallError from failure
         finally:
