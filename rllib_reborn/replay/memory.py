@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
 from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS
 
-_CGROUP_V2 = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
-_CGROUP_V1 = (
+
+class _Cgroup(NamedTuple):
+    """Where one version of cgroups tells of the container's memory."""
+
+    limit: Path
+    usage: Path
+    statistics: Path
+    reclaimable: str  #: Key in ``statistics``: page cache that the kernel gives back when memory is asked for
+
+
+_CGROUP_V2 = _Cgroup(
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory.current"),
+    Path("/sys/fs/cgroup/memory.stat"),
+    "inactive_file",
+)
+_CGROUP_V1 = _Cgroup(
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    Path("/sys/fs/cgroup/memory/memory.stat"),
+    "total_inactive_file",
 )
 
 
@@ -38,14 +55,26 @@ def largest_size(layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], ep
 def available_memory() -> int:
     """Bytes that can still be used: what the system has free, or what is left of the container's limit if smaller."""
     free = int(psutil.virtual_memory().available)
-    for limit_file, usage_file in (_CGROUP_V2, _CGROUP_V1):
+    for group in (_CGROUP_V2, _CGROUP_V1):
         try:
-            limit, usage = limit_file.read_text().strip(), usage_file.read_text().strip()
+            limit, usage = group.limit.read_text().strip(), group.usage.read_text().strip()
         except OSError:
             continue  # this machine does not use that version of cgroups
         if limit.isdigit():
-            return min(free, max(0, int(limit) - int(usage)))
+            used = max(0, int(usage) - _reclaimable(group))
+            return min(free, max(0, int(limit) - used))
     return free
+
+
+def _reclaimable(group: _Cgroup) -> int:
+    """Bytes that the container's usage counts and that are free all the same; 0 where it does not say."""
+    try:
+        lines = group.statistics.read_text().splitlines()
+    except OSError:
+        return 0
+    return next(
+        (int(value) for key, _, value in (line.partition(" ") for line in lines) if key == group.reclaimable), 0
+    )
 
 
 def check_fits(needed: int, available: int, *, episodes: int, episode_limit: int) -> None:
