@@ -1,0 +1,232 @@
+"""Whatever a foreign environment is like: what it says is what the team gets, and no illegal action reaches it."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rllib_reborn.envs.adapters.gymnasium_tuple import GymnasiumGame
+from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame
+from rllib_reborn.envs.adapters.rllib import RLlibGame
+from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.lift import LiftedTeamEnv
+from rllib_reborn.envs.random_policy import random_legal_actions
+from rllib_reborn.envs.random_streams import RandomStreams
+from tests.fakes.made_up_envs import MadeUpMultiAgentEnv, MadeUpParallelEnv, MadeUpTupleEnv, Recipe
+
+STEPS = 12
+LIBRARIES = {
+    "pettingzoo": (MadeUpParallelEnv, PettingZooGame),
+    "gymnasium": (MadeUpTupleEnv, GymnasiumGame),
+    "rllib": (MadeUpMultiAgentEnv, RLlibGame),
+}
+
+
+def of_the_first(rewards):
+    return next(iter(rewards.values()), 0.0)
+
+
+REWARDS = {
+    "sum": lambda given, n: sum(given),
+    "mean": lambda given, n: sum(given) / n,
+    f"{__name__}:of_the_first": lambda given, n: given[0] if given else 0.0,
+}
+
+shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
+simple_spaces = st.one_of(
+    shapes.map(lambda shape: spaces.Box(-np.inf, np.inf, shape, np.float32)),
+    shapes.map(lambda shape: spaces.Box(0, 1, shape, np.float32)),
+    shapes.map(lambda shape: spaces.Box(0, 255, shape, np.uint8)),
+    shapes.map(lambda shape: spaces.Box(-3, 300, shape, np.int64)),
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 4), st.integers(-2, 3)),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3).map(spaces.MultiDiscrete),
+    st.integers(1, 3).map(spaces.MultiBinary),
+)
+parts = st.lists(simple_spaces, min_size=1, max_size=3)
+observation_spaces = st.one_of(
+    simple_spaces,
+    parts.map(spaces.Tuple),
+    parts.map(lambda some: spaces.Dict({f"part {len(some) - i}": part for i, part in enumerate(some)})),
+)
+action_spaces = st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(2, 5), st.integers(-1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A recipe, and the team that is made of it: the first ``n`` agents, or all but the first."""
+
+    recipe: Recipe
+    foes: str = "none"  #: ``none``, ``first`` or ``last``
+    reward: str = "sum"
+    limit: int | None = None
+    state: str = "observations"
+
+
+@st.composite
+def plans(draw):
+    n = draw(st.integers(1, 4))
+    alike = draw(st.booleans())
+    seen, done = (draw(st.lists(one, min_size=n, max_size=n)) for one in (observation_spaces, action_spaces))
+    chances = st.sampled_from([0.0, 0.1, 0.3])
+    recipe = Recipe(
+        tuple(seen[:1] * n if alike else seen),
+        tuple(done[:1] * n if alike else done),
+        masks=draw(st.sampled_from([None, "info", "observation"])),
+        mask_dtype=draw(st.sampled_from(["bool", "int8", "float32"])),
+        max_cycles=draw(st.integers(1, 8)),
+        ends=draw(chances),
+        all_at_once=draw(chances),
+        late_rewards=draw(st.sampled_from([0.0, 0.7])),
+        waits=draw(chances),
+        leaves=draw(st.booleans()),
+    )
+    return Plan(
+        recipe,
+        draw(st.sampled_from(["none", "first", "last"] if n > 1 else ["none"])),
+        draw(st.sampled_from(sorted(REWARDS))),
+        draw(st.none() | st.integers(1, 10)),
+        draw(st.sampled_from(["observations", "none"])),
+    )
+
+
+OF_ALL_KINDS = Plan(
+    Recipe(
+        (
+            spaces.Dict({"b": spaces.Discrete(3, start=1), "a": spaces.Box(-1, 1, (2,))}),
+            spaces.Box(0, 255, (2, 2, 3), np.uint8),
+            spaces.Tuple((spaces.MultiBinary(2), spaces.Box(0, 1, (1,)))),
+            spaces.MultiDiscrete([2, 3]),
+        ),
+        (spaces.Discrete(2), spaces.Discrete(5, start=1), spaces.Discrete(3, start=-1), spaces.Discrete(3)),
+        max_cycles=5,
+        waits=0.2,
+        leaves=True,
+    ),
+    foes="last",
+    limit=4,
+)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_team_gets_what_the_environment_says(library):
+    happened = collections.Counter()
+
+    @settings(
+        deadline=None, max_examples=60, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    @given(plans(), st.integers(1, 3), st.integers(0, 2**40))
+    @example(OF_ALL_KINDS, 3, 0)
+    def check(plan, num_envs, seed):
+        happened.update(play(library, plan, num_envs, seed))
+
+    check()
+    kinds = {"terminated", "truncated", "cut at the team's limit", "death", "late reward", "foe acted", "number added"}
+    assert kinds | ({"wait"} if library == "rllib" else set()) <= set(happened)
+
+
+def play(library, plan, num_envs, seed):
+    """Play at random through adapter and lift, and compare; returns what happened, to see that the plans are not tame."""
+    make_env, make_game = LIBRARIES[library]
+    recipe = dataclasses.replace(
+        plan.recipe,
+        waits=plan.recipe.waits if library == "rllib" else 0.0,
+        leaves=plan.recipe.leaves and library == "pettingzoo",
+    )
+    names = make_env(recipe).world.names
+    team = {"none": names, "first": names[1:], "last": names[:-1]}[plan.foes]
+    options = TeamOptions(
+        agents=team,
+        opponents=None if team == names else "random",
+        reward=plan.reward,
+        episode_limit=plan.limit,
+        state=plan.state,
+    )
+    built = []
+
+    def make():
+        env = make_env(recipe)
+        built.append(env.world)
+        return make_game(env, options)
+
+    env = LiftedTeamEnv(make, num_envs)
+    limit = plan.limit or recipe.max_cycles
+    assert (env.spec.agent_ids, env.spec.episode_limit) == (team, limit)
+    policy = RandomStreams(num_envs, seed)
+    seen = env.reset(seed=seed)
+    worlds = [world for world in built if world.told is not None]  # one was built for its spec alone
+    assert len(worlds) == num_envs
+    taken, happened = np.zeros(num_envs, int), []
+    for game, world in enumerate(worlds):
+        assert_seen(seen, game, world, team, world.told.alive, plan)
+    for _ in range(STEPS):
+        foes = [set(world.told.alive) & set(world.told.seen) - set(team) for world in worlds]
+        step = env.step(random_legal_actions(seen.action_mask, policy.uniform(len(team))))
+        assert not step.info["failed"].any(), env.last_failure
+        taken += 1
+        for game, world in enumerate(worlds):
+            assert world.illegal == []
+            told = world.told
+            rewards = [told.rewards[agent] for agent in team if agent in told.rewards]
+            assert step.reward[game] == np.float32(REWARDS[plan.reward](rewards, len(team)))
+            left = [agent for agent in team if agent in told.before and agent not in told.alive]
+            cut = [agent for agent in left if told.truncated[agent] and not told.terminated[agent]]
+            over = not set(team) & set(told.alive)
+            assert step.terminated[game] == (over and not cut)
+            assert step.truncated[game] == (bool(cut) if over else taken[game] == limit)
+            assert_seen(step.obs, game, world, team, cut if over else told.alive, plan)
+            happened += what_happened(told, team, step.terminated[game], step.truncated[game], over)
+            happened += ["foe acted"] if foes[game] else []
+        ended = step.terminated | step.truncated
+        seen = env.reset(mask=ended) if ended.any() else step.obs
+        for game in np.flatnonzero(ended):
+            assert_seen(seen, game, worlds[game], team, worlds[game].told.alive, plan)
+        taken[ended] = 0
+    env.close()
+    return happened + (["number added"] if env.spec.obs_dim > seen_dim(worlds[0], team) else [])
+
+
+def what_happened(told, team, terminated, truncated, over):
+    kinds = {
+        "terminated": terminated,
+        "truncated": truncated and over,
+        "cut at the team's limit": truncated and not over,
+        "death": not over and not set(team) <= set(told.alive),
+        "late reward": any(told.rewards[agent] for agent in team if agent in set(told.rewards) - set(told.before)),
+        "wait": not set(told.alive) <= set(told.seen),
+    }
+    return [kind for kind, happened in kinds.items() if happened]
+
+
+def seen_dim(world, team):
+    return max(spaces.flatdim(world.observation_spaces[agent]) for agent in team)
+
+
+def assert_seen(seen, game, world, team, shown, plan):
+    """What the team sees in ``game`` is, padded and numbered, what ``world`` showed to those of ``shown``; the others see
+    zeros and have the no-op alone."""
+    told = world.told
+    pairs = [(world.observation_spaces[agent], world.action_spaces[agent]) for agent in team]
+    unlike = any(pair != pairs[0] for pair in pairs)
+    size = seen_dim(world, team)
+    obs = np.zeros((len(team), size + len(team) * unlike), np.float32)
+    mask = np.zeros((len(team), max(int(done.n) for _, done in pairs)), np.bool_)
+    for i, (agent, (space, _)) in enumerate(zip(team, pairs)):
+        if agent in shown and agent in told.seen:
+            flat = spaces.flatten(space, told.seen[agent])
+            obs[i, : len(flat)] = flat
+            if unlike:
+                obs[i, size + i] = 1
+            mask[i, : len(told.masks[agent])] = told.masks[agent]
+        if not mask[i].any():
+            mask[i, 0] = True
+    np.testing.assert_array_equal(seen.obs[game].astype(np.float32), obs)
+    np.testing.assert_array_equal(seen.action_mask[game], mask)
+    np.testing.assert_array_equal(
+        seen.state[game].astype(np.float32), obs[:, :size].ravel() if plan.state == "observations" else []
+    )
