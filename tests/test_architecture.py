@@ -102,6 +102,7 @@ def test_private_ray_names_stay_in_one_file():
     [
         ("rllib_reborn", ("ray", "torch", "gymnasium", "matplotlib")),
         ("rllib_reborn.envs", ("ray", "torch", "gymnasium", "PIL", "pettingzoo", "pygame")),
+        ("rllib_reborn.envs.adapters.opponents", ("ray", "torch", "pettingzoo")),
         ("rllib_reborn.evaluation", ("ray", "torch", "matplotlib")),
         ("rllib_reborn.nets.agents", ("ray",)),
         ("rllib_reborn.policy", ("ray", "pydantic", "gymnasium", "pandas")),

@@ -20,6 +20,7 @@ def build(
     *,
     algorithm: str = "QMIX",
     env: str = ENV,
+    env_config: Any = None,
     groups: tuple[str, ...] = (),
     seed: int = 0,
     interventions: Any = (),
@@ -33,7 +34,7 @@ def build(
         settings["interventions"] = list(interventions)
     if method is not None:
         settings["method"] = method
-    config = ALGORITHMS[algorithm]().environment(env).training(**settings)
+    config = ALGORITHMS[algorithm]().environment(env, env_config=env_config or {}).training(**settings)
     config.validate()
     spec = config.get_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)}, inference_only=False)
     if groups:

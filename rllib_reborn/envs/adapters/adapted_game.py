@@ -12,7 +12,7 @@ from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
 from rllib_reborn.envs.adapters.members import Members
 from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
 from rllib_reborn.envs.adapters.opponents import Opponents
-from rllib_reborn.envs.adapters.sides import group_names, policies_of, split_sides
+from rllib_reborn.envs.adapters.sides import group_names, split_sides
 from rllib_reborn.envs.adapters.spaces import team_layout
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.adapters.team_reward import team_reward
@@ -54,10 +54,7 @@ class AdaptedGame(TeamGame):
         self._team = team
         self._known = frozenset(game.agents)
         self._members = Members(team, layout, may_wait=game.may_wait)
-        self._opponents = Opponents(
-            policies_of(game.title, others, game.agents, options.opponents),
-            {agent: game.action_space(agent) for agent in others},
-        )
+        self._opponents = Opponents(game, others, options.opponents)
         self._reward = team_reward(options.reward, len(team))
         self._state = TeamState(options.state, game, layout)
         self._steps = 0

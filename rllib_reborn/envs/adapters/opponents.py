@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.by_path import load_callable
+from rllib_reborn.envs.adapters.frozen_team import PREFIX, FrozenTeam
 from rllib_reborn.envs.adapters.members import given_mask
-from rllib_reborn.envs.adapters.named_game import Moment
+from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
+from rllib_reborn.envs.adapters.sides import policies_of
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, action_range
 from rllib_reborn.envs.mask_entries import agents_mask
 
@@ -24,19 +26,30 @@ class Opponents:
     """The agents that are not ours, in one game. All that they draw comes from the seed of the reset.
 
     Args:
-        policies: Name of the agent -> ``random``, ``noop`` or ``module:function``.
-        action_spaces: Name of the agent -> its action space.
+        game: The game.
+        agents: Those of its agents that are not ours, in its order.
+        given: ``TeamOptions.opponents``. All agents that one entry with ``policy:<folder>`` means are one team.
 
     Raises:
-        ValueError: There is no such function, or ``random`` or ``noop`` is to play actions that are not Discrete.
+        ValueError: An agent has no policy; an entry means no such agent; there is no such function, or no such folder;
+            the policy in it is of other sizes; or ``random`` or ``noop`` is to play actions that are not Discrete.
     """
 
-    def __init__(self, policies: Mapping[Any, str], action_spaces: Mapping[Any, Any]) -> None:
-        self._spaces = dict(action_spaces)
-        self._policies = {agent: _policy(kind) for agent, kind in policies.items()}
-        for agent, kind in policies.items():
-            if ":" not in kind:
+    def __init__(self, game: NamedGame, agents: Sequence[Any], given: str | Mapping[str, str] | None) -> None:
+        kinds = {"": given} if isinstance(given, str) else dict(given or {})
+        entries = policies_of(game.title, agents, game.agents, {entry: entry for entry in kinds})
+        frozen: dict[str, list[Any]] = {}
+        self._spaces: dict[Any, Any] = {}
+        self._policies: dict[Any, OpponentPolicy] = {}
+        for agent, entry in entries.items():
+            if kinds[entry].startswith(PREFIX):
+                frozen.setdefault(entry, []).append(agent)
+                continue
+            self._spaces[agent] = game.action_space(agent)
+            self._policies[agent] = _policy(kinds[entry])
+            if ":" not in kinds[entry]:
                 action_range(self._spaces[agent], agent)
+        self._frozen = [FrozenTeam(kinds[entry], members, game) for entry, members in frozen.items()]
         self._rng = np.random.default_rng(0)
         self._finished: set[Any] = set()
         self._moment: Moment | None = None
@@ -46,11 +59,15 @@ class Opponents:
         self._rng = np.random.default_rng([seed, _SALT])
         self._finished = set()
         self._moment = moment
+        for team in self._frozen:
+            team.begin(moment)
 
     def advance(self, moment: Moment) -> None:
         """Take in the outcome of a step."""
         self._finished |= {a for a in self._policies if moment.terminated.get(a) or moment.truncated.get(a)}
         self._moment = moment
+        for team in self._frozen:
+            team.advance(moment)
 
     def chosen(self) -> dict[Any, Any]:
         """The actions of those who are alive and see something.
@@ -61,7 +78,7 @@ class Opponents:
         moment = self._moment
         if moment is None:
             return {}
-        actions = {}
+        actions: dict[Any, Any] = {}
         for agent, policy in self._policies.items():
             observation = moment.observations.get(agent)
             if agent in self._finished or agent not in moment.present or observation is None:
@@ -73,6 +90,8 @@ class Opponents:
             action = policy(seen, mask, space, self._rng)
             _check(agent, action, space, mask)
             actions[agent] = action
+        for team in self._frozen:
+            actions |= team.chosen()
         return actions
 
 

@@ -20,9 +20,10 @@ class TeamOptions:
         reward: The team's reward from those of its agents: ``sum``, ``mean`` (over all agents of the team, dead ones
             too) or ``module:function``, called with the dictionary of the rewards of the team's agents.
         agents: Who our team is: names, or beginnings of names such as ``adversary``; None is everybody.
-        opponents: Who plays the others: ``random``, ``noop`` (action 0) or ``module:function``, called with
-            (observation, action mask or None, action space, random generator) and returning an action. One for all, or
-            a mapping from names or their beginnings.
+        opponents: Who plays the others: ``random``, ``noop`` (action 0), ``module:function``, called with
+            (observation, action mask or None, action space, random generator) and returning an action, or
+            ``policy:<folder>``, a trained team that ``rllib-reborn export`` wrote. One for all, or a mapping from names or
+            their beginnings.
         state: The global state: ``env`` (the environment's own), ``observations`` (those of the team in a row),
             ``none``, or ``auto``: the environment's own where it has one, else the observations.
         episode_limit: Steps after which an episode is cut. None looks for the environment's own.
@@ -79,8 +80,11 @@ class TeamOptions:
         if given is not None and not players:
             raise ValueError(f"team.opponents is {given!r}; expected a policy, or a mapping from names to policies.")
         for player in players:
-            if player not in ("random", "noop") and not (isinstance(player, str) and ":" in player):
-                raise ValueError(f"team.opponents has {player!r}; expected 'random', 'noop' or 'module:function'.")
+            named = isinstance(player, str) and ":" in player and player != "policy:"
+            if player not in ("random", "noop") and not named:
+                raise ValueError(
+                    f"team.opponents has {player!r}; expected 'random', 'noop', 'module:function' or 'policy:<folder>'."
+                )
 
 
 def team_options(given: Any) -> TeamOptions:
