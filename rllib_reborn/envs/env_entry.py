@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
@@ -21,6 +21,7 @@ class EnvEntry:
         check: For environments that start programs: ``check(**options)`` raises
             :class:`~rllib_reborn.envs.team_game.GameUnavailableError` where they cannot be played on this machine, as far as
             that can be known without starting one; None: nothing but this package is needed.
+        remedies: What users may look for among the options, and what to do instead, as the rest of a sentence.
     """
 
     name: str
@@ -29,3 +30,4 @@ class EnvEntry:
     make: Callable[..., VectorTeamEnv]
     spec: Callable[..., TeamSpec]
     check: Callable[..., None] | None = None
+    remedies: Mapping[str, str] = dataclasses.field(default_factory=dict)

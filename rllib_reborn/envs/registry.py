@@ -161,6 +161,8 @@ def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
     entry = ENVS[name]
     for key in kwargs:
         if key not in entry.options:
+            if key in entry.remedies:
+                raise ValueError(f"{key!r} is not an option of {name!r}: {entry.remedies[key]}.")
             raise ValueError(_unknown_option(name, key, entry.options))
     return entry
 

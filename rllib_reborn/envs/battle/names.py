@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from rllib_reborn.envs.env_entry import EnvEntry
+from rllib_reborn.envs.smac.capability_config import draw_options, remedies, with_draws
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import SCENARIOS, Scenario
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
@@ -26,9 +27,10 @@ def _entry(scenario: Scenario) -> EnvEntry:
     return EnvEntry(
         name=f"battle/{scenario.name}",
         summary=f"{game} rules on our simulator: {scenario.n_agents} against {scenario.n_enemies} units.",
-        options=OPTIONS,
+        options=(*OPTIONS, *draw_options(scenario)),
         make=functools.partial(_make, scenario),
         spec=functools.partial(_spec, scenario),
+        remedies=remedies(scenario),
     )
 
 
@@ -36,11 +38,12 @@ def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
     from rllib_reborn.envs.battle.battle_env import BattleTeamEnv
 
     own = {name: options.pop(name) for name in _OWN if name in options}
-    return BattleTeamEnv(scenario, num_envs, options=SmacOptions.for_scenario(scenario, **options), **own)
+    played, rules = with_draws(scenario, options)
+    return BattleTeamEnv(played, num_envs, options=SmacOptions.for_scenario(played, **rules), **own)
 
 
 def _spec(scenario: Scenario, **options: Any) -> TeamSpec:
     from rllib_reborn.envs.smac.referee import team_spec
 
-    rules = {name: value for name, value in options.items() if name not in _OWN}
-    return team_spec(scenario, SmacOptions.for_scenario(scenario, **rules))
+    played, rules = with_draws(scenario, {name: value for name, value in options.items() if name not in _OWN})
+    return team_spec(played, SmacOptions.for_scenario(played, **rules))

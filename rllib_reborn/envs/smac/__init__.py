@@ -4,7 +4,8 @@ on the field comes from a simulator or from the game, as :class:`Units`.
 =================== ===================================================================================================
 ``scenarios.py``    who fights whom: SMAC's 23 maps, SMACv2's 15 scenarios
 ``options.py``      what shapes observations, actions and rewards; ``quirks.py``: what is kept of the originals' faults
-``generators.py``   settings of what SMACv2 draws per episode; ``capabilities.py``: drawing it
+``generators.py``   settings of what SMACv2 draws per episode; ``capabilities.py``: drawing it;
+                    ``capability_config.py``: as options
 ``layout.py``       sizes, and where each number stands
 ``units.py``        what stands on the field; ``unit_types.py``, ``arena.py``
 ``referee.py``      the rules for B battles, with ``observer.py`` (what is seen), ``tally.py`` (what it is worth),

@@ -20,9 +20,19 @@ def _check_names(owner: str, names: tuple[str, ...]) -> None:
             raise ValueError(f"{owner}: there is no unit {name!r}.{did_you_mean(name, KIND)}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_share(owner: str, name: str, value: float) -> None:
-    if not 0 <= value <= 1:
+    if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{owner}.{name} is {value!r}; expected a number in 0..1.")
+
+
+def _check_map(owner: str, map_x: float, map_y: float) -> None:
+    for name, value in (("map_x", map_x), ("map_y", map_y)):
+        if not _is_number(value) or not 4 <= value <= 32:
+            raise ValueError(f"{owner}.{name} is {value!r}; expected a number in 4..32, the size of SMACv2's map.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +56,8 @@ class WeightedTeams:
         _check_names("WeightedTeams", self.unit_types)
         if len(self.weights) != len(self.unit_types):
             raise ValueError(f"WeightedTeams has {len(self.unit_types)} unit types and {len(self.weights)} weights.")
+        if not all(map(_is_number, self.weights)):
+            raise ValueError(f"WeightedTeams.weights are {self.weights}; expected numbers.")
         if min(self.weights, default=-1) < 0 or abs(sum(self.weights) - 1) > 1e-6:
             raise ValueError(f"WeightedTeams.weights are {self.weights}; expected numbers >= 0 whose sum is 1.")
         _check_exceptions("WeightedTeams", self.unit_types, self.exceptions, self.weights)
@@ -108,6 +120,9 @@ class ReflectPositions:
     map_x: float = 32
     map_y: float = 32
 
+    def __post_init__(self) -> None:
+        _check_map("ReflectPositions", self.map_x, self.map_y)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SurroundedPositions:
@@ -116,6 +131,9 @@ class SurroundedPositions:
     dist_type: ClassVar[str] = "surrounded"
     map_x: float = 32
     map_y: float = 32
+
+    def __post_init__(self) -> None:
+        _check_map("SurroundedPositions", self.map_x, self.map_y)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +148,7 @@ class SurroundedOrReflectedPositions:
 
     def __post_init__(self) -> None:
         _check_share("SurroundedOrReflectedPositions", "p", self.p)
+        _check_map("SurroundedOrReflectedPositions", self.map_x, self.map_y)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,13 +256,15 @@ def teams_from_config(config: Mapping[str, Any]) -> TeamSettings:
                 "team_gen.test_mode is true, but a draw here depends on its episode's seed alone; leave it out and give "
                 "the seeds of the episodes that you want."
             )
-        settings = {"teams": tuple(map(tuple, settings.pop("items", ()))), **settings}
+        items = _list("team_gen.items", settings.pop("items", ()))
+        settings = {"teams": tuple(_list("a team of team_gen.items", team) for team in items), **settings}
         return _built("team_gen", FixedTeams, settings)
     if dist_type not in _TEAMS:
         known = (*_TEAMS, FixedTeams.dist_type)
         raise ValueError(f"team_gen.dist_type is {dist_type!r}.{did_you_mean(dist_type, known)}")
     renamed = {"exceptions" if key == "exception_unit_types" else key: value for key, value in settings.items()}
-    return _built("team_gen", _TEAMS[dist_type], {key: tuple(value) for key, value in renamed.items()})
+    lists = {key: _list(f"team_gen.{key}", value) for key, value in renamed.items()}
+    return _built("team_gen", _TEAMS[dist_type], lists)
 
 
 def positions_from_config(config: Mapping[str, Any]) -> PositionSettings:
@@ -282,6 +303,12 @@ def skill_from_config(name: str, kind: Any, config: Mapping[str, Any]) -> Any:
     if kind is EnemyMask:
         settings.pop("observe", None)
     return _built(name, kind, settings)
+
+
+def _list(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is {value!r}; expected a list.")
+    return tuple(value)
 
 
 def _built(name: str, kind: Any, settings: Mapping[str, Any]) -> Any:

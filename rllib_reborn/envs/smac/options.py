@@ -19,11 +19,20 @@ _SMACV2_STANDARD: Mapping[str, Any] = {"obs_own_pos": True, "use_unit_ranges": T
 _SKILLS: Mapping[str, Any] = {"attack": AttackProbability, "health": HealthLevel, "enemy_mask": EnemyMask}
 
 #: Keywords of ``StarCraft2Env`` that are not options here, and what to do instead.
-_ELSEWHERE: Mapping[str, str] = {
+ELSEWHERE: Mapping[str, str] = {
     "continuing_episode": "an episode limit is always reported as a truncation",
     "map_name": "the scenario has its own name",
-    "capability_config": "teams and places belong to the scenario (smacv2_scenario), skills to attack, health, enemy_mask",
+    "capability_config": "give its blocks one by one: attack, health, enemy_mask, and team_gen and start_positions with a "
+    "scenario of SMACv2; n_units and n_enemies are in its name",
+    "team_gen": "it belongs to the scenario (smacv2_scenario); make_team_env and env_config take it",
+    "start_positions": "it belongs to the scenario (smacv2_scenario); make_team_env and env_config take it",
     "seed": "seeds are given at reset",
+    "difficulty": "it is an option of smac/ and smacv2/ on the game itself",
+    "game_version": "it is an option of smac/ and smacv2/ on the game itself",
+    "replay_dir": "it is an option of smac/ and smacv2/ on the game itself",
+    "replay_prefix": "replays have the scenario's name in front",
+    "window_size_x": "pictures have one size",
+    "window_size_y": "pictures have one size",
     "debug": "there are no debug messages",
     "heuristic_ai": "scripted teams are policies, not options of the rules",
     "heuristic_rest": "scripted teams are policies, not options of the rules",
@@ -168,8 +177,8 @@ class SmacOptions:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         for name in overrides:
-            if name in _ELSEWHERE:
-                raise ValueError(f"{name!r} is not an option here: {_ELSEWHERE[name]}.")
+            if name in ELSEWHERE:
+                raise ValueError(f"{name!r} is not an option here: {ELSEWHERE[name]}.")
             if name not in names:
                 raise ValueError(f"there is no option {name!r}.{did_you_mean(name, names, most=len(names))}")
         settings = dict(_SMACV2_STANDARD) if scenario.family == "smacv2" else {}

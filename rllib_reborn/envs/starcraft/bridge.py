@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.smac.generators import SurroundedOrReflectedPositions, WeightedTeams
+from rllib_reborn.envs.smac.generators import FixedTeams, WeightedTeams
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.referee import team_spec
 from rllib_reborn.envs.smac.scenarios import Scenario
@@ -235,25 +235,20 @@ def _capabilities(scenario: Scenario) -> dict[str, Any]:
     generated = scenario.generated
     assert generated is not None
     teams, places = generated.teams, generated.positions
-    assert isinstance(teams, WeightedTeams)
-    assert isinstance(places, SurroundedOrReflectedPositions)
+    team_gen: dict[str, Any] = {"dist_type": teams.dist_type, "observe": generated.observe_types}
+    if isinstance(teams, FixedTeams):
+        team_gen |= {"items": [list(team) for team in teams.teams], "test_mode": False}
+    else:
+        team_gen |= {"unit_types": list(teams.unit_types), "exception_unit_types": list(teams.exceptions)}
+    if isinstance(teams, WeightedTeams):
+        team_gen["weights"] = list(teams.weights)
+    start_positions = {} if places is None else {"dist_type": places.dist_type, **dataclasses.asdict(places)}
     return {
         "map_name": f"10gen_{scenario.name.partition('_')[0]}",
         "capability_config": {
             "n_units": scenario.n_agents,
             "n_enemies": scenario.n_enemies,
-            "team_gen": {
-                "dist_type": "weighted_teams",
-                "unit_types": list(teams.unit_types),
-                "weights": list(teams.weights),
-                "exception_unit_types": list(teams.exceptions),
-                "observe": generated.observe_types,
-            },
-            "start_positions": {
-                "dist_type": "surrounded_and_reflect",
-                "p": places.p,
-                "map_x": places.map_x,
-                "map_y": places.map_y,
-            },
+            "team_gen": team_gen,
+            **({"start_positions": start_positions} if start_positions else {}),
         },
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rllib_reborn.envs.env_entry import EnvEntry
+from rllib_reborn.envs.smac.capability_config import draw_options, remedies, with_draws
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import SCENARIOS, Scenario
 from rllib_reborn.envs.starcraft.settings import GAME_SETTINGS, GameSettings
@@ -34,15 +35,16 @@ def _entry(scenario: Scenario) -> EnvEntry:
     return EnvEntry(
         name=f"{scenario.family}/{scenario.name}",
         summary=f"StarCraft II ({game}): {scenario.n_agents} against {scenario.n_enemies} units; needs the game.",
-        options=OPTIONS,
+        options=(*OPTIONS, *draw_options(scenario)),
         make=functools.partial(_make, scenario),
         spec=functools.partial(_spec, scenario),
         check=functools.partial(_check, scenario),
+        remedies=remedies(scenario),
     )
 
 
 def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
-    rules, settings = _split(scenario, options)
+    scenario, rules, settings = _split(scenario, options)
     workers = options.get("workers", "processes" if settings.backend == "oxwhirl" else "threads")
     retries: dict[str, Any] = {"reset_attempts": _RESET_ATTEMPTS, "retry_delay_s": _RETRY_DELAY_S}
     if settings.backend == "own" and workers == "threads":
@@ -73,7 +75,7 @@ def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
 def _spec(scenario: Scenario, **options: Any) -> TeamSpec:
     from rllib_reborn.envs.smac.referee import team_spec
 
-    rules, _ = _split(scenario, options)
+    scenario, rules, _ = _split(scenario, options)
     return team_spec(scenario, rules)
 
 
@@ -83,13 +85,14 @@ def _check(scenario: Scenario, **options: Any) -> None:
     Raises:
         InstallationError: The game cannot be played on this machine.
     """
-    _, settings = _split(scenario, options)
+    _, _, settings = _split(scenario, options)
     from rllib_reborn.envs.starcraft.launch import check_ready
 
     check_ready(settings, scenario.map_file)
 
 
-def _split(scenario: Scenario, options: Mapping[str, Any]) -> tuple[SmacOptions, GameSettings]:
+def _split(scenario: Scenario, options: Mapping[str, Any]) -> tuple[Scenario, SmacOptions, GameSettings]:
     settings = GameSettings(**{name: value for name, value in options.items() if name in GAME_SETTINGS})
     rules = {name: value for name, value in options.items() if name not in (*GAME_SETTINGS, *_STEPPING)}
-    return SmacOptions.for_scenario(scenario, **rules), settings
+    played, rules = with_draws(scenario, rules)
+    return played, SmacOptions.for_scenario(played, **rules), settings

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' is not installed")
 
 from rllib_reborn.envs import make_team_env, team_spec
+from rllib_reborn.envs.smac.capability_config import with_draws
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import scenario
 from rllib_reborn.envs.starcraft import battle, bridge, packages, pysc2_launcher
@@ -198,6 +199,28 @@ class TestOxwhirl:
             },
             "start_positions": {"dist_type": "surrounded_and_reflect", "p": 0.5, "map_x": 32, "map_y": 32},
         }
+
+    @pytest.mark.parametrize(
+        "blocks",
+        [
+            {
+                "team_gen": {"dist_type": "fixed", "items": [["marine"] * 5], "test_mode": False, "observe": True},
+                "start_positions": {"dist_type": "surrounded", "map_x": 32, "map_y": 32},
+            },
+            {
+                "team_gen": {
+                    "dist_type": "all_teams",
+                    "unit_types": ["marine", "medivac"],
+                    "exception_unit_types": ["medivac"],
+                    "observe": False,
+                },
+                "start_positions": {"dist_type": "surrounded_and_reflect", "p": 0.25, "map_x": 32, "map_y": 32},
+            },
+        ],
+    )
+    def test_what_is_drawn_is_passed_on_as_it_was_given(self, blocks):
+        played, _ = with_draws(scenario("terran_5_vs_5"), blocks)
+        assert bridge._capabilities(played)["capability_config"] == {"n_units": 5, "n_enemies": 5, **blocks}
 
     def test_the_two_families_cannot_share_a_process(self, packages_of):
         packages_of("smac")
