@@ -34,7 +34,8 @@ class RemoteGameError(Exception):
 
 
 class Outcome:
-    """Arrays [rows, ...] for what games return; a row changes only where a game returned something good."""
+    """Arrays [rows, ...] for what games return; a row changes only where a game returned something good. ``info`` has what a
+    crew tells beside, [rows] each; it names that when it is made."""
 
     def __init__(self, spec: TeamSpec, rows: int) -> None:
         self.obs = np.zeros((rows, spec.n_agents, spec.obs_dim), spec.obs_dtype)
@@ -43,6 +44,7 @@ class Outcome:
         self.reward = np.zeros(rows, np.float32)
         self.terminated, self.truncated, self.won = (np.zeros(rows, np.bool_) for _ in range(3))
         self.seen = TeamObs(self.obs, self.state, self.action_mask)
+        self.info: dict[str, npt.NDArray[Any]] = {}
 
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         return (*self.seen, self.reward, self.terminated, self.truncated, self.won)

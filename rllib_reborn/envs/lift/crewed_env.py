@@ -60,7 +60,7 @@ class CrewedTeamEnv(VectorTeamEnv):
         self._ready = self._closed = self._told = False
         #: The last line of what the latest failed game raised, for whoever asks why.
         self.last_failure: str | None = None
-        self._info = {"failed": self._failed} | ({"won": self._out.won} if self.spec.has_win else {})
+        self._info = {"failed": self._failed} | ({"won": self._out.won} if self.spec.has_win else {}) | self._out.info
 
     # ------------------------------------------------------------------ playing
 
@@ -126,7 +126,7 @@ class CrewedTeamEnv(VectorTeamEnv):
         self._failed[:] = self._lost | self._flags(failures)
         self._lost.fill(False)
         self._steps += 1
-        for flags in (out.reward, out.terminated, out.truncated, out.won):
+        for flags in (out.reward, out.terminated, out.truncated, out.won, *out.info.values()):
             flags[self._failed] = 0
         ended = out.terminated | out.truncated
         # Before the limit takes effect: a game that the lift cuts off has not ended, and says nothing of winning.

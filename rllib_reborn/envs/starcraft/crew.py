@@ -22,6 +22,9 @@ from rllib_reborn.envs.starcraft.settings import GameSettings
 
 logger = logging.getLogger(__name__)
 
+#: What SMAC reports beside ``won``.
+_COUNTS = ("dead_allies", "dead_enemies")
+
 
 class StarCraftCrew(Crew):
     """B battles in B processes of the game.
@@ -42,6 +45,7 @@ class StarCraftCrew(Crew):
     ) -> None:
         self._scenario, self._options, self._settings, self._out = scenario, options, settings, out
         count = len(out.reward)
+        out.info |= {name: np.zeros(count, np.int64) for name in _COUNTS}
         self._units = Units.zeros(count, scenario.n_units)
         self._battles: list[Battle | None] = [None] * count
         self._referee: Referee | None = None
@@ -90,6 +94,8 @@ class StarCraftCrew(Crew):
             target[chosen] = part[chosen]
         out.reward[chosen], out.won[chosen] = step.reward[chosen], step.info["won"][chosen]
         out.terminated[chosen], out.truncated[chosen] = step.terminated[chosen], step.truncated[chosen]
+        for name in _COUNTS:
+            out.info[name][chosen] = step.info[name][chosen]
         for row in np.flatnonzero(step.terminated | step.truncated).tolist():
             if row in good:
                 self._battle(row).episode_over()

@@ -43,7 +43,8 @@ def play(env, steps):
     record = [[np.array(part) for part in seen]]
     for _ in range(steps):
         step = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
-        record.append([np.array(part) for part in (*step.obs, *step[1:4], *step.info.values())])
+        told = (*step.obs, *step[1:4], step.info["failed"], step.info["won"])
+        record.append([np.array(part) for part in told])
         over = step.terminated | step.truncated | step.info["failed"]
         seen = env.reset(mask=over) if over.any() else step.obs
         record.append([np.array(part) for part in seen])
@@ -62,6 +63,29 @@ def test_together_they_play_as_each_does_alone(make, name):
             np.testing.assert_array_equal(a, b)
         ends += int(one[4].sum()) if len(one) > 3 else 0
     assert ends >= 2
+
+
+def test_the_dead_are_counted_as_in_the_simulator(make):
+    env, simulated = make("smac/3m", 2), make_team_env("battle/3m", 2)
+    seen = env.reset(seed=1)
+    simulated.reset(seed=1)
+    theirs = simulated.step(np.ones((2, 3), np.int64)).info
+    most = np.zeros(2, np.int64)
+    for _ in range(60):
+        last = env.spec.n_actions - 1 - np.argmax(seen.action_mask[:, :, ::-1], axis=2)
+        step = env.step(np.where(last >= 6, last, seen.action_mask[:, :, 1]))  # attack, or stop, or lie there dead
+        for at, name in enumerate(("dead_allies", "dead_enemies")):
+            found = step.info[name]
+            assert (found.dtype, found.shape) == (theirs[name].dtype, theirs[name].shape)
+            # Health in the state: every 4th number of the 3 allies, then every 3rd of the 3 enemies.
+            health = step.obs.state[:, (slice(0, 12, 4), slice(12, 21, 3))[at]]
+            np.testing.assert_array_equal(found, (health == 0).sum(axis=1))
+            most[at] = max(most[at], found.max())
+        if (step.terminated | step.truncated).any():
+            break
+        seen = step.obs
+    assert most.max() == 3
+    assert most.min() > 0
 
 
 def test_a_crash_costs_its_own_episode(make, tmp_path):
