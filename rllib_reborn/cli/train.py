@@ -63,11 +63,12 @@ def _run(args: argparse.Namespace) -> int:
             RunFolder(args.out).require_free()
 
         from rllib_reborn.experiments.load import load_experiment
-        from rllib_reborn.experiments.preflight import check_env, check_env_name
+        from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 
         overrides = [*args.overrides, *([] if args.seed is None else [f"seed={args.seed}"])]
         experiment = load_experiment(args.config, overrides)
         check_env_name(experiment)
+        check_driver_starts_no_program(experiment)
 
         from rllib_reborn.experiments.run import prepare_run
 

@@ -6,7 +6,7 @@ import logging
 import os
 
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
-from rllib_reborn.envs.registry import ENVS, make_team_env, team_spec
+from rllib_reborn.envs.registry import ENVS, make_team_env, starts_programs, team_spec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
@@ -29,6 +29,28 @@ def check_env_name(experiment: Experiment) -> None:
         team_spec(experiment.env, **experiment.env_config)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
+
+
+def check_driver_starts_no_program(experiment: Experiment) -> None:
+    """Raise where the driver would sample or evaluate with an environment that starts a program for each game: what kills a
+    game or its machine's memory must not end the run, and a learner does not wait for a game.
+
+    Raises:
+        ExperimentError: It would; the message says which key to set.
+    """
+    if not starts_programs(experiment.env):
+        return
+    evaluation = experiment.evaluation
+    for key, does, runners in (
+        ("resources.num_env_runners", "sample", experiment.resources.num_env_runners),
+        ("evaluation.num_env_runners", "evaluate", evaluation.num_env_runners),
+    ):
+        if runners == 0 and not (does == "evaluate" and evaluation.interval_env_steps is None):
+            otherwise = ", or evaluation.interval_env_steps=null" if does == "evaluate" else ""
+            raise ExperimentError(
+                f"{key} is 0, so that the driver would {does} and start the games of {experiment.env!r} itself; expected 1 "
+                f"or more processes that do: {key}=1{otherwise}."
+            )
 
 
 def check_env(experiment: Experiment) -> None:

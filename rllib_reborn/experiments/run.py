@@ -135,13 +135,9 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         if not loop.has_ended(progress):
             return RunOutcome(progress, interruption.received, None)
         team, resources = team_from_algo(algo), experiment.resources
-        booking = None
-        if resources.custom_resources_per_env_runner:
-            # Where the games are; the runners are done, and give back what they booked.
-            booking = {
-                "num_cpus": resources.num_cpus_per_env_runner,
-                "resources": dict(resources.custom_resources_per_env_runner),
-            }
+        booking = final_booking(experiment)
+        if booking is not None:
+            # The runners are done, and give back what they booked.
             algo.stop_env_runners()
         final = evaluate_final(
             team,
@@ -180,6 +176,18 @@ def _decisions(plan: RunPlan) -> tuple[Any, ...]:
 
 def _checkpoint_name(plan: RunPlan) -> str:
     return "none" if plan.checkpoint is None else plan.checkpoint.name
+
+
+def final_booking(experiment: Experiment) -> dict[str, Any] | None:
+    """What the task that plays the final evaluation books, which is what a runner does, where the games are programs or need
+    what only some nodes have; None: the driver plays it."""
+    resources = experiment.resources
+    if not resources.custom_resources_per_env_runner and not starts_programs(experiment.env):
+        return None
+    return {
+        "num_cpus": resources.num_cpus_per_env_runner,
+        "resources": dict(resources.custom_resources_per_env_runner),
+    }
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from rllib_reborn.envs.registry import ENVS
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
-from rllib_reborn.experiments.preflight import check_env, check_env_name
+from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
+from rllib_reborn.experiments.run import final_booking
 from rllib_reborn.experiments.schema import Experiment, ResourcesSection
 
 MODULE = '''
@@ -95,6 +96,32 @@ def test_a_sound_environment_passes_without_a_word(caplog: pytest.LogCaptureFixt
 def test_unknown_names_and_arguments(env: str, config: dict[str, object], words: str) -> None:
     with pytest.raises(ExperimentError, match=words):
         check_env_name(experiment(env, **config))
+
+
+@pytest.mark.parametrize(
+    ("resources", "evaluation", "message"),
+    [
+        (0, {"num_env_runners": 1}, r"resources.num_env_runners is 0, .* sample .* of 'smac/3m' .*=1\."),
+        (1, {}, r"evaluation.num_env_runners is 0, .* evaluate .*=1, or evaluation.interval_env_steps=null\."),
+        (1, {"interval_env_steps": None}, None),
+        (1, {"num_env_runners": 1}, None),
+    ],
+)
+def test_the_driver_starts_no_game(resources: int, evaluation: dict[str, object], message: str | None) -> None:
+    run = {"algorithm": "VDN", "stop": {"iterations": 1}, "evaluation": evaluation}
+    run["resources"] = {"num_env_runners": resources}
+    check_driver_starts_no_program(experiment_from_dict({**run, "env": "battle/3m"}))
+    played = experiment_from_dict({**run, "env": "smac/3m"})
+    if message is None:
+        check_driver_starts_no_program(played)
+    else:
+        with pytest.raises(ExperimentError, match=message):
+            check_driver_starts_no_program(played)
+
+
+def test_nor_does_it_for_the_final_evaluation() -> None:
+    assert final_booking(experiment("battle/3m")) is None
+    assert final_booking(experiment("smac/3m")) == {"num_cpus": 1.0, "resources": {}}
 
 
 class TestGamesThatArePrograms:

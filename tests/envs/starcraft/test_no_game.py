@@ -86,6 +86,12 @@ def test_train_says_it_before_anything_is_started(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_train_refuses_a_driver_that_plays(tmp_path, capsys):
+    given = ["train", "smac/3m/qmix", "resources.num_env_runners=0", "--out", str(tmp_path / "run")]
+    assert main([*given, "evaluation.num_env_runners=1"]) == 2
+    assert "resources.num_env_runners is 0, so that the driver would sample" in capsys.readouterr().err
+
+
 class TestEnvs:
     """The command ``envs smac/3m``."""
 
