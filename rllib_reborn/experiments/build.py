@@ -14,7 +14,8 @@ from rllib_reborn.replay.episode_block import field_layout
 from rllib_reborn.replay.memory import ReplayMemoryError, available_memory, check_fits, largest_size
 from rllib_reborn.suggestions import did_you_mean
 
-# What may differ between a run and its resumption: none of it changes what is learnt from which data.
+# What may differ between a run and its resumption. None of it changes how is learnt; another number of runners or of their
+# games ("resources") changes which episodes are played, and running ones are dropped then, with a warning.
 FREE_ON_RESUME = ("resources", "checkpoint", "logging", "stop")
 # Where the config keeps an argument of ``training(...)`` under another name (RLlib's old stack has these
 # two).

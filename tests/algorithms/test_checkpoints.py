@@ -69,6 +69,33 @@ def test_a_checkpoint_is_taken_in_the_middle_of_episodes(build, tmp_path):
     assert equal(mine["buffers"], theirs["buffers"])
 
 
+def test_games_that_do_not_fit_are_counted_and_said(build, tmp_path, caplog):
+    algorithm = build(quick(env=WALK))
+    rows(algorithm, 2)
+    running = int((algorithm.env_runner.games_state()["time"] > 0).sum())
+    assert running > 0
+    algorithm.save_to_path(tmp_path)
+    again = build(quick(env=WALK).env_runners(num_envs_per_env_runner=3))
+    again.restore_from_path(tmp_path)
+    assert again.progress.episodes_dropped == running
+    message = (
+        "saved with num_env_runners=0 and num_envs_per_env_runner=4, and there are 0 and 3 now: "
+        f"{running} running episode(s)"
+    )
+    assert [message in record.getMessage() for record in caplog.records if "num_env" in record.getMessage()] == [True]
+    assert rows(again, 1)[0]["faults/episodes_dropped"] == running
+
+
+def test_games_that_fit_go_on_without_a_word(build, tmp_path, caplog):
+    algorithm = build(quick(env=WALK))
+    rows(algorithm, 2)
+    algorithm.save_to_path(tmp_path)
+    again = build(quick(env=WALK))
+    again.restore_from_path(tmp_path)
+    assert again.progress.episodes_dropped == 0
+    assert not [record for record in caplog.records if "num_env_runners" in record.getMessage()]
+
+
 def test_relative_paths_are_paths(build, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     algorithm = build(quick(env=WALK))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +16,8 @@ from rllib_reborn.replay import EpisodeReplay
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
+
+logger = logging.getLogger(__name__)
 
 REPLAY = "replay"
 REMOTE_GAMES = "remote_games"
@@ -82,6 +85,12 @@ class RemoteGamesComponent(Checkpointable):
 
     def __init__(self, algorithm: ValueFactorization) -> None:
         self._algorithm = algorithm
+        self._lost_episodes = 0
+
+    def take_lost_episodes(self) -> int:
+        """How many running episodes nobody goes on with since this was asked last."""
+        lost, self._lost_episodes = self._lost_episodes, 0
+        return lost
 
     @override(Checkpointable)
     def get_state(
@@ -102,9 +111,33 @@ class RemoteGamesComponent(Checkpointable):
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:
         games: dict[int, Any] = state["games"]
+        group = self._algorithm.env_runner_group
         # A runner without saved games (there were fewer then) starts new ones.
-        self._algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: runner.set_games_state(games.get(runner.worker_index)), local_env_runner=False
+        answers = group.foreach_env_runner(
+            lambda runner: (runner.worker_index, runner.set_games_state(games.get(runner.worker_index))),
+            local_env_runner=False,
+        )
+        going_on = {worker_index for worker_index, goes_on in answers if goes_on}
+        # RLlib has already given the local runner what is its own.
+        local = self._algorithm.env_runner
+        lost = [None if local is None else local.take_unfit_games()]
+        lost += [saved for worker_index, saved in games.items() if worker_index not in going_on]
+        self._tell_of_lost_games([saved for saved in lost if saved is not None], num_env_runners=len(games))
+
+    def _tell_of_lost_games(self, lost: list[dict[str, Any]], num_env_runners: int) -> None:
+        """Count and warn of saved games that nobody goes on with; ``num_env_runners`` is how many there were."""
+        if not lost:
+            return
+        running = sum(int((games["time"] > 0).sum()) for games in lost)
+        self._lost_episodes += running
+        logger.warning(
+            "The checkpoint was saved with num_env_runners=%d and num_envs_per_env_runner=%d, and there are %d and %d now: "
+            "%d running episode(s) of it are dropped, and games start anew. Set both as they were for an exact resumption.",
+            num_env_runners,
+            lost[0]["num_envs"],
+            self._algorithm.env_runner_group.num_remote_env_runners(),
+            self._algorithm.config.num_envs_per_env_runner,
+            running,
         )
 
     @override(Checkpointable)

@@ -130,6 +130,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         self._failures_in_row = 0
         self._failure_budget = FailureBudget(str(self.config.env), self.num_envs)
         self._dropped_episodes = self._env_failures = self._failed_resets = 0
+        self._unfit_games: dict[str, Any] | None = None
         self._games_seed = self._own_seed()
         self._streams = RandomStreams(self.num_envs, self._games_seed, salt=_EXPLORATION_SALT)
         # With remote runners the local one only keeps weights and spaces: it must start no game.
@@ -631,11 +632,11 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         }
 
     def set_games_state(self, games: dict[str, Any] | None) -> bool:
-        """Continue the games of :meth:`games_state`; returns False (and starts anew) where they do not fit."""
-        if self.env is None:
-            return False
-        if games is None or games["num_envs"] != self.num_envs:
+        """Continue the games of :meth:`games_state`; returns False (and starts anew) where there are none or they do not
+        fit; :meth:`take_unfit_games` then gives them back."""
+        if games is None or self.env is None or games["num_envs"] != self.num_envs:
             self._obs = None
+            self._unfit_games = games
             return False
         self._obs = self.env.set_state(games["env"])
         self._streams.set_state(games["streams"])
@@ -647,6 +648,11 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             self._buffers[name][:, : array.shape[1]] = array
         self._outcomes = []
         return True
+
+    def take_unfit_games(self) -> dict[str, Any] | None:
+        """The games that :meth:`set_games_state` could not go on with, once."""
+        games, self._unfit_games = self._unfit_games, None
+        return games
 
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:

@@ -758,6 +758,8 @@ class ValueFactorization(Algorithm):
         for name, component in self._own_components():
             if name in state:
                 component.set_state(state[name])
+        # Counted here, since the saved counters come after the components when a checkpoint is restored from files.
+        self.progress.episodes_dropped += self._games_component.take_lost_episodes()
         # RLlib's own weight message after a restore is not waited for and may be dropped (reference, section 4.3).
         self.push_weights()
 
