@@ -239,6 +239,65 @@ def test_a_broken_contract_is_named(fault, message):
     assert answer.blocks == []
 
 
+def breaking(made: TeamEnvRunner, *, step=lambda step: step, reset=lambda obs: obs) -> TeamEnvRunner:
+    """Put what the env's ``step`` and ``reset`` return through these functions."""
+    own_step, own_reset = made.env.step, made.env.reset
+    made.env.step = lambda actions: step(own_step(actions))
+    made.env.reset = lambda **kwargs: reset(own_reset(**kwargs))
+    return made
+
+
+STEPS = {
+    "step is None": (lambda s: None, r"its step as NoneType \(None\); expected a TeamStep\(obs, reward"),
+    "step is a plain tuple": (tuple, r"its step as tuple \(.*; expected a TeamStep\(obs, reward"),
+    "obs is a plain tuple": (lambda s: s._replace(obs=tuple(s.obs)), "its observations as tuple .* a TeamObs"),
+    "reward is a list": (
+        lambda s: s._replace(reward=s.reward.tolist()),
+        r"reward as list \(.*; expected a numpy array of shape \(4,\) and dtype float32",
+    ),
+    "reward is one number": (lambda s: s._replace(reward=1.0), r"reward as float \(1.0\); expected a numpy array"),
+    "terminated is a list": (lambda s: s._replace(terminated=[False] * 4), "terminated as list"),
+    "truncated is a bool": (lambda s: s._replace(truncated=False), "truncated as bool"),
+    "obs.state is None": (lambda s: s._replace(obs=s.obs._replace(state=None)), "state as NoneType"),
+    "info is None": (lambda s: s._replace(info=None), r"info as NoneType \(None\); expected a dict of arrays"),
+    "won is missing": (lambda s: s._replace(info={"x": 1}), r"with the keys \['x'\]; expected 'won' among them"),
+    "won is too short": (
+        lambda s: s._replace(info={"won": np.zeros(1, bool)}),
+        r"info\['won'\] of shape \(1,\) and dtype bool; expected \(4,\) and bool",
+    ),
+    "won is a bool": (lambda s: s._replace(info={"won": False}), r"info\['won'\] as bool"),
+    "failed is a list": (
+        lambda s: s._replace(info={**s.info, "failed": [False] * 4}),
+        r"info\['failed'\] as list .*; expected a numpy array of shape \(4,\) and dtype bool",
+    ),
+}
+RESETS = {
+    "obs is None": (lambda o: None, r"its observations as NoneType \(None\); expected a TeamObs"),
+    "obs is an array": (lambda o: o.obs, "its observations as ndarray"),
+    "obs.obs is a list": (lambda o: o._replace(obs=o.obs.tolist()), "obs as list"),
+    "obs.action_mask is a list": (lambda o: o._replace(action_mask=o.action_mask.tolist()), "action_mask as list"),
+}
+
+
+@pytest.mark.parametrize(("method", "case"), [*(("step", c) for c in STEPS), *(("reset", c) for c in RESETS)])
+def test_what_is_no_array_or_of_another_type_is_named(method, case):
+    function, message = (STEPS if method == "step" else RESETS)[case]
+    made = breaking(runner(), **{method: function})
+    with pytest.raises(EnvContractError, match=message) as caught:
+        made.sample(num_episodes=20)
+    assert "\n" not in str(caught.value)
+    answer = breaking(runner(), **{method: function}).collect(20)
+    assert answer.env_is_broken
+    assert "Traceback" not in answer.error
+
+
+def test_won_may_be_missing_where_no_episode_ends():
+    def only_at_the_end(step):
+        return step if (step.terminated | step.truncated).any() else step._replace(info={})
+
+    assert breaking(runner(), step=only_at_the_end).collect(8).error is None
+
+
 def test_a_crash_costs_the_running_episodes_and_is_counted():
     made = runner(env_config={"fault": "raise"})
     answer = made.collect(20)

@@ -527,6 +527,8 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
     # ------------------------------------------------------------------ contract checks
 
     def _check_obs(self, obs: TeamObs) -> None:
+        if not isinstance(obs, TeamObs):
+            raise self._wrong_type("its observations", obs, "a TeamObs(obs, state, action_mask)")
         spec, rows = self.spec, self.num_envs
         for name, shape, dtype in (
             ("obs", (rows, spec.n_agents, spec.obs_dim), spec.obs_dtype),
@@ -542,12 +544,38 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
             )
 
     def _check_step(self, step: TeamStep) -> None:
+        if not isinstance(step, TeamStep):
+            raise self._wrong_type("its step", step, "a TeamStep(obs, reward, terminated, truncated, info)")
         self._check_obs(step.obs)
         self._check_array("reward", step.reward, (self.num_envs,), "float32")
         self._check_array("terminated", step.terminated, (self.num_envs,), "bool")
         self._check_array("truncated", step.truncated, (self.num_envs,), "bool")
+        info = step.info
+        if not isinstance(info, Mapping):
+            raise self._wrong_type("info", info, "a dict of arrays, {} where there is nothing to tell")
+        if "failed" in info:
+            self._check_array("info['failed']", info["failed"], (self.num_envs,), "bool")
+        if not self.spec.has_win:
+            return
+        if "won" in info:
+            self._check_array("info['won']", info["won"], (self.num_envs,), "bool")
+        elif (step.terminated | step.truncated).any():
+            raise EnvContractError(
+                f"{self.config.env!r} ended an episode and returned info with the keys {list(info)}; expected 'won' among "
+                "them, since TeamSpec.has_win is set. Give it, or leave has_win out."
+            )
+
+    def _wrong_type(self, name: str, value: Any, expected: str) -> EnvContractError:
+        shown = " ".join(repr(value).split())
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        return EnvContractError(
+            f"{self.config.env!r} returned {name} as {type(value).__name__} ({shown}); expected {expected}. "
+            "Run `rllib-reborn envs` on it."
+        )
 
     def _check_array(self, name: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: str) -> None:
+        if not isinstance(array, np.ndarray):
+            raise self._wrong_type(name, array, f"a numpy array of shape {shape} and dtype {dtype}")
         if array.shape != shape or array.dtype != dtype:
             raise EnvContractError(
                 f"{self.config.env!r} returned {name} of shape {array.shape} and dtype {array.dtype}; expected {shape} and "
