@@ -38,11 +38,73 @@ from tests.algorithms.helpers import WALK, quick
         ({"lr": 0.0}, r"lr is 0\.0"),
         ({"grad_clip": -1.0}, r"grad_clip is -1\.0"),
         ({"grad_clip_by": "value"}, "only 'global_norm'"),
+        ({"double_q": "no"}, "double_q is 'no'; expected True or False"),
+        ({"double_q": None}, "double_q is None"),
+        ({"lr": None}, "lr is None; expected a number > 0, or a schedule such as"),
+        ({"lr": "fast"}, "lr is 'fast'; expected a number > 0"),
+        ({"lr": [[0, -1.0], [10, 1.0]]}, r"lr\[0\], the value, is -1.0; expected a number >= 0"),
+        ({"lr": [[0, 1.0], [10, "1"]]}, r"lr\[1\], the value, is '1'"),
+        ({"lr": [[5, 1.0], [10, 1.0]]}, r"lr has the env steps \[5, 10\]; expected 0 first"),
+        ({"lr": [[0, 1.0], [10, 1.0], [10, 0.5]]}, r"env steps \[0, 10, 10\]; expected .* each larger"),
+        ({"lr": [[0, 1.0]]}, r"lr is \[\[0, 1.0\]\]; expected a number, or two or more pairs"),
+        ({"lr": [0, 1.0]}, "expected a number, or two or more pairs"),
+        ({"num_epochs": 10}, "num_epochs is 10, but nothing here uses it; leave it out and set updates_per_episode"),
+        ({"minibatch_size": 10}, "minibatch_size is 10, but nothing here uses it; leave it out and set batch_episodes"),
+        ({"train_batch_size": 10}, "train_batch_size is 10, but nothing"),
+        ({"train_batch_size_per_learner": 10}, "train_batch_size_per_learner is 10, but nothing"),
+        ({"target_update": {"every": 5, "tau": 0.1}}, "target_update: every is 5 episodes and tau 0.1; expected one"),
+        ({"target_update": {"unit": "updates", "tau": 0.1}}, "target_update: every is 200 updates and tau 0.1"),
     ],
 )
 def test_a_bad_training_setting_is_named(training, message):
     with pytest.raises(ValueError, match=message):
         quick(**training).validate()
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "message"),
+    [
+        ("env_runners", {"num_env_runners": -1}, "num_env_runners is -1; expected a whole number >= 0"),
+        ("env_runners", {"num_env_runners": "2"}, "num_env_runners is '2'; expected a whole number >= 0"),
+        ("env_runners", {"batch_mode": "truncate_episodes"}, "batch_mode is 'truncate_episodes'; only 'complete_episo"),
+        ("learners", {"num_learners": -1}, "num_learners is -1; expected a whole number >= 0"),
+        ("learners", {"num_learners": "2"}, "num_learners is '2'; expected a whole number >= 0"),
+        ("evaluation", {"evaluation_num_env_runners": "1"}, "evaluation_num_env_runners is '1'"),
+        (
+            "evaluation",
+            {"interval_env_steps": True},
+            "interval_env_steps is True; expected a whole number >= 1, or None",
+        ),
+        ("evaluation", {"interval_env_steps": 10.5}, r"interval_env_steps is 10\.5"),
+        ("evaluation", {"evaluation_config": {"explore": True}}, "evaluation is always greedy"),
+    ],
+)
+def test_a_bad_setting_of_rllibs_is_named(method, setting, message):
+    config = quick()
+    getattr(config, method)(**setting)
+    with pytest.raises(ValueError, match=message):
+        config.validate()
+
+
+def test_good_settings_of_the_same_kinds_are_taken():
+    config = quick(
+        lr=[[0, 1e-3], [10, 0.0]], double_q=False, target_update={"every": 200, "unit": "episodes", "tau": 0.1}
+    )
+    config.evaluation(interval_env_steps=10, evaluation_config={"explore": False})
+    config.validate()
+    config.validate()
+    QMIXConfig().update_from_dict(config.to_dict()).validate()
+
+
+def test_an_unknown_argument_of_training_is_named():
+    with pytest.raises(
+        TypeError, match=r"training\(\) has no argument 'batch_episode'\. Did you mean 'batch_episodes'"
+    ):
+        quick(batch_episode=3)
+    with pytest.raises(TypeError, match=r"'gama'\. Did you mean 'gamma'"):
+        quick(gama=0.9)
+    with pytest.raises(TypeError, match="has no argument 'kwargs'"):
+        quick(kwargs=1)
 
 
 def test_a_negative_seed_is_refused():

@@ -6,12 +6,16 @@ schema both parse them with these models, which are the single source of default
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from rllib_reborn.suggestions import did_you_mean
+
+#: Type of a pydantic error whose message names the value by itself.
+REASON_GIVEN: Final = "reason_given"
 
 
 class Settings(pydantic.BaseModel):
@@ -45,6 +49,18 @@ class TargetUpdateSettings(Settings):
     every: Annotated[int, Field(ge=1)] = 200
     unit: Literal["episodes", "updates"] = "episodes"
     tau: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        # Resolved experiments write defaults out, so that these are no wish for hard copies.
+        if self.tau is not None and (self.every, self.unit) != (200, "episodes"):
+            raise PydanticCustomError(
+                REASON_GIVEN,
+                "every is {every} {unit} and tau {tau}; expected one of them, since soft steps leave nothing to copy. "
+                "Leave out tau, or every and unit (in YAML: every: 200, unit: episodes).",
+                {"every": self.every, "unit": self.unit, "tau": self.tau},
+            )
+        return self
 
 
 class OptimizerSettings(Settings):
@@ -88,10 +104,6 @@ class RewardSettings(Settings):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-#: Type of a pydantic error whose message names the value by itself.
-REASON_GIVEN = "reason_given"
 
 
 def first_error(error: pydantic.ValidationError, *, prefix: str = "", model: type[Any] | None = None) -> str:

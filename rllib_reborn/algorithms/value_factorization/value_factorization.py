@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -70,9 +72,20 @@ from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, make_i
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample, format_bytes
 from rllib_reborn.replay.episode_block import field_layout
 from rllib_reborn.replay.reward_scaling import RewardScaler
+from rllib_reborn.suggestions import did_you_mean
 
 #: RLlib creates evaluation runners only for an interval in iterations; ours counts env steps, so RLlib's never comes.
 _NEVER = 10**12
+#: RLlib's settings of batches, which are whole episodes of the replay here: what they are when nobody sets them, and what to
+#: set in their place.
+_UNUSED: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "num_epochs": (1, "set updates_per_episode"),
+        "minibatch_size": (None, "set batch_episodes"),
+        "train_batch_size": (32, "set batch_episodes"),
+        "train_batch_size_per_learner": (None, "set batch_episodes, which all learners share"),
+    }
+)
 
 
 class ValueFactorizationConfig(AlgorithmConfig):
@@ -223,7 +236,14 @@ class ValueFactorizationConfig(AlgorithmConfig):
                 ``{}`` for every 10,000 env steps. Measuring changes nothing else. Default None: not measured.
             **kwargs: RLlib's: ``lr`` (default 5e-4, a number or a schedule), ``gamma`` (0.99), ``grad_clip`` (10.0, by
                 global norm; None switches it off), ...
+
+        Raises:
+            TypeError: An argument is unknown.
         """
+        known = _training_arguments(type(self))
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"training() has no argument {name!r}.{did_you_mean(name, known)}")
         super().training(**kwargs)
         if interventions is not NotProvided and isinstance(interventions, list | tuple):
             # What callbacks have added stays: a list takes the place of an earlier list alone.
@@ -435,6 +455,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
         Raises:
             ValueError: One sentence with the setting, its value, what was expected and the remedy.
         """
+        # Before RLlib's own checks, which compare what is no number.
+        self._validate_types()
+        self._validate_unused()
         super().validate()
         if self.is_multi_agent:
             raise ValueError("multi_agent() is set, but the team is ONE RLlib agent here; remove that call.")
@@ -467,6 +490,32 @@ class ValueFactorizationConfig(AlgorithmConfig):
         if self.framework_str != "torch":
             raise ValueError(f"framework is {self.framework_str!r}; only 'torch' is supported.")
 
+    def _validate_types(self) -> None:
+        for name in ("num_env_runners", "num_learners", "evaluation_num_env_runners"):
+            _check_whole(name, getattr(self, name), 0)
+        if not isinstance(self.double_q, bool):
+            raise ValueError(f"double_q is {self.double_q!r}; expected True or False.")
+        if isinstance(self.lr, list | tuple):
+            _check_schedule("lr", self.lr)
+        else:
+            _check_number("lr", self.lr, above=0, alternative="a schedule such as [[0, 1e-3], [1_000_000, 1e-4]]")
+        if self.env_steps_per_evaluation is not None:
+            _check_whole("evaluation interval_env_steps", self.env_steps_per_evaluation, 1, alternative="None")
+
+    def _validate_unused(self) -> None:
+        """Refuse settings of RLlib that would change nothing here."""
+        for name, (unset, instead) in _UNUSED.items():
+            value = getattr(self, f"_{name}" if name == "train_batch_size_per_learner" else name)
+            if value != unset:
+                raise ValueError(f"{name} is {value!r}, but nothing here uses it; leave it out and {instead}.")
+        if self.batch_mode != "complete_episodes":
+            raise ValueError(f"batch_mode is {self.batch_mode!r}; only 'complete_episodes' is supported. Leave it out.")
+        if isinstance(self.evaluation_config, Mapping) and self.evaluation_config.get("explore"):
+            raise ValueError(
+                f"evaluation_config has explore {self.evaluation_config['explore']!r}, but evaluation is always greedy; "
+                "leave it out, or set it to False."
+            )
+
     def _validate_numbers(self) -> None:
         whole = ("batch_episodes", "buffer_episodes", "learning_starts_episodes", "n_step", "nonfinite_patience")
         for name in whole:
@@ -488,8 +537,6 @@ class ValueFactorizationConfig(AlgorithmConfig):
             if self.n_step != 1:
                 raise ValueError(f"n_step is {self.n_step} and td_lambda {self.td_lambda}; use one of them.")
         _check_number("gamma", self.gamma, low=0, high=1)
-        if not isinstance(self.lr, list | tuple):  # those are schedules, which RLlib checks
-            _check_number("lr", self.lr, above=0)
         if self.grad_clip is not None:
             _check_number("grad_clip", self.grad_clip, above=0, alternative="None")
         if self.grad_clip_by != "global_norm":
@@ -517,9 +564,6 @@ class ValueFactorizationConfig(AlgorithmConfig):
             rehearse(self)
 
     def _validate_evaluation(self) -> None:
-        interval = self.env_steps_per_evaluation
-        if interval is not None and (not isinstance(interval, int) or interval < 1):
-            raise ValueError(f"evaluation interval_env_steps is {interval!r}; expected a whole number >= 1, or None.")
         if self.evaluation_duration_unit != "episodes" or not isinstance(self.evaluation_duration, int):
             raise ValueError(
                 f"evaluation_duration is {self.evaluation_duration!r} {self.evaluation_duration_unit}; expected a whole "
@@ -816,9 +860,31 @@ def _check_number(
     """Raise ValueError unless ``value`` is a finite number in low..high and greater than ``above``."""
     good = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not (low <= value <= high and value > above):
-        wanted = f"in {low:g}..{high:g}" if low > -math.inf else f"> {above:g}"
+        wanted = f"> {above:g}" if low == -math.inf else f">= {low:g}" if high == math.inf else f"in {low:g}..{high:g}"
         other = f", or {alternative}" if alternative else ""
         raise ValueError(f"{name} is {value!r}; expected a number {wanted}{other}.")
+
+
+def _check_schedule(name: str, value: Sequence[Any]) -> None:
+    """Raise ValueError unless ``value`` is ``[[0, first], [env steps, next], ...]`` with numbers >= 0 and rising steps."""
+    if len(value) < 2 or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
+        raise ValueError(
+            f"{name} is {value!r}; expected a number, or two or more pairs [env steps, value] such as "
+            "[[0, 1e-3], [1_000_000, 1e-4]]."
+        )
+    for position, (steps, reached) in enumerate(value):
+        _check_number(f"{name}[{position}], the env steps,", steps, low=0, high=math.inf)
+        _check_number(f"{name}[{position}], the value,", reached, low=0, high=math.inf)
+    clock = [steps for steps, _ in value]
+    if clock[0] != 0 or any(later <= earlier for earlier, later in itertools.pairwise(clock)):
+        raise ValueError(f"{name} has the env steps {clock}; expected 0 first, and each larger than the one before.")
+
+
+def _training_arguments(config_class: type[AlgorithmConfig]) -> tuple[str, ...]:
+    """Arguments of ``training`` of a config class and of RLlib's."""
+    methods = (config_class.training, AlgorithmConfig.training)
+    names = (name for method in methods for name in inspect.signature(method).parameters)
+    return tuple(name for name in names if name not in ("self", "kwargs"))
 
 
 def _absolute(path: str | Path) -> str:
