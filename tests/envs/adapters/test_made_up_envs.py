@@ -118,7 +118,7 @@ def test_the_team_gets_what_the_environment_says(library):
     happened = collections.Counter()
 
     @settings(
-        deadline=None, max_examples=60, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+        deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(plans(), st.integers(1, 3), st.integers(0, 2**40))
     @example(OF_ALL_KINDS, 3, 0)
