@@ -1,7 +1,5 @@
 """Each private name of Ray that this package touches still does what we use it for."""
 
-import logging
-
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_reborn.algorithms.value_factorization import ray_internals
@@ -73,14 +71,3 @@ def test_wants_component_follows_both_lists():
     assert not ray_internals.wants_component(made, "games", None, ["games"])
     assert ray_internals.wants_component(made, "games", ["games"], None)
     assert not ray_internals.wants_component(made, "games", ["rl_module"], None)
-
-
-def test_log_info_goes_to_rllibs_logger(caplog):
-    logger = logging.getLogger("ray.rllib")
-    logger.addHandler(caplog.handler)
-    try:
-        with caplog.at_level(logging.INFO, logger="ray.rllib"):
-            ray_internals.log_info("a line")
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert "a line" in caplog.text

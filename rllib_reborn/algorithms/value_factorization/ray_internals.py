@@ -5,7 +5,6 @@ When Ray changes, ``tests/algorithms/test_ray_internals.py`` says which of these
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from ray.rllib.callbacks.utils import make_callback
@@ -46,8 +45,3 @@ def run_callbacks(name: str, callbacks: list[Any], functions: Any, **kwargs: Any
 def wants_component(component: Any, name: str, components: Any, not_components: Any) -> bool:
     """Is part ``name`` of a Checkpointable asked for by ``get_state(components, not_components)``?"""
     return bool(component._check_component(name, components, not_components))
-
-
-def log_info(message: str) -> None:
-    """A line for the user through RLlib's logger."""
-    logging.getLogger("ray.rllib").info(message)

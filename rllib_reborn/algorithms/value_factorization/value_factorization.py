@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -71,6 +72,7 @@ from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_
 from rllib_reborn.plasticity.interventions import MARR, SR, Intervention, make_intervention, to_dict
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample, format_bytes
 from rllib_reborn.replay.episode_block import field_layout
+from rllib_reborn.replay.memory import largest_size
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.suggestions import did_you_mean
 
@@ -208,7 +210,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         Args:
             batch_episodes: Whole episodes per update, 1..``buffer_episodes`` and a multiple of ``num_learners``.
                 Default 32.
-            buffer_episodes: Episodes the replay keeps, >= 1. Default 5,000; its size is checked before it is allocated.
+            buffer_episodes: Episodes the replay keeps, >= 1. Default 5,000; its size is printed (to stderr,
+                unless ``debugging(log_level="ERROR")``) and checked before it is allocated.
             learning_starts_episodes: Episodes collected before the first update, 1..``buffer_episodes``. Default 32.
             updates_per_episode: Updates for each collected episode after that, > 0. Default 1.
             target_update: ``{"every": 200, "unit": "episodes" | "updates"}`` for hard copies (default), or
@@ -601,15 +604,16 @@ class ValueFactorization(Algorithm):
         layout = field_layout(
             spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim, spec.obs_dtype, spec.state_dtype
         )
+        if self.config.log_level != "ERROR":
+            # Not logged: RLlib shows warnings and worse only, and this is none.
+            episodes, limit = self.config.buffer_episodes, spec.episode_limit
+            size = format_bytes(largest_size(layout, episodes, limit))
+            print(f"Replay: {episodes:,} episodes of up to {limit} steps, at most {size}.", file=sys.stderr, flush=True)
         try:
             self.replay = EpisodeReplay(self.config.buffer_episodes, layout, spec.episode_limit, seed=self.config.seed)
         except ReplayMemoryError:
             self.stop()
             raise
-        ray_internals.log_info(
-            f"Replay: {self.replay.capacity} episodes of up to {spec.episode_limit} steps, at most "
-            f"{format_bytes(self.replay.largest_nbytes)}."
-        )
         settings = parse(RewardSettings, self.config.reward, "reward")
         self.reward_scaler = RewardScaler(scale=settings.scale, standardise=settings.standardise)
         self._replay_component = checkpoint_parts.ReplayComponent(self.replay)
