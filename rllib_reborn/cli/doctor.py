@@ -20,9 +20,10 @@ MARKS = {True: "ok", False: "PROBLEM", None: "-"}
 GIGABYTE = 1e9
 OPTIONAL = {
     "pettingzoo": "PettingZoo environments",
-    "wandb": "Weights & Biases logging",
-    "mlflow": "MLflow logging",
-    "optuna": "Optuna search in sweeps",
+    # Nothing here imports these: they are for what Ray Tune brings along.
+    "wandb": "for Ray Tune's WandbLoggerCallback",
+    "mlflow": "for Ray Tune's MLflowLoggerCallback",
+    "optuna": "for Ray Tune's OptunaSearch",
 }
 
 

@@ -103,6 +103,11 @@ class TestDoctor:
         assert all(finding.sentence for finding in findings.values())
         assert all(finding.remedy for finding in findings.values() if finding.ok is False)
 
+    def test_packages_that_only_tune_uses_are_named_as_such(self) -> None:
+        findings = {finding.name: finding for finding in doctor.examine()}
+        for name, user in (("wandb", "WandbLogger"), ("mlflow", "MLflowLogger"), ("optuna", "OptunaSearch")):
+            assert f"for Ray Tune's {user}" in findings[name].sentence
+
     def test_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert doctor.check_python((3, 10)).ok is False
         assert doctor.check_python((3, 11)).ok is True
