@@ -39,7 +39,7 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+    from rllib_reborn.envs.failure_budget import EnvContractError
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.evaluation import mean_interval, proportion_interval
     from rllib_reborn.experiments.ray_session import show_ray_messages
@@ -85,7 +85,7 @@ def _check_video(path: Path | None) -> None:
 
 
 def _record(team: Any, seed: int, path: Path) -> None:
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+    from rllib_reborn.envs.failure_budget import EnvContractError
     from rllib_reborn.envs.render import record_gif
 
     with mistakes(ValueError, EnvContractError):  # an environment that cannot be drawn says so

@@ -60,13 +60,13 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.algorithms.value_factorization.invariance_study import (
         StudyRefused,
         check_can_be_studied,
         draw_sample,
         study,
     )
+    from rllib_reborn.envs.failure_budget import EnvContractError
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention

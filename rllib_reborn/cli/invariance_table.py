@@ -64,8 +64,8 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
     """A row for each intervention and scope: ``algorithm``, ``env``, ``checkpoint``, ``intervention``, ``scope`` and either
     what the report has or ``refused``, the reason why there is none."""
     from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, draw_sample, study
+    from rllib_reborn.envs.failure_budget import EnvContractError
     from rllib_reborn.envs.registry import UnknownEnvError
     from rllib_reborn.plasticity.interventions import make_intervention
 

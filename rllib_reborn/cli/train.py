@@ -91,8 +91,8 @@ def _run(args: argparse.Namespace) -> int:
 def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
     from rich.console import Console
 
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
     from rllib_reborn.cli.live_display import display_for
+    from rllib_reborn.envs.failure_budget import EnvContractError
     from rllib_reborn.experiments.errors import ExperimentError
     from rllib_reborn.experiments.run import execute_run
     from rllib_reborn.experiments.training_loop import TrainingError
@@ -131,7 +131,7 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
 
 def _as_ending(error: TrainingError, folder: RunFolder) -> UserMistake | CommandFailed:
     """An environment that breaks its contract is the mistake of whoever wrote it; anything else is not."""
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+    from rllib_reborn.envs.failure_budget import EnvContractError
 
     message = f"{error} (traceback in {folder.error}; once mended, go on with: {_resume_command(folder)})"
     return UserMistake(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.failure_budget import FailureBudget
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env
 
@@ -108,6 +109,7 @@ def random_policy_returns(
 
     Raises:
         ValueError: ``episodes`` is below 1, or as :func:`make_team_env`.
+        EnvContractError: The games fail again and again, and no episode is finished in between.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}; give a whole number >= 1.")
@@ -118,15 +120,18 @@ def random_policy_returns(
     left[: episodes % num_envs] += 1
     running = np.zeros(num_envs)
     returns: list[float] = []
+    budget = FailureBudget(name, num_envs)
     try:
         seen = env.reset(seed=seed)
         while left.any():
             out = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
             seen = out.obs
             running += out.reward
-            over = out.terminated | out.truncated
+            failed = out.info.get("failed", np.zeros(num_envs, np.bool_))
+            over = out.terminated | out.truncated | failed
+            budget.note(over, failed, env)
             if over.any():
-                counted = over & (left > 0) & ~out.info.get("failed", np.zeros_like(over))
+                counted = over & (left > 0) & ~failed
                 returns.extend(running[counted])
                 left[counted] -= 1
                 running[over] = 0.0

@@ -134,7 +134,7 @@ def test_overlapped_sampling_keeps_the_update_ratio():
 
 
 def test_a_broken_env_on_a_remote_runner_ends_training_with_its_sentence():
-    from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
+    from rllib_reborn.envs.failure_budget import EnvContractError
 
     config = quick(env=WALK).environment(env_config={"fault": "nan_reward"}).env_runners(num_env_runners=1)
     algorithm = config.build_algo()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.algorithms.value_factorization.invariance_study import play_episodes
 from rllib_reborn.algorithms.value_factorization.play import Team
+from rllib_reborn.envs.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.envs.random_streams import RandomStreams
 from tests.policy.teams import build
 

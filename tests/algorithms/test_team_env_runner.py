@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rllib_reborn.algorithms.value_factorization import team_env_runner
 from rllib_reborn.algorithms.value_factorization.env_creator import create
-from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
+from rllib_reborn.envs.failure_budget import EnvContractError
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import stream_keys
 from rllib_reborn.envs.team_env import IllegalActionError

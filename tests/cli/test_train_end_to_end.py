@@ -18,8 +18,8 @@ import pytest
 import ray
 import yaml
 
-from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.cli.main import main
+from rllib_reborn.envs.failure_budget import EnvContractError
 
 pytestmark = pytest.mark.slow
 

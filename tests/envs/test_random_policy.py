@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rllib_reborn.envs import random_policy
+from rllib_reborn.envs.failure_budget import EnvContractError
 from rllib_reborn.envs.random_policy import epsilon_greedy, random_legal_actions, random_policy_returns
+from tests.fakes.envs import MaskedWalk
 
 
 @given(
@@ -71,3 +74,14 @@ def test_epsilon_greedy_explores_at_its_rate_and_uniformly():
     rate = np.bincount(actions.reshape(-1), minlength=4) / actions.size
     # 20,000 draws: a standard deviation is at most 0.004.
     np.testing.assert_allclose(rate, [0.7 + 0.1, 0.0, 0.1, 0.1], atol=0.016)
+
+
+def test_failed_games_are_not_counted_and_those_that_always_fail_are_given_up(monkeypatch):
+    def walk(fault):
+        monkeypatch.setattr(random_policy, "make_team_env", lambda name, num_envs: MaskedWalk(num_envs, fault=fault))
+
+    walk("game_failed")
+    assert len(random_policy_returns("walk", 6, num_envs=2)) == 6
+    walk("games_always_fail")
+    with pytest.raises(EnvContractError, match="'walk' failed 20 times without a finished episode"):
+        random_policy_returns("walk", 6, num_envs=2)

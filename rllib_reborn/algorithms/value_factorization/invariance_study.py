@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.algorithms.value_factorization.failure_budget import FailureBudget
 from rllib_reborn.algorithms.value_factorization.play import Team
 from rllib_reborn.callbacks.team_subject import team_subject
+from rllib_reborn.envs.failure_budget import FailureBudget
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env
@@ -331,9 +331,7 @@ def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSI
             step = env.step(actions)
             failed = step.info.get("failed", np.zeros(count, bool))
             done = step.terminated | step.truncated | failed
-            if (done & ~failed).any():
-                budget.finished()
-            budget.failed(int(failed.sum()), env)
+            budget.note(done, failed, env)
             for i in range(count):
                 running[i]["actions"].append(actions[i].copy())
                 _note(running[i], step.obs, i)

@@ -13,7 +13,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_reborn.algorithms.value_factorization import runners
-from rllib_reborn.algorithms.value_factorization.failure_budget import FailureBudget
+from rllib_reborn.envs.failure_budget import FailureBudget
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import make_team_env, starts_programs
@@ -118,9 +118,7 @@ class Team:
                         frames.clear()
                     else:
                         frames.append(env.render(0))
-                if (done & ~failed).any():
-                    budget.finished()
-                budget.failed(int(failed.sum()), env)
+                budget.note(done, failed, env)
                 for i in np.flatnonzero(done & ~failed & (played < quotas)):
                     won = bool(step.info["won"][i]) if self.spec.has_win else False
                     finished.append((int(i), float(returns[i]), int(lengths[i]), won))

@@ -11,7 +11,6 @@ import ray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError
 from rllib_reborn.algorithms.value_factorization.seeds import remote_seed
 from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Collected,
@@ -19,6 +18,7 @@ from rllib_reborn.algorithms.value_factorization.team_env_runner import (
     Played,
     TeamEnvRunner,
 )
+from rllib_reborn.envs.failure_budget import EnvContractError
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization

@@ -36,10 +36,10 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_reborn.algorithms.value_factorization import ray_internals
-from rllib_reborn.algorithms.value_factorization.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.algorithms.value_factorization.process_tuning import skip_filling_empty_buffers
 from rllib_reborn.algorithms.value_factorization.seeds import Role, remote_seed
 from rllib_reborn.algorithms.value_factorization.settings import EpsilonSettings, parse
+from rllib_reborn.envs.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.envs.random_policy import epsilon_greedy
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import IllegalActionError, TeamObs, TeamSpec, TeamStep, VectorTeamEnv

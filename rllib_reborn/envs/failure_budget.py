@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 #: Each game may report ``failed`` this often, on average, without a finished episode in between.
 _MAX_FAILED_GAMES_IN_ROW = 10
 
@@ -23,6 +26,16 @@ class FailureBudget:
         self._env_name = env_name
         self._most = _MAX_FAILED_GAMES_IN_ROW * num_envs
         self._in_row = 0
+
+    def note(self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_], env: object = None) -> None:
+        """Take in a step: ``done`` [B] games are at an end, of which ``failed`` [B] have failed.
+
+        Raises:
+            EnvContractError: As :meth:`failed`.
+        """
+        if (done & ~failed).any():
+            self.finished()
+        self.failed(int(failed.sum()), env)
 
     def finished(self) -> None:
         """An episode was finished: earlier failures are forgiven."""
