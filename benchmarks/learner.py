@@ -8,6 +8,9 @@ Each row times, in turn in one process with one thread:
 
 ``peak_mb`` is the resident memory that two updates in a fresh process take at most, beyond what is there before them.
 
+Where there is a GPU, each row has one ``.../gpu`` beside it: the same works with the networks there, in milliseconds of wall
+time until the GPU has done everything, with moving the batch from the host's memory; ``peak_mb`` is of the GPU's memory.
+
 The row ``.../two_learners`` compares updates per second of wall time of two learner processes with one.
 """
 
@@ -84,10 +87,11 @@ def sample_of(shape: str, lengths: Any) -> ReplaySample:
 class OneProcess:
     """One row's works, ready to be timed: ``ours``, ``limit``, and ``reference`` where there is one."""
 
-    def __init__(self, algorithm: str, shape: str, lengths: str) -> None:
+    def __init__(self, algorithm: str, shape: str, lengths: str, device: str = "cpu") -> None:
         torch.set_num_threads(1)
         config_class, make_reference = ALGORITHMS[algorithm]
-        self.config = config_of(config_class, shape)
+        self.device = torch.device(device)
+        self.config = config_of(config_class, shape).learners(num_gpus_per_learner=int(self.device.type == "cuda"))
         self.sample = sample_of(shape, lengths)
         spec = self.config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(self.config.team_spec)})
         learner_class = self.config.get_default_learner_class()
@@ -96,20 +100,23 @@ class OneProcess:
         self.module = self.learner.module["default_policy"]
         self.optimizer = self.learner.get_optimizer("default_policy")
         dense = learner_batch(self.sample)["default_policy"]
-        self.tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
+        self.host_tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
         self.works: dict[str, Callable[[], object]] = {"ours": self.ours, "limit": self.limit}
         if make_reference is not None:
             reference = make_reference(*SHAPES[shape][2:])
-            self.works["reference"] = partial(reference.update, reference.prepare(self.sample.batch))
+            reference.to(self.device)
+            batch = reference.prepare(self.sample.batch)
+            self.works["reference"] = lambda: reference.update(batch.to(self.device))
 
     def ours(self) -> None:
         self.learner.update(batch=learner_batch(self.sample), timesteps=CLOCK)
 
     @flushed_denormals()
     def limit(self) -> None:
-        out = self.module._forward_train(self.tensors)
+        tensors = {name: tensor.to(self.device) for name, tensor in self.host_tensors.items()}
+        out = self.module._forward_train(tensors)
         loss = self.learner.compute_loss_for_module(
-            module_id="default_policy", config=self.config, batch=self.tensors, fwd_out=out
+            module_id="default_policy", config=self.config, batch=tensors, fwd_out=out
         )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -142,6 +149,31 @@ def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[
         row["peak_mb"] = fresh.apply(_peak_of, (algorithm, shape, lengths, "ours"))
         if "reference" in works:
             row["reference_peak_mb"] = fresh.apply(_peak_of, (algorithm, shape, lengths, "reference"))
+    return row
+
+
+def on_gpu(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, Any]:
+    """As :func:`one_process`, on a GPU and by its clock."""
+    works = OneProcess(algorithm, shape, lengths, "cuda").works
+
+    def finished(work: Callable[[], object]) -> None:
+        work()
+        torch.cuda.synchronize()
+
+    row: dict[str, Any] = {"shape": shape, "device": torch.cuda.get_device_name(), "threads": 1, "repeats": repeats}
+    for name, work in works.items():
+        finished(work)  # what is made once, and the libraries' own memory
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        finished(work)
+        row[{"ours": "peak_mb"}.get(name, f"{name}_peak_mb")] = (torch.cuda.max_memory_allocated() - before) / 2**20
+    timed = {name: partial(finished, work) for name, work in works.items()}
+    seconds = interleaved(repeats, clock=time.perf_counter, **timed)
+    row |= {"wall_ms": 1e3 * seconds["ours"], "limit": 1e3 * seconds["limit"]}
+    row["ratio_to_limit"] = seconds["ours"] / seconds["limit"]
+    if "reference" in seconds:
+        row["reference"] = 1e3 * seconds["reference"]
+        row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
     return row
 
 
@@ -187,6 +219,11 @@ ROWS = {
     for shape in SHAPES
     for lengths in (("full", "variable") if shape == "32x200x8" else ("full",))
 }
+if torch.cuda.is_available():
+    ROWS |= {
+        f"{name}/{shape}/{lengths}/gpu": partial(on_gpu, name, shape, lengths)
+        for name, shape, lengths in (row.split("/") for row in list(ROWS))
+    }
 ROWS["qmix/32x200x8/two_learners"] = partial(two_learners, "32x200x8")
 
 if __name__ == "__main__":

@@ -54,6 +54,10 @@ class PaddedEpisodes:
     terminated: Tensor
     real: Tensor
 
+    def to(self, device: torch.device) -> PaddedEpisodes:
+        """All of it on ``device``: those programs keep their buffer on the CPU and move what they have sampled."""
+        return PaddedEpisodes(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+
 
 class StepAgent(nn.Module):
     """Linear, ReLU, GRUCell, Linear: one time step of all agents of all episodes."""
@@ -145,6 +149,12 @@ class PyMARLStyleLearner:
         self.parameters = [*self.agent.parameters(), *self.mixer.parameters()]
         self.optimizer: torch.optim.Optimizer = torch.optim.RMSprop(self.parameters, lr=lr, alpha=0.99, eps=1e-5)
 
+    def to(self, device: torch.device) -> None:
+        """Move every network to ``device``; their parameters stay the objects that the optimizer knows."""
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                part.to(device)
+
     def prepare(self, batch: Mapping[str, Any]) -> PaddedEpisodes:
         """A replay batch in the family's storage layout. Not part of an update: those programs store it so.
 
@@ -206,5 +216,5 @@ class PyMARLStyleLearner:
         """Observation, one-hot last action and agent id at time ``t``: [E * n, d + A + n]."""
         obs = batch.obs[:, t]
         last = batch.actions_one_hot[:, t - 1] if t > 0 else torch.zeros_like(batch.actions_one_hot[:, 0])
-        agent_id = torch.eye(self.n_agents).expand(len(obs), -1, -1)
+        agent_id = torch.eye(self.n_agents, device=obs.device).expand(len(obs), -1, -1)
         return torch.cat([part.flatten(0, 1) for part in (obs, last, agent_id)], dim=1)

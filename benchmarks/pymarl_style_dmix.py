@@ -33,7 +33,7 @@ class StepQuantileAgent(nn.Module):
         """``x`` [E * n, input_dim], ``hidden`` [E * n, h], ``fractions`` [E, N] -> quantiles [E * n, A, N], hidden."""
         hidden = self.memory(relu(self.encoder(x)), hidden)
         episodes, count = fractions.shape
-        cosines = torch.cos(math.pi * torch.arange(self.cosines) * fractions.reshape(-1, 1))
+        cosines = torch.cos(math.pi * torch.arange(self.cosines, device=fractions.device) * fractions.reshape(-1, 1))
         phi = relu(self.phi(cosines)).view(episodes, 1, count, -1)
         product = hidden.view(episodes, -1, 1, hidden.shape[1]) * phi
         return self.head(product.flatten(0, 1)).transpose(1, 2), hidden
@@ -75,7 +75,8 @@ class PyMARLStyleDMIX(PyMARLStyleLearner):
         """Fractions of every time step, [E, N] and [E, N'], all T + 1 of them."""
         episodes, steps = batch.obs.shape[:2]
         counts = (self.quantiles, self.target_quantiles)
-        mine, of_target = ([torch.rand(episodes, count) for _ in range(steps)] for count in counts)
+        device = batch.obs.device
+        mine, of_target = ([torch.rand(episodes, count, device=device) for _ in range(steps)] for count in counts)
         return mine, of_target
 
     def update(self, batch: PaddedEpisodes, fractions: tuple[list[Tensor], list[Tensor]] | None = None) -> float:

@@ -137,7 +137,7 @@ class PyMARLStyleRMIX(PyMARLStyleLearner):
         target = (chosen.unsqueeze(3) + self.gamma * following).detach()
         u = target.unsqueeze(3) - prediction.unsqueeze(4)
         huber = torch.where(u.abs() <= 1, 0.5 * u.square(), u.abs() - 0.5)
-        fractions = ((torch.arange(self.atoms) + 0.5) / self.atoms).unsqueeze(1)
+        fractions = ((torch.arange(self.atoms, device=u.device) + 0.5) / self.atoms).unsqueeze(1)
         per_agent = ((fractions - (u < 0).float()).abs() * huber).mean(4).sum(3)
         return (per_agent * batch.real).sum() / (batch.real.sum() * self.n_agents)
 

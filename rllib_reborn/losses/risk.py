@@ -15,6 +15,8 @@ from torch.nn import functional
 _BLOCK_ROWS = 128
 #: The same where every pair of atoms is compared: N * N' numbers a row.
 _BLOCK_ROWS_OF_PAIRS = 16
+#: On a GPU a block costs some fifty kernel launches, whatever its size: so many times the rows, a few hundred MB.
+_BLOCKS_AT_ONCE_ON_A_GPU = 256
 
 
 def local_targets(reward: Tensor, next_atoms: Tensor, terminated: Tensor, *, gamma: float) -> Tensor:
@@ -51,6 +53,8 @@ def local_distribution_loss(prediction: Tensor, target: Tensor, *, released: boo
     rows = prediction.reshape(-1, prediction.shape[-1])
     part = _released_huber if released else _quantile_huber
     step = _BLOCK_ROWS_OF_PAIRS if released else _BLOCK_ROWS
+    if rows.device.type != "cpu":
+        step *= _BLOCKS_AT_ONCE_ON_A_GPU
     loss: Tensor = _InBlocks.apply(rows, target.detach().reshape(len(rows), -1), part, step)
     return loss.view(prediction.shape[:-1])
 

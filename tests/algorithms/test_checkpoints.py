@@ -186,15 +186,3 @@ def test_restored_remote_runners_act_with_the_restored_weights(build, tmp_path):
         lambda r: r.games_state()["time"].tolist(), local_env_runner=False
     )
     assert any(any(times) for times in games)
-
-
-@pytest.mark.cuda
-def test_a_checkpoint_restores_on_a_gpu(no_gpu_skip, build, tmp_path):
-    config = quick(env=WALK).learners(num_gpus_per_learner=1)
-    algorithm = build(config)
-    rows(algorithm, 3)
-    algorithm.save_to_path(tmp_path)
-    again = build(config.copy(copy_frozen=False))
-    again.restore_from_path(tmp_path)
-    assert equal(learner_weights(algorithm), learner_weights(again))
-    assert rows(again, 1)[0]["updates"] > algorithm.progress.updates

@@ -18,8 +18,8 @@ def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: floa
     """Clip the gradients by their global norm and step, unless the norm is not finite: then nothing changes at all.
 
     Zeroing bad gradients, as RLlib does, still moves the weights (momentum) and the optimizer's averages; skipping on the
-    host costs a device synchronisation. So the step is done on cleaned gradients and undone where ``norm`` is not finite,
-    with element-wise selects on the device; on the CPU, where looking costs nothing, it is skipped outright.
+    host costs a device synchronisation. So the step is done and, where ``norm`` is not finite, undone with element-wise
+    selects on the device; on the CPU, where looking costs nothing, it is skipped outright.
 
     Args:
         optimizer: All its parameters that have a gradient take part.
@@ -47,24 +47,30 @@ def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: floa
 
 def step_if(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], condition: Tensor) -> None:
     """``optimizer.step()`` where the scalar bool tensor ``condition`` holds; otherwise parameters and state stay."""
-    for p in parameters:
-        if p.grad is not None:
-            p.grad = torch.where(condition, p.grad, torch.zeros_like(p.grad))
-    old_parameters = [p.detach().clone() for p in parameters]
-    old_state = [_state_tensors(optimizer, p, clone=True) for p in parameters]
+    old_parameters = _copies([p.detach() for p in parameters])
+    old_state = [_state_tensors(optimizer, p) for p in parameters]
+    copies = iter(_copies([tensor for state in old_state for tensor in state.values()]))
+    old_state = [{name: next(copies) for name in state} for state in old_state]
     optimizer.step()
     with torch.no_grad():
         for p, old in zip(parameters, old_parameters):
-            p.copy_(torch.where(condition, p, old))
+            torch.where(condition, p, old, out=p)
         for p, old_tensors in zip(parameters, old_state):
             for name, tensor in _state_tensors(optimizer, p).items():
                 # State made by this very step has no older value; zeros are what every optimizer here starts from.
                 before = old_tensors.get(name)
-                tensor.copy_(torch.where(condition, tensor, torch.zeros_like(tensor) if before is None else before))
+                torch.where(condition, tensor, torch.zeros_like(tensor) if before is None else before, out=tensor)
 
 
-def _state_tensors(optimizer: torch.optim.Optimizer, p: Tensor, *, clone: bool = False) -> dict[str, Tensor]:
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Copies in one launch; one by one, launching them takes longer than copying."""
+    made = [torch.empty_like(tensor) for tensor in tensors]
+    if made:
+        torch._foreach_copy_(made, tensors)
+    return made
+
+
+def _state_tensors(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, Tensor]:
     # Step counters live on the CPU: undoing one would make the device wait, for a count that is off by one.
     state: dict[str, Any] = optimizer.state.get(p, {})
-    on_device = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.device == p.device}
-    return {k: v.clone() if clone else v for k, v in on_device.items()}
+    return {k: v for k, v in state.items() if isinstance(v, Tensor) and v.device == p.device}
