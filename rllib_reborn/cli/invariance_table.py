@@ -28,6 +28,23 @@ _HEADS = (
     "IGM violated, before and after",
 )
 
+#: What a reader of the table must know of an algorithm's rows, see docs/invariance.md.
+_OF_ALGORITHM = {
+    "QPLEX": "the weights of its mixer depend on the joint action, so a changed mixer may reverse orders though the agents "
+    "stay as they are; no change of it makes another joint action better than the greedy one. Read 'greedy action beaten', "
+    "not 'orders reversed'.",
+    "DMIX": "the order is that of the means of its distributions.",
+    "RMIX": "the order is that of its agents' risk measures.",
+    "WQMIX": "the order is that of Q_tot, by which the agents act; its unrestricted critic, treated in both scopes, is "
+    "not counted.",
+    "ResQ": "the order is that of Q_tot, by which the agents act; its unrestricted critic and its residual, which both "
+    "scopes treat, too, are not counted.",
+}
+_NOTHING_TREATED = (
+    "0 units: nothing met the intervention's thresholds; the other numbers of the row say nothing about it."
+)
+_AGENTS_TREATED = "scope all: the agents' networks are changed, too, and nothing assures that any order is kept."
+
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -54,9 +71,13 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         print(_line(_HEADS))
         print(_line(["---"] * len(_HEADS)))
+    rows = []
     for checkpoint in checkpoints:
         for row in _rows(checkpoint, args.pairs, args.episodes, args.seed):
             print(json.dumps(row) if args.json else _line(_cells(row)), flush=True)
+            rows.append(row)
+    if not args.json:
+        print("", *(f"- {note}" for note in _notes(rows)), sep="\n")
     return EXIT_OK
 
 
@@ -111,6 +132,18 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['greedy_beaten']:,} of {row['greedy_pairs']:,}",
         igm,
     ]
+
+
+def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What has to be known to read these rows."""
+    counted = [row for row in rows if "refused" not in row]
+    there = {row["algorithm"] for row in counted}
+    notes = [f"{algorithm}: {note}" for algorithm, note in _OF_ALGORITHM.items() if algorithm in there]
+    if any(row["units_touched"] == 0 and (row["mixer_units"] or row["scope"] == "all") for row in counted):
+        notes.append(_NOTHING_TREATED)
+    if any(row["scope"] == "all" for row in counted):
+        notes.append(_AGENTS_TREATED)
+    return notes
 
 
 def _line(cells: Sequence[str]) -> str:

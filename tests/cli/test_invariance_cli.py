@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rllib_reborn import QMIXConfig, VDNConfig
-from rllib_reborn.algorithms import load_team
+from rllib_reborn.algorithms import ALGORITHMS, load_team
 from rllib_reborn.algorithms.value_factorization.invariance_study import (
     _look,
     draw_sample,
@@ -318,14 +318,14 @@ def test_what_goes_wrong_in_the_study_is_a_sentence_too(trained, capsys, monkeyp
 
 
 def test_the_table_has_every_intervention_in_both_scopes_and_equals_single_studies(trained, capsys) -> None:
-    folders = [str(trained()), str(trained(VDNConfig))]
+    folders = [str(trained(config_class)) for config_class in ALGORITHMS.values()]
     arguments = ("--pairs", "500", "--episodes", "4")
     capsys.readouterr()
     assert main(["invariance-table", *folders, *arguments, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["algorithm"], row["intervention"], row["scope"]) for row in rows] == [
         (algorithm, kind, scope)
-        for algorithm in ("QMIX", "VDN")
+        for algorithm in ALGORITHMS
         for kind in ("reborn", "redo", "reset")
         for scope in ("mixer", "all")
     ]
@@ -333,11 +333,32 @@ def test_the_table_has_every_intervention_in_both_scopes_and_equals_single_studi
     found = next(row for row in rows if row["intervention"] == "redo" and row["scope"] == "all")
     assert {name: found[name] for name in single} == single
 
+    for row in rows:
+        assert row["control_order_flips"] > 0, row  # had there been something to see, it would have been seen
+        if row["scope"] == "mixer":
+            # QPLEX may reverse orders, but no action becomes better than the greedy one.
+            assert row["algorithm"] == "QPLEX" or row["order_flips"] == 0, row
+            assert row["greedy_changed"] == row["greedy_beaten"] == row["igm_violations"] == 0, row
+
     assert main(["invariance-table", *folders, *arguments]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    table, notes = capsys.readouterr().out.split("\n\n")
+    lines = table.splitlines()
     assert len(lines) == 2 + len(rows)
     assert len({line.count("|") for line in lines}) == 1
-    assert sum("no mixer to treat" in line for line in lines) == 3
+    assert sum("no mixer to treat" in line for line in lines) == 6  # IQL and VDN
+    assert [note.split(":")[0] for note in notes.splitlines()[:5]] == [
+        f"- {algorithm}" for algorithm in ("QPLEX", "DMIX", "RMIX", "WQMIX", "ResQ")
+    ]
+    assert "Read 'greedy action beaten'" in notes
+
+
+def test_the_table_has_notes_only_on_what_is_in_it(trained, capsys) -> None:
+    arguments = ("--pairs", "50", "--episodes", "2")
+    capsys.readouterr()
+    assert main(["invariance-table", str(trained(VDNConfig)), *arguments]) == 0
+    notes = capsys.readouterr().out.split("\n\n")[1]
+    assert "QPLEX" not in notes
+    assert "scope all" in notes
 
 
 def test_the_table_says_why_a_study_was_refused(trained, capsys, monkeypatch) -> None:
