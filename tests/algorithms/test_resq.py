@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rllib_reborn import QMIXConfig, ResQConfig
+from rllib_reborn import QMIXConfig, ResQConfig, VDNConfig
 from rllib_reborn.algorithms.resq import RESIDUAL_MEAN
 from rllib_reborn.algorithms.value_factorization.settings import MixerSettings
 from rllib_reborn.algorithms.wqmix import CENTRAL_TD_ERROR_ABS
@@ -113,6 +113,7 @@ def test_it_finds_the_optimum_and_represents_every_payoff():
 
 
 @pytest.mark.slow
-def test_where_qmix_settles_for_0():
-    for seed in (1, 2):
-        assert learn_matrix_game("matrix/nonmonotonic", QMIXConfig, seed, updates=100)[0] == 0.0
+@pytest.mark.parametrize("config_class", [QMIXConfig, VDNConfig])
+def test_where_others_settle_for_0(config_class):
+    for seed in (1, 2, 3):
+        assert learn_matrix_game("matrix/nonmonotonic", config_class, seed, updates=100)[0] == 0.0

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rllib_reborn import DormancyCallback, IQLConfig, QMIXConfig, ReBornCallback, VDNConfig
+from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.callbacks import InterventionCallback, LearnerCallback
 from rllib_reborn.callbacks.team_subject import measure_team
 from rllib_reborn.plasticity.interventions import KINDS
@@ -272,6 +273,31 @@ def test_every_kind_trains(build, kind, scope):
     if kind in OF_UNITS:
         assert sum(event["units"] for event in told) > 0
     assert algorithm.evaluate()["env_runners"]["num_episodes"] > 0
+
+
+#: Kinds that go together in one run: sr and marr both set the replay ratio, knife and injection both add weights.
+TOGETHER = (
+    ("reborn", "redo", "reset", "reverse_redo", "shrink_perturb", "sr", "continual_backprop"),
+    ("marr", "prune", "l2_init"),
+    ("injection",),
+    ("knife",),
+)
+
+
+@pytest.mark.parametrize("kinds", TOGETHER, ids="+".join)
+@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"QMIX"}))
+def test_every_kind_acts_in_every_algorithm(build, name, kinds):
+    scope = "agent" if name in ("IQL", "VDN") else "mixer"
+    if (kinds, scope) == (("knife",), "agent"):
+        pytest.skip("KNIFE does not take recurrent agents")
+    entries = [
+        {"kind": kind, "every": 6, "unit": "updates", "scope": scope, "scoring_episodes": 4, **KINDS[kind]}
+        for kind in kinds
+    ]
+    algorithm = build(quick(ALGORITHMS[name], WALK, interventions=entries))
+    told = [event for _ in range(2) for event in algorithm.train()["plasticity"]]
+    assert {event["kind"] for event in told} == set(kinds) - {"l2_init"}  # which acts through the loss alone
+    assert all(np.isfinite(v).all() for v in learner_weights(algorithm).values())
 
 
 @pytest.mark.parametrize(
