@@ -109,7 +109,7 @@ def random_policy_returns(
 
     Raises:
         ValueError: ``episodes`` is below 1, or as :func:`make_team_env`.
-        EnvContractError: The games fail again and again, and no episode is finished in between.
+        EnvContractError: The games, or one of them, fail again and again, and no episode of theirs is finished in between.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}; give a whole number >= 1.")

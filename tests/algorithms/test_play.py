@@ -9,6 +9,7 @@ from rllib_reborn.algorithms.value_factorization.invariance_study import play_ep
 from rllib_reborn.algorithms.value_factorization.play import Team
 from rllib_reborn.envs.failure_budget import EnvContractError, FailureBudget
 from rllib_reborn.envs.random_streams import RandomStreams
+from tests.algorithms.helpers import WALK
 from tests.policy.teams import build
 
 GAMES = "tests.fakes.scripted_games"
@@ -34,6 +35,26 @@ def test_the_budget_counts_failures_in_a_row_only():
     budget.failed(19)
     with pytest.raises(EnvContractError, match="games of 'some/game' failed 21 times without a finished episode"):
         budget.failed(2)
+
+
+def test_the_budget_ends_what_one_game_would_hold_up_for_ever():
+    first, second = np.array([True, False]), np.array([False, True])
+    budget = FailureBudget("some/game", 2)
+    for _ in range(3):
+        for _ in range(99):
+            budget.note(first | second, first)
+        budget.note(first, ~first & ~second)  # it finishes one after all
+    for _ in range(120):
+        budget.note(first | second, second, each_must_finish=False)
+    with pytest.raises(EnvContractError, match="game 1 of 2 of 'some/game' failed 121 times in a row, while others"):
+        budget.note(first | second, second)
+
+
+@pytest.mark.parametrize("play", [Team.play, play_episodes])
+def test_one_game_that_always_fails_is_not_played_for_ever(play):
+    team = Team(build(env=WALK), WALK, {"fault": "first_always_fails"})
+    with pytest.raises(EnvContractError, match=r"game 0 of 3 of .* failed 100 times in a row"):
+        play(team, 3, 0)
 
 
 @pytest.mark.parametrize("play", [Team.play, play_episodes])

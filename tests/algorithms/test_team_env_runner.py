@@ -341,6 +341,17 @@ def test_games_that_always_fail_are_given_up():
         runner(env_config={"fault": "games_always_fail"}).sample(num_episodes=1)
 
 
+def test_one_game_that_always_fails_costs_its_share_in_training_and_ends_an_evaluation():
+    """Which needs episodes of every game, so that it would never be over."""
+    made = runner(env_config={"fault": "first_always_fails"})
+    assert (
+        sum(len(list(block.episodes())) for block in made.collect(200).blocks) == 200
+    )  # the first has failed hundreds of times
+    answer = runner(env_config={"fault": "first_always_fails"}).play_for_driver(8, 0)
+    assert answer.env_is_broken
+    assert "game 0 of 4 of 'tests.fakes.envs:MaskedWalk' failed 100 times in a row" in answer.error
+
+
 def test_a_failed_game_drops_its_episode_only():
     made = runner(env_config={"fault": "game_failed", "at": 2})
     answer = made.collect(8)

@@ -19,7 +19,8 @@ class MaskedWalk(VectorTeamEnv):
         limit: Episode limit.
         fault: None, or what goes wrong at env step ``at`` of every game batch: ``nan_obs``, ``nan_reward``,
             ``wrong_shape``, ``endless``, ``raise`` (once per object), ``raise_always``, ``raise_every_second``,
-            ``reset_always``, ``game_failed``, ``games_always_fail``, ``int_mask``, ``float_ends``, ``no_action``.
+            ``reset_always``, ``game_failed``, ``games_always_fail``, ``first_always_fails``, ``int_mask``,
+            ``float_ends``, ``no_action``.
     """
 
     def __init__(self, num_envs: int = 1, limit: int = 6, fault: str | None = None, at: int = 5, state_dim: int = 3):
@@ -90,6 +91,8 @@ class MaskedWalk(VectorTeamEnv):
                 obs.action_mask[0, 1] = False
         if self._fault == "games_always_fail" or (self._fault == "game_failed" and now):
             info["failed"] = everyone.copy()
+        if self._fault == "first_always_fails":
+            info["failed"] = np.arange(self.num_envs) == 0
         return TeamStep(obs, reward, terminated, truncated, info)
 
     def get_state(self) -> dict[str, Any]:

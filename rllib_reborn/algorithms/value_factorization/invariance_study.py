@@ -297,7 +297,7 @@ def play_episodes(team: Team, episodes: int, seed: int, *, epsilon: float = EPSI
         [E]; zeros behind the end of an episode.
 
     Raises:
-        EnvContractError: The games fail again and again, and no episode is finished in between.
+        EnvContractError: The games, or one of them, fail again and again, and no episode of theirs is finished in between.
     """
     count = min(episodes, 32)
     quotas = np.full(count, episodes // count)

@@ -68,7 +68,7 @@ class Team:
             record: Keep pictures of the first game's first episode (that is finished: a crashed one is dropped).
 
         Raises:
-            EnvContractError: The games fail again and again, and no episode is finished in between.
+            EnvContractError: The games, or one of them, fail again and again without a finished episode in between.
             ValueError: ``episodes`` below 1, ``epsilon`` outside 0..1, or ``record`` where the env cannot be drawn.
         """
         if episodes < 1:

@@ -330,6 +330,7 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         # Other runners sample meanwhile: this runner's steps stand for those of all until the clock is set again.
         per_step = max(1, self.num_workers)
         played = np.zeros(self.num_envs, np.int64)
+        no_failures = np.zeros(self.num_envs, np.bool_)
         while True:
             if quotas is not None:
                 if (played >= quotas).all():
@@ -347,18 +348,16 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
                 continue
             steps += self.num_envs
             done = step.terminated | step.truncated
-            failed = step.info.get("failed")
-            if failed is not None and failed.any():
-                self._count_failed_games(int(failed.sum()))
-                done = done | failed
+            failed = step.info.get("failed", no_failures)
+            done = done | failed
             if not done.any():
                 continue
-            for i in np.flatnonzero(done):
-                if failed is not None and failed[i]:
-                    continue
+            self._dropped_episodes += int(failed.sum())
+            self._env_failures += int(failed.sum())
+            self._failure_budget.note(done, failed, self.env, each_must_finish=quotas is not None)
+            for i in np.flatnonzero(done & ~failed):
                 finished += 1
                 self._failures_in_row = 0
-                self._failure_budget.finished()
                 if quotas is not None and played[i] >= quotas[i]:
                     continue
                 played[i] += 1
@@ -485,11 +484,6 @@ class TeamEnvRunner(EnvRunner, Checkpointable):
         assert self._hidden is not None
         self._hidden[torch.from_numpy(done).to(self._device)] = 0
         self._store_obs(obs)
-
-    def _count_failed_games(self, count: int) -> None:
-        self._dropped_episodes += count
-        self._env_failures += count
-        self._failure_budget.failed(count, self.env)
 
     def _replace_env(self, failure: EnvCallError) -> None:
         """The whole batch of games failed at once: make it anew, dropping the running episodes.
