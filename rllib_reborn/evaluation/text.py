@@ -18,13 +18,16 @@ def format_number(x: float | None, decimals: int | None = None) -> str:
 
 
 def format_interval(interval: Interval | None, *, signed: bool = False) -> str:
-    """``12.3 [11.8, 12.9]``, with two significant digits in the interval's half width."""
+    """``12.3 [11.8, 12.9]``, with two significant digits in the interval's half width, but not more than four in all."""
     if interval is None:
         return "-"
     if not interval.known:
         return f"{_signed(format_number(interval.estimate), signed)} (no interval)"
     half = (interval.high - interval.low) / 2
-    decimals = max(0, min(6, 1 - math.floor(math.log10(half)))) if half > 0 else None
+    decimals = None
+    if half > 0:
+        largest = max(abs(interval.low), abs(interval.high))
+        decimals = max(0, min(6, 1 - math.floor(math.log10(half)), 3 - math.floor(math.log10(largest))))
     estimate, low, high = (format_number(x, decimals) for x in (interval.estimate, interval.low, interval.high))
     return f"{_signed(estimate, signed)} [{low}, {high}]"
 
