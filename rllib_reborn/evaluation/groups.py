@@ -74,6 +74,24 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[list[RunGroup], list[LeftO
     return groups, left_out
 
 
+def baseline_of(group: RunGroup, groups: Sequence[RunGroup]) -> RunGroup | None:
+    """What a group of a task is compared with: the same without interventions, where there is such a group; else the first.
+
+    Args:
+        group: One of ``groups``.
+        groups: Those of one task, as :func:`group_runs` sorts them.
+
+    Returns:
+        Another group; ``None`` for the first where it is not treated.
+    """
+    if _treated(group.runs[0]):
+        bare = _identity(_untreated(group.runs[0].config))
+        for other in groups:
+            if other is not group and not _treated(other.runs[0]) and _identity(other.runs[0].config) == bare:
+                return other
+    return None if group is groups[0] else groups[0]
+
+
 def config_differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
     """Settings in which the groups differ: ``{"training.lr": [one text per group]}``, all settings but the
     seed.
@@ -147,6 +165,10 @@ def _one_per_seed(runs: Sequence[RunRecord], left_out: list[LeftOut]) -> list[Ru
 
 def _treated(run: RunRecord) -> bool:
     return bool(listed_interventions(run.config))
+
+
+def _untreated(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "interventions"}
 
 
 def _section(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, str]:

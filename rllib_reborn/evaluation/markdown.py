@@ -89,7 +89,7 @@ def _task(task: TaskSummary, page: Page) -> list[str]:
         lines.append(f"- Win rate of the random policy: {format_percent(random_wins)}.")
     lines.append("")
     if task.comparisons:
-        lines += [f"### Against {task.comparisons[0].baseline}", ""]
+        lines += ["### One against another", ""]
         for comparison in task.comparisons:
             chance = comparison.probability_of_improvement
             interval = f" [{chance.low:.2f}, {chance.high:.2f}]" if chance.known else " (no interval)"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from rllib_reborn.evaluation.curves import INTERVENTION, MAX_POINTS, intervention_marks, marks_thinned
 from rllib_reborn.evaluation.groups import RunGroup
-from rllib_reborn.evaluation.style import FigureSpec, heading, line_style, marker_style, new_figure, steps_axis
+from rllib_reborn.evaluation.style import PALETTE, FigureSpec, heading, line_style, marker_style, new_figure, steps_axis
 from rllib_reborn.evaluation.text import count, percent
 
 RANDOM = "random policy"
@@ -92,7 +92,7 @@ def finish_panels(
         ncols=min(per_line, len(names)),
         frameon=False,
         labelcolor="linecolor",
-        handlelength=1.8,
+        handlelength=1.8 if len(names) <= len(PALETTE) else 3.2,  # where colours come again, their dashes must be seen
         borderaxespad=0,
         columnspacing=1.5,
     )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rllib_reborn.evaluation.groups import RunGroup, differences_within
+from rllib_reborn.evaluation.groups import RunGroup, baseline_of, differences_within
 from rllib_reborn.evaluation.plasticity import PlasticitySummary, summarise_plasticity
 from rllib_reborn.evaluation.runs import Episodes, RunRecord
 from rllib_reborn.evaluation.statistics import (
@@ -124,13 +124,15 @@ class TaskSummary:
 
 
 def summarise_task(groups: Sequence[RunGroup], level: float = 0.95, reps: int = 2000) -> TaskSummary:
-    """Numbers of the groups of one task; the first group is the baseline of the comparisons."""
+    """Numbers of the groups of one task; what is compared with what, :func:`baseline_of` says."""
     random = random_episodes(groups)
     summaries = [_summarise_group(group, random, level) for group in groups]
     comparisons = []
-    for group, summary in zip(groups[1:], summaries[1:]):
-        if summaries[0].source == summary.source != NONE:
-            comparisons.append(_compare(group, groups[0], level, reps))
+    sources = {group.label: summary.source for group, summary in zip(groups, summaries)}
+    for group in groups:
+        baseline = baseline_of(group, groups)
+        if baseline is not None and sources[baseline.label] == sources[group.label] != NONE:
+            comparisons.append(_compare(group, baseline, level, reps))
     return TaskSummary(groups[0].task, groups[0].env, summaries, comparisons)
 
 

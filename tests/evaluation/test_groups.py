@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.evaluation.groups import config_differences, differences_within, group_runs, split_env
+from rllib_reborn.evaluation.groups import baseline_of, config_differences, differences_within, group_runs, split_env
 from rllib_reborn.evaluation.runs import RunRecord, read_run
 
 from .synthetic import DORMANCY, REBORN, REDO, config, rows, write_run
@@ -53,6 +53,34 @@ def test_interventions_that_differ_in_a_setting(make) -> None:
         "qmix + ReBorn (alpha=0.1)",
         "qmix + ReBorn (alpha=0.2)",
     ]
+
+
+def test_a_treated_group_is_compared_with_the_same_untreated_and_others_with_the_first(make) -> None:
+    other_lr = {"lr": 0.001, "gamma": 0.99, "epsilon": [1.0, 0.05]}
+    treated = [{"kind": "reborn", "alpha": 0.1}]
+    records = [
+        make(),
+        make(training=other_lr),
+        make(algorithm="vdn", interventions=[]),
+        make(interventions=treated, training=other_lr),
+        make(algorithm="vdn", interventions=treated),
+        make(algorithm="iql", interventions=treated),  # never run without
+    ]
+    groups, _ = group_runs(records)
+    baselines = {group.label: baseline_of(group, groups) for group in groups}
+    assert {label: baseline and baseline.label for label, baseline in baselines.items()} == {
+        "qmix (lr=0.0005)": None,
+        "qmix (lr=0.001)": "qmix (lr=0.0005)",
+        "vdn": "qmix (lr=0.0005)",
+        "qmix + ReBorn": "qmix (lr=0.001)",
+        "vdn + ReBorn": "vdn",
+        "iql + ReBorn": "qmix (lr=0.0005)",
+    }
+
+
+def test_treated_groups_alone_are_compared_with_the_first(make) -> None:
+    groups, _ = group_runs([make(interventions=[{"kind": "reborn", "alpha": alpha}]) for alpha in (0.1, 0.2)])
+    assert [baseline_of(group, groups) for group in groups] == [None, groups[0]]
 
 
 def test_no_interventions_and_an_empty_list_are_the_same(make) -> None:
