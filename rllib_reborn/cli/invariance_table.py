@@ -125,13 +125,19 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         *cells,
         f"{row['units_touched']}",
-        f"{100 * row['function_drift']:.3g} %",
+        _percentage(row["function_drift"]),
         f"{row['strict_pairs']:,}",
         f"{row['order_flips']:,}",
         f"{row['greedy_changed']:,} ({row['greedy_changed_share']:.1%})",
         f"{row['greedy_beaten']:,} of {row['greedy_pairs']:,}",
         igm,
     ]
+
+
+def _percentage(share: float) -> str:
+    """Three digits, never with an exponent above 1."""
+    digits = f"{100 * share:.3g}"
+    return f"{float(digits):,.0f} %" if share >= 1 else f"{digits} %"
 
 
 def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:

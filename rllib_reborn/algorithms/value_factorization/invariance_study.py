@@ -34,8 +34,9 @@ _EXPLORATION_SALT = 0xF2
 #: Pairs drawn in one go, and at most in all for each strict pair that is asked for.
 _DRAW = 8192
 _PATIENCE = 20
-#: Joint actions that are enumerated in all, and states at most, for IGM.
-_IGM_BUDGET, _IGM_STATES = 500_000, 256
+#: Joint actions that are enumerated in all, and states at most, for IGM. Each costs a pass of the hypernetworks in float64:
+#: with six agents of six actions they are most of a study's time.
+_IGM_BUDGET, _IGM_STATES = 150_000, 256
 #: Rows that a mixer is given at once; its hypernetworks make n * embed_dim weights for each.
 _CHUNK = 4096
 
@@ -171,6 +172,8 @@ class Sample:
         held: Episodes that give the states in which everything is counted.
         before: What the team says in them.
         strict, with_greedy: Pairs of joint actions, see :class:`InvarianceReport`.
+        igm_rows, igm_before: States in which every joint action is tried, and violations of IGM before; None where a state
+            has too many joint actions.
         random_state: Of the generator behind the draws above.
         episodes, seed: What was played.
     """
@@ -180,6 +183,8 @@ class Sample:
     before: _Seen
     strict: UnilateralPairs
     with_greedy: UnilateralPairs
+    igm_rows: Tensor | None
+    igm_before: int | None
     random_state: Tensor
     episodes: int
     seed: int
@@ -207,7 +212,9 @@ def draw_sample(team: Team, *, pairs: int = 20_000, episodes: int = 32, seed: in
     before = _look(team.module, held)
     strict = _strict_pairs(before, pairs, generator)
     with_greedy = _strict_of(before, invariance.greedy_pairs(before.q, before.mask, generator))
-    return Sample(scoring, held, before, strict, with_greedy, generator.get_state(), episodes, seed)
+    rows = _igm_rows(before, generator)
+    violations = None if rows is None else _igm_violations(before, rows)
+    return Sample(scoring, held, before, strict, with_greedy, rows, violations, generator.get_state(), episodes, seed)
 
 
 @torch.no_grad()
@@ -246,7 +253,7 @@ def study(team: Team, intervention: Intervention, sample: Sample | None = None) 
     beaten = _flips(before, after, sample.with_greedy)
     moved, control_moved = _greedy_changed(before, after), _greedy_changed(before, after_control)
     states = len(before.q)
-    igm_before, igm_after, checked = _igm(before, after, generator)
+    igm_after = None if sample.igm_rows is None else _igm_violations(after, sample.igm_rows)
     settings = {field.name: vars(intervention)[field.name] for field in dataclasses.fields(intervention)}
     return InvarianceReport(
         strict_pairs=order.strict_pairs,
@@ -263,8 +270,8 @@ def study(team: Team, intervention: Intervention, sample: Sample | None = None) 
         control_greedy_changed_share=control_moved / states,
         greedy_pairs=beaten.strict_pairs,
         greedy_beaten=beaten.flips,
-        igm_checked=checked,
-        igm_violations_before=igm_before,
+        igm_checked=0 if sample.igm_rows is None else len(sample.igm_rows),
+        igm_violations_before=sample.igm_before,
         igm_violations=igm_after,
         agents_identical=invariance.agents_identical(team.module.agents.state_dict(), changed.agents.state_dict()),
         mixer_reset_order_flips=_flips(before, after_fresh, strict).flips,
@@ -465,19 +472,18 @@ def _greedy_changed(before: _Seen, after: _Seen) -> int:
     return int((before.greedy() != after.greedy()).any(-1).sum())
 
 
-def _igm(before: _Seen, after: _Seen, generator: torch.Generator) -> tuple[int | None, int | None, int]:
-    """Violations before and after, and how many states were tried."""
+def _igm_rows(before: _Seen, generator: torch.Generator) -> Tensor | None:
+    """States in which every joint action can be tried; None where there are too many of these."""
     joint = invariance.joint_action_count(before.mask)
     if joint > invariance.MOST_JOINT_ACTIONS:
-        return None, None, 0
+        return None
     states = min(len(before.q), _IGM_STATES, max(1, _IGM_BUDGET // joint))
-    rows = torch.randperm(len(before.q), generator=generator)[:states].to(before.q.device)
+    return torch.randperm(len(before.q), generator=generator)[:states].to(before.q.device)
 
-    def violations(seen: _Seen) -> int:
-        holds = invariance.igm_holds(seen.q[rows], lambda at, actions: seen.q_tot(rows[at], actions), seen.mask[rows])
-        return int((~holds).sum())
 
-    return violations(before), violations(after), states
+def _igm_violations(seen: _Seen, rows: Tensor) -> int:
+    holds = invariance.igm_holds(seen.q[rows], lambda at, actions: seen.q_tot(rows[at], actions), seen.mask[rows])
+    return int((~holds).sum())
 
 
 def _reinitialise(net: nn.Module, generator: torch.Generator) -> None:
