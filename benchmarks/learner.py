@@ -130,20 +130,24 @@ def _peak_of(algorithm: str, shape: str, lengths: str, work: str) -> float:
     return peak_mb(lambda: (update(), update()))
 
 
+def _times(seconds: dict[str, float], unit: str) -> dict[str, float]:
+    """A row's milliseconds, ours under the name ``unit``, and ratios."""
+    times = {unit: 1e3 * seconds["ours"]}
+    for other in ("limit", "reference"):
+        if other in seconds:
+            times |= {other: 1e3 * seconds[other], f"ratio_to_{other}": seconds["ours"] / seconds[other]}
+    return times
+
+
 def one_process(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, Any]:
     works = OneProcess(algorithm, shape, lengths).works
     seconds = interleaved(repeats, clock=time.process_time, **works)
     row: dict[str, Any] = {
         "shape": shape,
-        "cpu_ms": 1e3 * seconds["ours"],
-        "limit": 1e3 * seconds["limit"],
-        "ratio_to_limit": seconds["ours"] / seconds["limit"],
+        **_times(seconds, "cpu_ms"),
         "threads": 1,
         "repeats": repeats,
     }
-    if "reference" in seconds:
-        row["reference"] = 1e3 * seconds["reference"]
-        row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
     # Forked one by one from a process that has imported everything and computed nothing.
     with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as fresh:
         row["peak_mb"] = fresh.apply(_peak_of, (algorithm, shape, lengths, "ours"))
@@ -169,12 +173,7 @@ def on_gpu(algorithm: str, shape: str, lengths: str, repeats: int) -> dict[str, 
         row[{"ours": "peak_mb"}.get(name, f"{name}_peak_mb")] = (torch.cuda.max_memory_allocated() - before) / 2**20
     timed = {name: partial(finished, work) for name, work in works.items()}
     seconds = interleaved(repeats, clock=time.perf_counter, **timed)
-    row |= {"wall_ms": 1e3 * seconds["ours"], "limit": 1e3 * seconds["limit"]}
-    row["ratio_to_limit"] = seconds["ours"] / seconds["limit"]
-    if "reference" in seconds:
-        row["reference"] = 1e3 * seconds["reference"]
-        row["ratio_to_reference"] = seconds["ours"] / seconds["reference"]
-    return row
+    return row | _times(seconds, "wall_ms")
 
 
 def _in_a_row(group: Any, update: Update) -> None:

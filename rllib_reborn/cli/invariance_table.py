@@ -114,6 +114,8 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
+    from rllib_reborn.evaluation.text import format_number
+
     cells = [row["algorithm"], row["intervention"], row["scope"]]
     if "refused" in row:
         return [*cells, row["refused"], *[""] * (len(_HEADS) - len(cells) - 1)]
@@ -125,19 +127,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         *cells,
         f"{row['units_touched']}",
-        _percentage(row["function_drift"]),
+        f"{format_number(100 * row['function_drift'])} %",
         f"{row['strict_pairs']:,}",
         f"{row['order_flips']:,}",
         f"{row['greedy_changed']:,} ({row['greedy_changed_share']:.1%})",
         f"{row['greedy_beaten']:,} of {row['greedy_pairs']:,}",
         igm,
     ]
-
-
-def _percentage(share: float) -> str:
-    """Three digits, never with an exponent above 1."""
-    digits = f"{100 * share:.3g}"
-    return f"{float(digits):,.0f} %" if share >= 1 else f"{digits} %"
 
 
 def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -85,9 +85,9 @@ def baseline_of(group: RunGroup, groups: Sequence[RunGroup]) -> RunGroup | None:
         Another group; ``None`` for the first where it is not treated.
     """
     if _treated(group.runs[0]):
-        bare = _identity(_untreated(group.runs[0].config))
+        bare = _identity({key: value for key, value in group.runs[0].config.items() if key != "interventions"})
         for other in groups:
-            if other is not group and not _treated(other.runs[0]) and _identity(other.runs[0].config) == bare:
+            if not _treated(other.runs[0]) and _identity(other.runs[0].config) == bare:
                 return other
     return None if group is groups[0] else groups[0]
 
@@ -165,10 +165,6 @@ def _one_per_seed(runs: Sequence[RunRecord], left_out: list[LeftOut]) -> list[Ru
 
 def _treated(run: RunRecord) -> bool:
     return bool(listed_interventions(run.config))
-
-
-def _untreated(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "interventions"}
 
 
 def _section(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, str]:

@@ -368,10 +368,3 @@ def test_the_table_says_why_a_study_was_refused(trained, capsys, monkeypatch) ->
     assert "needs the weights at the start of the run" in lines[2]
     assert "| QMIX | reborn | mixer |" in lines[4]
     assert main(["invariance-table", str(trained() / "nothing")]) == 2
-
-
-@pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "0 %"), (0.00368, "0.368 %"), (0.0821, "8.21 %"), (1.65, "165 %"), (10.883, "1,090 %")]
-)
-def test_the_tables_percentages_have_three_digits(share: float, text: str) -> None:
-    assert invariance_table._percentage(share) == text

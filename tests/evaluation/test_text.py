@@ -39,3 +39,7 @@ def test_what_is_unknown_is_said() -> None:
     assert format_interval(interval(3.0, nan, nan)) == "3.00 (no interval)"
     assert format_number(nan) == format_number(None) == "-"
     assert format_number(-0.0001, 2) == "0.00"
+
+
+def test_a_number_has_three_digits_and_all_above_a_thousand() -> None:
+    assert [format_number(x) for x in (0.0, 0.368, 8.21, 165.0, 1088.3)] == ["0", "0.368", "8.21", "165", "1,088"]
