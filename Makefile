@@ -10,22 +10,24 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test test-fast bench lint clean
+.PHONY: train test test-fast test-long wheel-test bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make train      set up, train QMIX on predator_prey/small with live progress, write a report"
-	@echo "make test       set up and run every test (make test-fast: without the slow ones; WORKERS=1: one after another)"
+	@echo "make test       set up and run the tests, as CI does (make test-fast: without the slow ones; WORKERS=1: one after another)"
+	@echo "make test-long  the tests marked 'long': whole products, series of faults, soaks; never in CI"
+	@echo "make wheel-test build the wheel, install it into an empty virtual environment and use it there"
 	@echo "make bench      print the benchmarks as JSON lines"
 	@echo "make lint       ruff and mypy"
 
-$(STAMP): setup.cfg pyproject.toml constraints/py311.txt
+$(STAMP): setup.py setup.cfg pyproject.toml constraints/py311.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not installed; install Python 3.11 or say make PYTHON=..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch on its own first: with a CPU file of the locked release at hand pip takes that one, and keeps it.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt --editable ".[dev]"
-	# Without what it asks for: enum34 and messages for protobuf 3. The tests drive the loopback server with it.
+	# Without what it asks for: enum34 and messages for protobuf 3. The tests drive the mock server with it.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pysc2==4.0.0
 	touch $@
 
@@ -33,10 +35,16 @@ train: $(STAMP)
 	$(BIN)/python -m rllib_reborn train predator_prey/small/qmix_quick
 
 test: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) -m "not long"
 
 test-fast: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
+
+test-long: $(STAMP)
+	$(PYTEST) -m long --timeout 0
+
+wheel-test: $(STAMP)
+	$(BIN)/python tests/wheel/run.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sampling --json

@@ -32,7 +32,7 @@ class _Play:
     def __init__(self, name: str, num_envs: int, backend: Any, collisions: bool) -> None:
         self.env = BattleTeamEnv(name, num_envs, backend=backend, collisions=collisions, seed=0)
         self.rng = np.random.default_rng(0)
-        self.seen = self.env.reset()
+        self.obs = self.env.reset()
         self.seconds: dict[str, float] = {}
 
     def _timed(self, part: str, work: Callable[[], Any]) -> Any:
@@ -45,22 +45,22 @@ class _Play:
         """CPU seconds of ``steps`` env steps, not counting the policy."""
         self.seconds = {}
         for _ in range(steps // self.env.num_envs):
-            mask = self.seen.action_mask
+            mask = self.obs.action_mask
             actions = random_legal_actions(mask, self.rng.random(mask.shape[:2]))
             out = self._step_in_parts(actions) if in_parts else self._timed("step", partial(self.env.step, actions))
             over = out.terminated | out.truncated
-            self.seen = out.obs
+            self.obs = out.obs
             if over.any():
-                self.seen = self._timed("reset", partial(self.env.reset, mask=over))
+                self.obs = self._timed("reset", partial(self.env.reset, mask=over))
         return sum(self.seconds.values())
 
     def _step_in_parts(self, actions: Any) -> Any:
         """As ``env.step`` goes, but for the check of the actions."""
-        field, referee = self.env.field, self.env.referee
-        orders = self._timed("orders", partial(referee.orders, actions))
+        field, rules = self.env.field, self.env.rules
+        orders = self._timed("orders", partial(rules.orders, actions))
         self._timed("order", partial(field.order, orders))
         self._timed("advance", partial(field.advance, self.env.options.step_mul))
-        return self._timed("score", partial(referee.score, field.units))
+        return self._timed("score", partial(rules.score, field.units))
 
 
 def whole(name: str, num_envs: int, backend: str, collisions: bool, repeats: int) -> dict[str, Any]:

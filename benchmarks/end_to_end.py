@@ -4,7 +4,7 @@ of 32 whole episodes per collected episode.
 - ``stag_hunt/one_process``: CPU time of the one process that samples and learns (after the warm-up).
 - ``stag_hunt/two_learners_overlap``: env steps per second of wall time with two learner processes and overlapped sampling.
 
-``published`` are the figures of reference/peers.md, section 4.4, of another machine (EPYC Zen 4).
+``published`` are figures measured before on another machine (EPYC Zen 4).
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def one_process(repeats: int) -> dict[str, Any]:
     algorithm = config().env_runners(num_env_runners=0, num_envs_per_env_runner=32).build_algo()
     torch.set_num_threads(1)
     try:
-        while algorithm.progress.updates == 0:  # the warm-up collects 32 episodes and does the first updates
+        while algorithm.counters.updates == 0:  # the warm-up collects 32 episodes and does the first updates
             algorithm.train()
-        steps, updates = algorithm.progress.env_steps, algorithm.progress.updates
+        steps, updates = algorithm.counters.env_steps, algorithm.counters.updates
         seconds = cpu_seconds(lambda: [algorithm.train() for _ in range(repeats)])
-        steps, updates = algorithm.progress.env_steps - steps, algorithm.progress.updates - updates
+        steps, updates = algorithm.counters.env_steps - steps, algorithm.counters.updates - updates
     finally:
         algorithm.stop()
         ray.shutdown()
@@ -78,17 +78,17 @@ def two_learners_overlap(repeats: int) -> dict[str, Any]:
         .build_algo()
     )
     try:
-        while algorithm.progress.updates < 16:
+        while algorithm.counters.updates < 16:
             algorithm.train()
-        steps, updates = algorithm.progress.env_steps, algorithm.progress.updates
+        steps, updates = algorithm.counters.env_steps, algorithm.counters.updates
         begin = time.perf_counter()
-        while algorithm.progress.updates - updates < 32 * repeats:
+        while algorithm.counters.updates - updates < 32 * repeats:
             algorithm.train()
         seconds = time.perf_counter() - begin
-        updates = algorithm.progress.updates - updates
+        updates = algorithm.counters.updates - updates
         # Sampling runs ahead: what counts is the pace at which episodes are learnt, one update each.
         learnt = updates * algorithm.replay.env_steps / len(algorithm.replay)
-        collected = algorithm.progress.env_steps - steps
+        collected = algorithm.counters.env_steps - steps
     finally:
         algorithm.stop()
         ray.shutdown()

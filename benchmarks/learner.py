@@ -2,7 +2,7 @@
 
 Each row times, in turn in one process with one thread:
 
-- ours: ``Learner.update`` on a dense replay sample, everything included (tensor conversion, RLlib's bookkeeping);
+- ours: ``Learner.update`` on a replay sample, everything included (tensor conversion, RLlib's bookkeeping);
 - ``reference``: :mod:`benchmarks.pymarl_style`, what PyMARL-like programs do, on its own ready-made batch;
 - ``limit``: the same maths as ours without RLlib: forward, backward, clipping, optimizer.
 
@@ -34,15 +34,13 @@ from benchmarks.pymarl_style_resq import PyMARLStyleResQ
 from benchmarks.pymarl_style_rmix import PyMARLStyleRMIX
 from benchmarks.pymarl_style_vdn import PyMARLStyleVDN
 from benchmarks.pymarl_style_wqmix import PyMARLStyleWQMIX
-from benchmarks.synthetic import synthetic_batch
+from benchmarks.synthetic import packed, synthetic_batch
 from rllib_reborn import DMIXConfig, IQLConfig, QMIXConfig, QPLEXConfig, ResQConfig, RMIXConfig, VDNConfig, WQMIXConfig
 from rllib_reborn.algorithms import ValueFactorizationConfig
-from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step
-from rllib_reborn.algorithms.value_factorization.process_tuning import flushed_denormals
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
-from rllib_reborn.algorithms.value_factorization.updates import Update, run_updates
-from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
+from rllib_reborn.algorithms.value_factorization.learner import flushed_denormals, global_norm, guarded_step
+from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.replay import ReplaySample
+from rllib_reborn.runtime.spaces import team_spaces
 
 #: name -> episodes, horizon, agents, actions, obs, state: classic stag hunt 10x10 8v8, and MPE simple_spread.
 SHAPES = {"32x200x8": (32, 200, 8, 6, 75, 300), "32x25x3": (32, 25, 3, 5, 18, 54)}
@@ -75,13 +73,17 @@ def config_of(config_class: type[ValueFactorizationConfig], shape: str) -> Value
     )
 
 
-def sample_of(shape: str, lengths: Any) -> ReplaySample:
+def padded_of(shape: str, lengths: Any) -> dict[str, Any]:
     episodes, horizon, n_agents, n_actions, obs_dim, state_dim = SHAPES[shape]
     dtype: Any = "uint8" if shape == "32x200x8" else "float32"
-    batch = synthetic_batch(
+    return synthetic_batch(
         episodes, horizon, n_agents, n_actions, obs_dim, state_dim, lengths=lengths, obs_dtype=dtype, state_dtype=dtype
     )
-    return ReplaySample(batch, indices=batch["lengths"].astype("int64"))
+
+
+def sample_of(shape: str, lengths: Any) -> ReplaySample:
+    block = packed(padded_of(shape, lengths))
+    return ReplaySample(block, indices=block.lengths.astype("int64"))
 
 
 class OneProcess:
@@ -99,17 +101,18 @@ class OneProcess:
         self.learner.build()
         self.module = self.learner.module["default_policy"]
         self.optimizer = self.learner.get_optimizer("default_policy")
-        dense = learner_batch(self.sample)["default_policy"]
-        self.host_tensors = {name: torch.from_numpy(array) for name, array in dense.items()}
+        (batch,) = learner_batches(self.sample, 1)
+        self.host_tensors = {name: torch.from_numpy(array) for name, array in batch["default_policy"].items()}
         self.works: dict[str, Callable[[], object]] = {"ours": self.ours, "limit": self.limit}
         if make_reference is not None:
             reference = make_reference(*SHAPES[shape][2:])
             reference.to(self.device)
-            batch = reference.prepare(self.sample.batch)
+            batch = reference.prepare(padded_of(shape, lengths))
             self.works["reference"] = lambda: reference.update(batch.to(self.device))
 
     def ours(self) -> None:
-        self.learner.update(batch=learner_batch(self.sample), timesteps=CLOCK)
+        (batch,) = learner_batches(self.sample, 1)
+        self.learner.update(batch=batch, timesteps=CLOCK)
 
     @flushed_denormals()
     def limit(self) -> None:
@@ -193,7 +196,8 @@ def two_learners(shape: str, repeats: int) -> dict[str, Any]:
             config = config_of(QMIXConfig, shape).learners(num_learners=count)
             group = config.build_learner_group(spaces={"default_policy": team_spaces(config.team_spec)})
             groups.append(group)
-            works[str(count)] = partial(_in_a_row, group, Update(learner_batch(sample_of(shape, "full")), CLOCK, 0))
+            update = Update(learner_batches(sample_of(shape, "full"), max(1, count)), CLOCK, 0)
+            works[str(count)] = partial(_in_a_row, group, update)
         # In turn and by the median, as every other row: what else the machine does meets all three alike.
         seconds = interleaved(repeats, clock=time.perf_counter, **works)
         rates = {count: UPDATES_IN_A_ROW / seconds[str(count)] for count in (0, 1, 2)}

@@ -24,18 +24,18 @@ import torch  # isort: skip  (after the thread settings of benchmarks.common)
 
 from benchmarks.learner import CLOCK, config_of, sample_of
 from rllib_reborn import QMIXConfig
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
-from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import ValueFactorizationLearner
-from rllib_reborn.callbacks import Probe
-from rllib_reborn.callbacks.team_subject import measure_team, team_subject
+from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner
+from rllib_reborn.algorithms.value_factorization.learner_updates import learner_batches
+from rllib_reborn.callbacks import PlasticityRequest
+from rllib_reborn.callbacks.team_view import measure_team, team_view
 from rllib_reborn.plasticity.interventions import make_intervention
-from rllib_reborn.plasticity.interventions.perform import perform
-from rllib_reborn.plasticity.units import LayerChoice
+from rllib_reborn.plasticity.interventions.apply import apply_intervention
+from rllib_reborn.plasticity.neuron_layers import LayerChoice
+from rllib_reborn.runtime.spaces import team_spaces
 
 SHAPE = "32x200x8"
-HELD_EPISODES = 16
-#: Thresholds that find units to treat in a fresh network, so that the surgery has something to do.
+HOLDOUT_EPISODES = 16
+#: Thresholds that find neurons to treat in a fresh network, so that the surgery has something to do.
 REBORN = {"kind": "reborn", "alpha": 0.3, "beta": 1.5}
 NEVER_DUE: dict[str, Any] = {
     "dormancy": {"every": 10**9},
@@ -57,41 +57,45 @@ def clock_of(learner: ValueFactorizationLearner) -> dict[str, int]:
     return {"env_steps": 0, "updates": learner.num_updates, "episodes": 0, "iterations": 0}
 
 
-def scoring(choice: LayerChoice, repeats: int) -> dict[str, Any]:
+def scoring_batch(choice: LayerChoice, repeats: int) -> dict[str, Any]:
     learner, sample = learner_of(), sample_of(SHAPE, "full")
     module = learner.module["default_policy"].unwrapped()
 
     def score() -> None:
         batch = {name: torch.as_tensor(array) for name, array in sample.batch.items()}
-        measure_team(module, module.unit_layers(choice), batch)
+        measure_team(module, module.neuron_layers(choice), batch)
 
     seconds = interleaved(
-        repeats, score=score, update=lambda: learner.update(batch=learner_batch(sample), timesteps=CLOCK)
+        repeats, score=score, update=lambda: learner.update(batch=learner_batches(sample, 1)[0], timesteps=CLOCK)
     )
-    return _row(seconds["score"], seconds["update"], repeats, layers=len(module.unit_layers(choice)))
+    return _row(seconds["score"], seconds["update"], repeats, layers=len(module.neuron_layers(choice)))
 
 
 def reborn(repeats: int) -> dict[str, Any]:
     """As a learner does it: a probe comes with the update. ``cpu_ms`` is that update less the same without a probe."""
     learner, sample = learner_of(interventions=[REBORN | {"every": 1, "unit": "updates"}]), sample_of(SHAPE, "full")
-    held = {name: array[:HELD_EPISODES] for name, array in sample.batch.items()}
-    units: list[int] = []
+    holdout_batch = sample.parts(2)[0].block.columns()
+    assert len(holdout_batch["lengths"]) == HOLDOUT_EPISODES
+    neurons: list[int] = []
 
-    def update(with_probe: bool) -> None:
-        probe = Probe(
+    def update(with_request: bool) -> None:
+        request = PlasticityRequest(
             clock=clock_of(learner),
             seed=0,
             interventions=(0,),
             dormancy=False,
-            scoring={("replay", 32): sample.batch},
-            held=held,
+            scoring_batch={("replay", 32): sample.batch},
+            holdout_batch=holdout_batch,
         )
-        learner.update(batch=learner_batch(sample), timesteps=CLOCK, probe=probe if with_probe else None)
-        units.extend(event["units"] for event in learner.take_events())
+        learner.update(batch=learner_batches(sample, 1)[0], timesteps=CLOCK, request=request if with_request else None)
+        neurons.extend(event["neurons"] for event in learner.take_events())
 
     seconds = interleaved(repeats, reborn=partial(update, True), update=partial(update, False))
     return _row(
-        seconds["reborn"] - seconds["update"], seconds["update"], repeats, units_median=int(statistics.median(units))
+        seconds["reborn"] - seconds["update"],
+        seconds["update"],
+        repeats,
+        neurons_median=int(statistics.median(neurons)),
     )
 
 
@@ -99,16 +103,16 @@ def check(choice: LayerChoice, repeats: int) -> dict[str, Any]:
     """As a learner does it; ``cpu_ms`` is an update with a check less the same without."""
     learner, sample = learner_of(dormancy={"layers": choice}), sample_of(SHAPE, "full")
 
-    def update(with_probe: bool) -> None:
-        probe = Probe(
+    def update(with_request: bool) -> None:
+        request = PlasticityRequest(
             clock=clock_of(learner),
             seed=0,
             interventions=(),
             dormancy=True,
-            scoring={("replay", 32): sample.batch},
-            held=None,
+            scoring_batch={("replay", 32): sample.batch},
+            holdout_batch=None,
         )
-        learner.update(batch=learner_batch(sample), timesteps=CLOCK, probe=probe if with_probe else None)
+        learner.update(batch=learner_batches(sample, 1)[0], timesteps=CLOCK, request=request if with_request else None)
 
     seconds = interleaved(repeats, check=partial(update, True), update=partial(update, False))
     return _row(seconds["check"] - seconds["update"], seconds["update"], repeats)
@@ -121,19 +125,21 @@ def surgery(repeats: int) -> dict[str, Any]:
     intervention = make_intervention(REBORN)
     untouched = {name: value.clone() for name, value in module.state_dict().items()}
     taken: list[float] = []
-    units: list[int] = []
+    neurons: list[int] = []
 
-    def perform_once() -> None:
+    def apply_once() -> None:
         module.load_state_dict(untouched)
-        subject = team_subject(module, "released", sample.batch, None, optimizer)
-        report = perform(intervention, subject, generator=torch.Generator().manual_seed(0))
+        model_view = team_view(module, "official_code", sample.batch, None, optimizer)
+        report = apply_intervention(intervention, model_view, generator=torch.Generator().manual_seed(0))
         taken.append(report.seconds)
-        units.append(report.units)
+        neurons.append(report.neurons)
 
     seconds = interleaved(
-        repeats, perform=perform_once, update=lambda: learner.update(batch=learner_batch(sample), timesteps=CLOCK)
+        repeats,
+        apply_intervention=apply_once,
+        update=lambda: learner.update(batch=learner_batches(sample, 1)[0], timesteps=CLOCK),
     )
-    return _row(statistics.median(taken), seconds["update"], repeats, units_median=int(statistics.median(units)))
+    return _row(statistics.median(taken), seconds["update"], repeats, neurons_median=int(statistics.median(neurons)))
 
 
 def no_check_due(repeats: int) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def no_check_due(repeats: int) -> dict[str, Any]:
     assert not learners["without"].learner_callbacks
 
     def seconds_of(name: str) -> float:
-        return cpu_seconds(lambda: learners[name].update(batch=learner_batch(sample), timesteps=CLOCK))
+        return cpu_seconds(lambda: learners[name].update(batch=learner_batches(sample, 1)[0], timesteps=CLOCK))
 
     for name in learners:
         seconds_of(name)
@@ -177,9 +183,9 @@ def _row(seconds: float, update: float, repeats: int, **more: int) -> dict[str, 
 
 
 ROWS: dict[str, Callable[[int], dict[str, Any]]] = {
-    f"scoring/released/{SHAPE}": partial(scoring, "released"),
-    f"scoring/full/{SHAPE}": partial(scoring, "full"),
-    f"check/released/{SHAPE}": partial(check, "released"),
+    f"scoring/official_code/{SHAPE}": partial(scoring_batch, "official_code"),
+    f"scoring/full/{SHAPE}": partial(scoring_batch, "full"),
+    f"check/official_code/{SHAPE}": partial(check, "official_code"),
     f"check/full/{SHAPE}": partial(check, "full"),
     f"reborn/{SHAPE}": reborn,
     f"reborn/surgery/{SHAPE}": surgery,

@@ -112,7 +112,7 @@ class PyMARLStyleLearner:
     Args:
         n_agents, n_actions, obs_dim, state_dim: ``n``, ``A``, ``d``, ``s``.
         hidden_dim: Width of the encoder and of the GRU.
-        embed_dim: Mixing units.
+        embed_dim: Mixing neurons.
         hypernet_dim: Hidden width of the two weight hypernetworks.
         lr: Learning rate.
         gamma: Discount.

@@ -1,6 +1,6 @@
 """The reference of the learner benchmark for DMIX: :mod:`benchmarks.pymarl_style`'s way of doing this project's update.
 
-Written from the formulas (Sun et al.: DFAC, ICML 2021; method reference 7.5), as the official program goes about it: every
+Written from the formulas (Sun et al.: DFAC, ICML 2021; docs/method.md 7.5), as the official program goes about it: every
 step of the loop draws fractions for each episode, embeds them, and makes the quantiles of all actions of all agents; the
 target's actions are those with the best mean over the fractions drawn.
 """

@@ -1,6 +1,6 @@
 """The reference of the learner benchmark for RMIX: :mod:`benchmarks.pymarl_style`'s way of doing this project's update.
 
-Written from the formulas (Qiu et al., NeurIPS 2021; method reference 7.6), as the official program goes about it: every step
+Written from the formulas (Qiu et al., NeurIPS 2021; docs/method.md 7.6), as the official program goes about it: every step
 of the loop makes the atoms of all actions, sorts them, embeds them for the risk level predictor and takes the CVaR of every
 action, with gradients. Where the official code errs (D16, D17, D25) it does what :class:`rllib_reborn.RMIX` does, so that
 both can be compared.

@@ -18,9 +18,9 @@ import torch  # isort: skip
 from torch.nn.functional import linear, one_hot  # isort: skip
 
 from rllib_reborn import QMIXConfig, make_team_env
-from rllib_reborn.algorithms.value_factorization.env_creator import create
-from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
 from rllib_reborn.envs.random_policy import epsilon_greedy, random_legal_actions
+from rllib_reborn.runtime.env_creator import create
+from rllib_reborn.runtime.env_runner import TeamEnvRunner
 
 EPSILON = 0.05
 ENVS = {"stag_hunt": "predator_prey/stag_hunt", "predator_prey_small": "predator_prey/small"}

@@ -1,6 +1,6 @@
 """How much faster are eight games of StarCraft II stepped on threads than one after another?
 
-The games are eight loopback servers (the simulator behind the game's protocol; no StarCraft II) that sleep 5 ms in every
+The games are eight mock servers (the simulator behind the game's protocol; no StarCraft II) that sleep 5 ms in every
 ``step`` request, as the game would compute. Both ways step the same number of joint steps, in turn, so that what disturbs
 the machine disturbs them alike; wall clock, since what is measured is waiting. ``ratio`` is of the time in ``step``;
 ``ratio_with_resets`` of all time: a game that begins a new episode (after some 25 steps of 3m at random) keeps the others
@@ -33,12 +33,12 @@ class Player:
         self.env = env
         self.steps = 0
         self.step_seconds = 0.0
-        self._seen = env.reset(seed=1)
+        self._obs = env.reset(seed=1)
         self._policy = RandomStreams(env.num_envs, 1)
 
     def play(self, steps: int = STEPS) -> None:
         for _ in range(steps):
-            actions = random_legal_actions(self._seen.action_mask, self._policy.uniform(self.env.spec.n_agents))
+            actions = random_legal_actions(self._obs.action_mask, self._policy.uniform(self.env.spec.n_agents))
             start = time.perf_counter()
             step = self.env.step(actions)
             self.step_seconds += time.perf_counter() - start
@@ -46,17 +46,15 @@ class Player:
             if step.info["failed"].any():
                 raise RuntimeError("a game failed; the machine is too busy for a measurement.")
             over = step.terminated | step.truncated
-            self._seen = self.env.reset(mask=over) if over.any() else step.obs
+            self._obs = self.env.reset(mask=over) if over.any() else step.obs
 
 
 def threads_against_inline(name: str, repeats: int) -> dict[str, Any]:
-    from rllib_reborn.envs.starcraft.loopback.faults import FaultPlan
-    from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install
+    from rllib_reborn.envs.starcraft.mock_server.faults import FaultPlan
+    from rllib_reborn.envs.starcraft.mock_server.install import make_mock_install
 
     with tempfile.TemporaryDirectory() as folder:
-        root = make_loopback_install(
-            Path(folder) / "sc2", faults=FaultPlan(step_delay_ms=STEP_DELAY_MS), backend="numba"
-        )
+        root = make_mock_install(Path(folder) / "sc2", faults=FaultPlan(step_delay_ms=STEP_DELAY_MS), backend="numba")
         make: Callable[..., VectorTeamEnv] = partial(make_team_env, name, GAMES, sc2_path=str(root))
         inline, threads = make(workers="inline"), make(workers="threads")
         try:

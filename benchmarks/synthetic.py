@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.replay.episode_replay import EpisodeBlock
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS, STEP_FIELDS, field_layout
 
 SHORTEST_VARIABLE = 20
 
@@ -25,7 +26,7 @@ def synthetic_batch(
     state_dtype: Literal["uint8", "float32"] = "float32",
     seed: int = 0,
 ) -> dict[str, npt.NDArray[Any]]:
-    """What :meth:`rllib_reborn.replay.EpisodeReplay.sample` gives, filled with random numbers.
+    """Whole episodes padded to the longest, as PyMARL-like programs hold them, filled with random numbers.
 
     Every real observation has a mask with an allowed action, and every action taken is allowed. Every second
     episode ends by termination, the others by truncation. Behind the end of an episode everything is zero.
@@ -77,3 +78,12 @@ def synthetic_batch(
         array[np.arange(array.shape[1]) >= end[:, None]] = 0
     batch["lengths"] = drawn
     return batch
+
+
+def packed(batch: dict[str, npt.NDArray[Any]]) -> EpisodeBlock:
+    """The same episodes without padding, as the replay gives them."""
+    lengths = batch["lengths"]
+    step = np.arange(batch["reward"].shape[1]) < lengths[:, np.newaxis]
+    observation = np.arange(batch["obs"].shape[1]) <= lengths[:, np.newaxis]
+    fields = {name: batch[name][observation] for name in OBSERVATION_FIELDS}
+    return EpisodeBlock(lengths, fields | {name: batch[name][step] for name in STEP_FIELDS})

@@ -94,9 +94,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         pass
     team = load_team(algo.save_to_path(out / "checkpoint"))
     algo.stop()
-    greedy, chance = team.play(64, seed=1), team.play(64, seed=1, epsilon=1.0)
+    greedy, chance = team.evaluate(64, seed=1), team.evaluate(64, seed=1, epsilon=1.0)
     print(f"greedy {greedy.returns.mean():.2f}, random {chance.returns.mean():.2f}")
-    record_gif(team.play(1, seed=2, record=True).frames or [], out / "team.gif", fps=4)
+    record_gif(team.evaluate(1, seed=2, record=True).frames or [], out / "team.gif", fps=4)
     print(f"checkpoint and team.gif are in {out}")
     return {"greedy": float(greedy.returns.mean()), "random": float(chance.returns.mean())}
 

@@ -1,7 +1,8 @@
-"""Measure and treat dormant units of any torch network: here an MLP that has to learn one random labelling after another.
+"""Measure and treat dormant neurons of any torch network: here an MLP that has to learn one random labelling after
+another.
 
-Prints the share of dormant units while the task changes; then what ReBorn does to the network (scores before and after, how
-much its function changed), and what ReDo would have done to the same network (a dry run).
+Prints the share of dormant neurons while the task changes; then what ReBorn does to the network (scores before and
+after, how much its function changed), and what ReDo would have done to the same network (a dry run).
 
     python examples/plasticity_on_any_module.py
 """
@@ -14,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from rllib_reborn.plasticity.discovery import discover_units
+from rllib_reborn.plasticity.discovery import discover_neurons
 from rllib_reborn.plasticity.interventions import make_intervention
-from rllib_reborn.plasticity.interventions.perform import InterventionReport, Outcome, Subject, perform
+from rllib_reborn.plasticity.interventions.apply import InterventionReport, ModelOutputs, ModelView, apply_intervention
+from rllib_reborn.plasticity.neuron_layers import by_key
 from rllib_reborn.plasticity.scores import dormancy, feature_ranks
 from rllib_reborn.plasticity.statistics import measure
-from rllib_reborn.plasticity.units import by_key
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     inputs = torch.randn(512, 32)
 
-    # Which units there are is read off one run of the network.
-    layers = discover_units(net, inputs[:8], name="net")
+    # Which neurons there are is read off one run of the network.
+    layers = discover_neurons(net, inputs[:8], name="net")
     for layer in layers:
-        print(f"found {layer.key}: {layer.width} units, {layer.activation}, surgery {layer.surgery.value}")
+        print(f"found {layer.key}: {layer.width} neurons, {layer.activation}, surgery {layer.surgery.value}")
 
     fractions = []
     for task in range(options.tasks):
@@ -64,12 +65,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             f"over-active {found.overactive_fraction:.1%}, effective rank {rank:.1f}"
         )
 
-    def evaluate() -> Outcome:
+    def evaluate() -> ModelOutputs:
         with torch.no_grad():
             values = net(inputs)
-        return Outcome(values=values, actions=values.argmax(dim=-1))
+        return ModelOutputs(values=values, actions=values.argmax(dim=-1))
 
-    subject = Subject(
+    model_view = ModelView(
         nets={"net": net},
         layers=layers,
         measure=lambda wanted: measure(wanted, lambda: net(inputs)),
@@ -78,11 +79,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     settings = {"scope": "all", "alpha": options.alpha}
     generator = torch.Generator().manual_seed(options.seed)
-    redo = perform(make_intervention({"kind": "redo", **settings, "dry_run": True}), subject, generator=generator)
+    redo = apply_intervention(
+        make_intervention({"kind": "redo", **settings, "dry_run": True}), model_view, generator=generator
+    )
     tell("ReDo (dry run, nothing was written)", redo)
-    reborn = perform(
+    reborn = apply_intervention(
         make_intervention({"kind": "reborn", **settings, "beta": options.beta, "optimizer": "donor"}),
-        subject,
+        model_view,
         generator=generator,
     )
     tell("ReBorn", reborn)
@@ -92,13 +95,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def tell(name: str, report: InterventionReport) -> None:
     """Print a report."""
     print(
-        f"{name}: {report.units} units got new weights; dormant {report.dormant_before['net']:.1%} -> "
+        f"{name}: {report.neurons} neurons got new weights; dormant {report.dormant_before['net']:.1%} -> "
         f"{report.dormant_after['net']:.1%}; outputs changed by {report.function_drift:.2%}, "
         f"{report.greedy_actions_changed:.1%} of the predictions; {1e3 * report.seconds:.1f} ms"
     )
     for change in report.changes:
         print(
-            f"  {change.layer}: {change.dormant} dormant, {change.overactive} over-active; touched {list(change.units)}"
+            f"  {change.layer}: {change.dormant} dormant, {change.overactive} over-active; touched {list(change.neurons)}"
         )
 
 

@@ -1,7 +1,7 @@
 """Dormancy checks and ReBorn in RLlib's own DQN, by one line: a Learner class with the plasticity mixin.
 
 Trains DQN on CartPole for a few iterations and prints what the checks found and what ReBorn did. CartPole needs no help
-against dormant units; this shows how to switch it on, and the learning rate is high so that there is something to see.
+against dormant neurons; this shows how to switch it on, and the learning rate is high so that there is something to see.
 
     python examples/reborn_on_stock_dqn.py
 """
@@ -33,7 +33,7 @@ def build(options: argparse.Namespace) -> Any:
         .environment("CartPole-v1")
         .env_runners(num_env_runners=0)
         .rl_module(
-            # ReLU: splitting a unit keeps its function. RLlib's default is tanh.
+            # ReLU: splitting a neuron keeps its function. RLlib's default is tanh.
             model_config={
                 "fcnet_hiddens": [64, 64],
                 "fcnet_activation": "relu",
@@ -58,7 +58,7 @@ def build(options: argparse.Namespace) -> Any:
                         "unit": "updates",
                         "alpha": options.alpha,
                         "beta": options.beta,
-                        "optimizer": "donor",  # a unit made from another one also gets that one's averages
+                        "optimizer": "donor",  # a neuron made from another one also gets that one's averages
                     }
                 ],
             },
@@ -86,14 +86,14 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(num_cpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    told: list[dict[str, Any]] = []
+    logged: list[dict[str, Any]] = []
     algorithm = build(options)
     try:
         for iteration in range(options.iterations):
             result = algorithm.train()
             answers = algorithm.learner_group.foreach_learner(lambda learner: learner.take_events())
             events = next(iter(answers)).get()
-            told += events
+            logged += events
             print(
                 f"iteration {iteration + 1}: return {result['env_runners'].get('episode_return_mean', float('nan')):.1f}"
             )
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         algorithm.stop()
         if started_here:
             ray.shutdown()
-    return told
+    return logged
 
 
 def tell(event: dict[str, Any]) -> None:
@@ -117,12 +117,12 @@ def tell(event: dict[str, Any]) -> None:
         )
         return
     print(
-        f"  update {updates}: {event['kind']} gave {event['units']} units new weights; dormant "
+        f"  update {updates}: {event['kind']} gave {event['neurons']} neurons new weights; dormant "
         f"{event['dormant_before']['module']:.1%} -> {event['dormant_after']['module']:.1%}, Q-values changed by "
         f"{event['function_drift']:.2%}, {event['greedy_actions_changed']:.1%} of the greedy actions"
     )
     for change in event["changes"]:
-        if change["units"]:
+        if change["neurons"]:
             print(f"    {change['layer']}: {change['dormant']} dormant, {change['overactive']} over-active")
 
 

@@ -1,11 +1,13 @@
-"""The ReBorn paper's target-interval experiment (Fig. 2b): dormant units of QMIX's mixer by target-update interval.
+"""The ReBorn paper's target-interval experiment (Fig. 2b): dormant neurons of QMIX's mixer by target-update interval.
 
-Runs QMIX once for each interval (in episodes) and draws the share of dormant units of the mixer over env steps. The paper's
-claim is that shorter intervals, so targets that move more, give more dormant units. Three things differ from the paper, and
+Runs QMIX once for each interval (in episodes) and draws the share of dormant neurons of the mixer over env steps. The
+paper's claim is that shorter intervals, so targets that move more, give more dormant neurons. Three things differ from
+the paper, and
 so may what comes out: it varies the interval of the mixer's target alone, here agents and mixer share it; its runs have
-500,000 env steps and intervals of up to 1,000 episodes, the default here is 40,000 env steps (at least 267 episodes) and
-intervals of up to 125, so that the longest one updates its targets twice too; and this is one seed. An interval that would
-update them less than twice is told, as its curve is that of targets which (nearly) never move. For the paper's length:
+500,000 env steps and intervals of up to 1,000 episodes, the default here is 40,000 env steps (at least 267 episodes)
+and intervals of up to 125, so that the longest one updates its targets twice too; and this is one seed. An interval
+that would update them less than twice is told, as its curve is that of targets which (nearly) never move. For the
+paper's length:
 
     python examples/target_interval.py --env-steps 500000 --intervals 10 50 250 1000 --check-every 10000
 """
@@ -77,7 +79,7 @@ def draw(curves: dict[int, Curve], env: str, path: Path) -> None:
     figure, panel = pyplot.subplots(figsize=(5.5, 3.6))
     for interval, (steps, fractions) in curves.items():
         panel.plot(steps, [100 * fraction for fraction in fractions], label=f"every {interval} episodes")
-    panel.set(title=f"QMIX, {env}", xlabel="env steps", ylabel="dormant units of the mixer (%)", ylim=(0, 100))
+    panel.set(title=f"QMIX, {env}", xlabel="env steps", ylabel="dormant neurons of the mixer (%)", ylim=(0, 100))
     panel.legend(title="target update", fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,8 @@ def main(arguments: list[str] | None = None) -> dict[int, Curve]:
                 seed=options.seed,
             )
             print(
-                f"targets every {interval} episodes: dormant units of the mixer {fractions[0]:.1%} at {steps[0]} env steps, "
+                f"targets every {interval} episodes: dormant neurons of the mixer {fractions[0]:.1%} at {steps[0]} env "
+                f"steps, "
                 f"{fractions[-1]:.1%} at {steps[-1]}",
                 flush=True,
             )

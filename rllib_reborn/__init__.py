@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rllib_reborn._version import __version__
+from rllib_reborn.algorithm_names import ALGORITHM_NAMES
 
 if TYPE_CHECKING:
     from rllib_reborn.algorithms import (
@@ -29,37 +30,23 @@ if TYPE_CHECKING:
         RMIXConfig,
         VDNConfig,
         WQMIXConfig,
-        load_team,
     )
     from rllib_reborn.callbacks import DormancyCallback, LearnerCallback, ReBornCallback
     from rllib_reborn.envs import TeamSpec, VectorTeamEnv, make_team_env
     from rllib_reborn.policy import Policy
+    from rllib_reborn.studies.trained_policy import TrainedPolicy, load_team
 
 _HOME = {
     "ALGORITHMS": "rllib_reborn.algorithms",
-    "DMIX": "rllib_reborn.algorithms",
-    "DMIXConfig": "rllib_reborn.algorithms",
+    **{name: "rllib_reborn.algorithms" for algorithm in ALGORITHM_NAMES for name in (algorithm, f"{algorithm}Config")},
     "DormancyCallback": "rllib_reborn.callbacks",
     "LearnerCallback": "rllib_reborn.callbacks",
     "Policy": "rllib_reborn.policy",
-    "IQL": "rllib_reborn.algorithms",
-    "IQLConfig": "rllib_reborn.algorithms",
-    "QMIX": "rllib_reborn.algorithms",
-    "QMIXConfig": "rllib_reborn.algorithms",
-    "QPLEX": "rllib_reborn.algorithms",
-    "QPLEXConfig": "rllib_reborn.algorithms",
-    "RMIX": "rllib_reborn.algorithms",
-    "RMIXConfig": "rllib_reborn.algorithms",
-    "ResQ": "rllib_reborn.algorithms",
-    "ResQConfig": "rllib_reborn.algorithms",
-    "VDN": "rllib_reborn.algorithms",
-    "VDNConfig": "rllib_reborn.algorithms",
-    "WQMIX": "rllib_reborn.algorithms",
-    "WQMIXConfig": "rllib_reborn.algorithms",
-    "load_team": "rllib_reborn.algorithms",
     "ReBornCallback": "rllib_reborn.callbacks",
     "TeamSpec": "rllib_reborn.envs",
+    "TrainedPolicy": "rllib_reborn.studies.trained_policy",
     "VectorTeamEnv": "rllib_reborn.envs",
+    "load_team": "rllib_reborn.studies.trained_policy",
     "make_team_env": "rllib_reborn.envs",
 }
 
@@ -84,6 +71,7 @@ __all__ = [
     "ResQ",
     "ResQConfig",
     "TeamSpec",
+    "TrainedPolicy",
     "VDNConfig",
     "VectorTeamEnv",
     "WQMIXConfig",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -10,22 +9,39 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from tests import shared_ray
+
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--faults", type=int, default=40, help="faults of the StarCraft training test; 200 take two minutes and more"
+        "--faults",
+        type=int,
+        default=200,
+        help="faults in the long StarCraft training test; its short sample in `make test` keeps its own number",
     )
 
 
 @pytest.fixture(scope="module")
 def ray_session():
-    """A local Ray for a module's tests, with more logical CPUs than the machine has, so that several small actors fit."""
-    import ray
+    """The local Ray of this test process, started for the first module that asks for one and handed on to the next.
 
-    if not ray.is_initialized():
-        ray.init(num_cpus=8, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    It has more logical CPUs than the machine, so that several small actors fit. A module that leaves processes behind
+    does not hand it on: the next one gets a new Ray.
+    """
+    shared_ray.start()
     yield
-    ray.shutdown()
+    shared_ray.hand_on()
+
+
+@pytest.fixture(scope="module")
+def no_shared_ray():
+    """For modules that start a Ray of their own (other resources, another path): the shared one is stopped before, and
+    theirs must be stopped by them."""
+    shared_ray.stop()
+
+
+def pytest_sessionfinish():
+    shared_ray.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, cast
@@ -11,33 +12,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
-from rllib_reborn.algorithms.value_factorization.settings import MixerSettings, Settings
-from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
-from rllib_reborn.algorithms.value_factorization.updates import Update
-from rllib_reborn.algorithms.value_factorization.value_factorization import (
-    ValueFactorization,
-    ValueFactorizationConfig,
-)
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.learner import (
     Q_TOT_MEAN,
     TD_ERROR_ABS,
     ValueFactorizationLearner,
 )
-from rllib_reborn.callbacks.probe import probe_rng
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.algorithms.value_factorization.learner_updates import PackedEpisodes
+from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.settings import MixerSettings
+from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
+from rllib_reborn.callbacks.request import update_rng
 from rllib_reborn.losses import masked_mean, quantile_huber
 from rllib_reborn.nets.agents import AgentTeam, MakeAgentNet
-from rllib_reborn.nets.joint_actions import greedy_actions
-from rllib_reborn.nets.mixers import DMixer, Mixer
+from rllib_reborn.nets.mixers import DMixer
+from rllib_reborn.nets.mixers.mixer import greedy_actions
 from rllib_reborn.nets.quantile_agent import QuantileAgentNet, midpoints, team_quantiles
+from rllib_reborn.replay import ReplaySample
+from rllib_reborn.settings import Settings
 
-#: Column of a learner's batch, [E, T, N + N'] in 0..1: the quantile fractions of each transition, first those of the value
+#: Column of a learner's batch, [steps, N + N'] in 0..1: the quantile fractions of each transition, first those of the value
 #: of the actions taken, then those of its target.
 FRACTIONS = "quantile_fractions"
 
@@ -45,7 +43,7 @@ Quantiles = Annotated[int, Field(ge=1, le=1024)]
 
 
 class DMIXSettings(Settings):
-    """``training(method=...)`` of DMIX; defaults are those of DFAC's published code (method reference 7.5).
+    """``training(algorithm_settings=...)`` of DMIX; defaults are those of DFAC's published code (docs/method.md 7.5).
 
     Attributes:
         quantiles: ``N``, fractions drawn for the value of the actions taken, 1..1024. Default 8.
@@ -76,9 +74,6 @@ class DMIXModule(TeamRLModule):
 
     mixer: DMixer
 
-    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
-        return DMixer(spec.n_agents, spec.state_dim, **settings)
-
     def make_agent_net(self, settings: dict[str, Any]) -> MakeAgentNet:
         method = DMIXSettings(**settings)
         return partial(QuantileAgentNet, acting_quantiles=method.acting_quantiles, cosines=method.cosines)
@@ -87,10 +82,10 @@ class DMIXModule(TeamRLModule):
         """As :meth:`TeamRLModule.packed_episodes`, with the column :data:`FRACTIONS`; a batch without it (one that is looked
         at and not trained on) has the midpoints of equal parts of 0..1."""
         packed = super().packed_episodes(batch)
-        method = DMIXSettings(**self.model_config.get("method", {}))
+        method = DMIXSettings(**self.model_config.get("algorithm_settings", {}))
         counts = [method.quantiles, method.target_quantiles]
         if FRACTIONS in batch:
-            both = batch[FRACTIONS].flatten(0, 1)[packed.layout.step_rows]
+            both = batch[FRACTIONS][packed.layout.step_rows]
             fractions, target_fractions = both.split(counts, dim=1)
         else:
             steps = len(packed.taken)
@@ -124,8 +119,7 @@ class DMIXModule(TeamRLModule):
 
     def row_masks(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """As :meth:`TeamRLModule.row_masks`; the embedding sees fractions and no agents, so all its rows count."""
-        embeddings = {layer.key for layer in self.agents.unit_layers("full") if layer.name.endswith("phi.0")}
-        return {key: mask for key, mask in super().row_masks(batch).items() if key not in embeddings}
+        return {key: mask for key, mask in super().row_masks(batch).items() if not key.endswith("phi.0")}
 
     @override(TargetNetworkAPI)
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -143,52 +137,40 @@ class DMIXLearner(ValueFactorizationLearner):
         step's quantiles; errors and values in the log are those of the means."""
         predicted = fwd_out["quantiles"]
         target = self.targets(config, batch, fwd_out["next_quantiles"], mask)
-        loss = quantile_huber(predicted, target, fwd_out["fractions"], kappa=config.parse_method().kappa)
+        loss = quantile_huber(predicted, target, fwd_out["fractions"], kappa=self.algorithm_settings.kappa)
         mean = predicted.detach().mean(-1)
-        told = {
+        metrics = {
             TD_ERROR_ABS: masked_mean((mean - target.mean(-1)).abs(), mask, count),
             Q_TOT_MEAN: masked_mean(mean, mask, count),
         }
-        return masked_mean(loss, mask, count), told
+        return masked_mean(loss, mask, count), metrics
 
 
 class DMIXConfig(ValueFactorizationConfig):
     """Config of :class:`DMIX`; see :class:`ValueFactorizationConfig` for all settings, :class:`MixerSettings` for
-    ``training(mixer=...)`` and :class:`DMIXSettings` for ``training(method=...)``.
+    ``training(mixer=...)`` and :class:`DMIXSettings` for ``training(algorithm_settings=...)``.
 
     What differs from QMIX's defaults is as in DFAC's published code: Adam (eps 1e-5), and the target's actions chosen by the
     target networks (``double_q`` False). Its targets are 1-step ones; ``n_step`` works too.
 
     Example:
         >>> from rllib_reborn import DMIXConfig
-        >>> config = DMIXConfig().environment("matrix/two_step").training(method={"quantiles": 16})
+        >>> config = DMIXConfig().environment("matrix/two_step").training(algorithm_settings={"quantiles": 16})
         >>> algo = config.build_algo()  # doctest: +SKIP
     """
 
-    mixer_needs_state = True
+    algorithm_name = "DMIX"
+    mixer_class = DMixer
+    mixer_settings_class = MixerSettings
+    algorithm_settings_class = DMIXSettings
+    rl_module_class = DMIXModule
+    default_learner_class = DMIXLearner
 
     default_optimizer = MappingProxyType({"kind": "adam", "eps": 1e-5})
 
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or DMIX)
+        super().__init__(algo_class)
         self.double_q = False
-
-    def mixer_settings(self) -> type[Settings]:
-        return MixerSettings
-
-    def method_settings(self) -> type[Settings]:
-        return DMIXSettings
-
-    def module_class(self) -> type[TeamRLModule]:
-        return DMIXModule
-
-    @override(ValueFactorizationConfig)
-    def parse_method(self) -> DMIXSettings:
-        return cast(DMIXSettings, super().parse_method())
-
-    @override(ValueFactorizationConfig)
-    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
-        return DMIXLearner
 
     @override(ValueFactorizationConfig)
     def validate(self) -> None:
@@ -205,28 +187,27 @@ class DMIX(ValueFactorization):
 
     config: DMIXConfig
 
-    @classmethod
-    def get_default_config(cls) -> DMIXConfig:
-        return DMIXConfig()
+    config_class = DMIXConfig
 
-    def _make_update(self, updates_before: int) -> Update:
-        """With fractions drawn anew for every transition, the same for all agents, as in DFAC's code: from the run's seed
-        and the count of updates, so that a resumed run draws what an uninterrupted one does; and in this process, so that
-        n learners see what one does."""
-        update = super()._make_update(updates_before)
-        method = self.config.parse_method()
-        columns = update.batch[DEFAULT_MODULE_ID]
-        rng = probe_rng(self.prober.seed, self.progress.clock(updates_before), FRACTIONS)
-        shape = (*columns["reward"].shape, method.quantiles + method.target_quantiles)
-        columns[FRACTIONS] = draw_fractions(shape, max(1, self.config.num_learners), rng)
-        return update
+    @override(ValueFactorization)
+    def step_columns(self, sample: ReplaySample, clock: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
+        """Fractions drawn again for every transition, the same for all agents, as in DFAC's code; in this process, so that n
+        learners see what one does."""
+        settings = self.config.parse_algorithm_settings()
+        rng = update_rng(self.plasticity_scheduler.seed, clock, FRACTIONS)
+        count = settings.quantiles + settings.target_quantiles
+        return {FRACTIONS: draw_fractions(sample.lengths, count, max(1, self.config.num_learners), rng)}
 
 
-def draw_fractions(shape: tuple[int, int, int], shards: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The column :data:`FRACTIONS`, [E, T, N + N'], uniform in 0..1; an episode has the same ones into however many
+def draw_fractions(
+    lengths: npt.NDArray[np.int32], count: int, shards: int, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """The column :data:`FRACTIONS`, [sum(lengths), count], uniform in 0..1; an episode has the same ones into however many
     ``shards`` the replay has dealt its sample."""
-    dealt = np.arange(shape[0]).reshape(-1, shards).T.reshape(-1)  # as EpisodeReplay.sample deals them
-    return rng.random(shape, dtype=np.float32)[dealt]
+    drawn = rng.random((len(lengths), int(lengths.max()), count), dtype=np.float32)
+    dealt = np.arange(len(lengths)).reshape(-1, shards).T.reshape(-1)  # as EpisodeReplay.sample deals them
+    real = np.arange(drawn.shape[1]) < lengths[:, np.newaxis]
+    return drawn[dealt][real]
 
 
 def _features(agents: AgentTeam, episodes: PackedEpisodes) -> Tensor:

@@ -9,35 +9,28 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
-from rllib_reborn.algorithms.value_factorization.settings import NoSettings, Settings
-from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
-from rllib_reborn.algorithms.value_factorization.value_factorization import (
-    ValueFactorization,
-    ValueFactorizationConfig,
-)
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.learner import (
     Q_TOT_MEAN,
     TD_ERROR_ABS,
     ValueFactorizationLearner,
 )
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.algorithms.value_factorization.learner_updates import PackedEpisodes
+from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.losses import masked_mean
 from rllib_reborn.nets.agents import AgentTeam
-from rllib_reborn.nets.joint_actions import chosen_values, greedy_actions
-from rllib_reborn.nets.mixers import Mixer, VDNMixer
+from rllib_reborn.nets.mixers import VDNMixer
+from rllib_reborn.nets.mixers.mixer import chosen_values, greedy_actions
 
 
 class IQLModule(TeamRLModule):
     """There is no mixer and no Q_tot; where one is asked for (logs, drift of an intervention, the invariance study) the sum
-    of the agents' values stands in, which has the same greedy actions and no units to treat."""
-
-    def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
-        return VDNMixer()
+    of the agents' values stands in, which has the same greedy actions and no neurons to treat."""
 
     def step_values(self, episodes: PackedEpisodes) -> dict[str, Tensor]:
         """Of each agent, [steps, n]: ``q``, the value of the action taken, and ``next_q``, the target networks' value of the
-        greedy action after it, without gradient; who is greedy: as in :meth:`TeamRLModule.next_value`."""
+        greedy action after it, without gradient; double Q-learning as in :meth:`TeamRLModule.next_value`."""
         q = self.agents.unroll(episodes.x, episodes.layout.obs_sizes)
         return {"q": chosen_values(episodes.now(q), episodes.taken), "next_q": self.next_values(episodes, q)}
 
@@ -64,11 +57,11 @@ class IQLLearner(ValueFactorizationLearner):
         """Masked mean over steps and agents of the squared TD error, the reward of all agents being the team's. In the log:
         the absolute error, likewise a mean over agents, and the sum of the agents' values."""
         error = fwd_out["q"] - self.targets(config, batch, fwd_out["next_q"], mask)
-        told = {
+        metrics = {
             TD_ERROR_ABS: masked_mean(error.detach().abs().mean(-1), mask, count),
             Q_TOT_MEAN: masked_mean(fwd_out["q"].detach().sum(-1), mask, count),
         }
-        return masked_mean(error.square().mean(-1), mask, count), told
+        return masked_mean(error.square().mean(-1), mask, count), metrics
 
 
 class IQLConfig(ValueFactorizationConfig):
@@ -80,23 +73,13 @@ class IQLConfig(ValueFactorizationConfig):
         >>> algo = IQLConfig().environment("matrix/two_step").build_algo()  # doctest: +SKIP
     """
 
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or IQL)
-
-    def mixer_settings(self) -> type[Settings]:
-        return NoSettings
-
-    def module_class(self) -> type[TeamRLModule]:
-        return IQLModule
-
-    @override(ValueFactorizationConfig)
-    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
-        return IQLLearner
+    algorithm_name = "IQL"
+    mixer_class = VDNMixer
+    rl_module_class = IQLModule
+    default_learner_class = IQLLearner
 
 
 class IQL(ValueFactorization):
     """Independent Q-learning."""
 
-    @classmethod
-    def get_default_config(cls) -> IQLConfig:
-        return IQLConfig()
+    config_class = IQLConfig

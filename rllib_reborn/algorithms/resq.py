@@ -9,20 +9,20 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
-from rllib_reborn.algorithms.value_factorization.settings import NoSettings, Settings, parse
-from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
-from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization, ValueFactorizationConfig
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.learner import (
     Q_TOT_MEAN,
     TD_ERROR_ABS,
     ValueFactorizationLearner,
 )
+from rllib_reborn.algorithms.value_factorization.learner_updates import PackedEpisodes
+from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.algorithms.wqmix import CENTRAL_TD_ERROR_ABS, CentralMixerSettings, WQMIXModule
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.losses import masked_mean
-from rllib_reborn.nets.joint_actions import greedy_actions
 from rllib_reborn.nets.mixers import Mixer, ResQMixer
+from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.settings import parse
 
 #: Key of what the learner logs besides the usual: the mean of w_r Q_r.
 RESIDUAL_MEAN = "residual_mean"
@@ -84,18 +84,18 @@ class ResQLearner(ValueFactorizationLearner):
         main, residual = fwd_out["q_tot"], fwd_out["residual"]
         target = self.targets(config, batch, fwd_out["next_q_tot"], mask)
         error, central_error = main + residual - target, fwd_out["q_central"] - target
-        told = {
+        metrics = {
             TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
             Q_TOT_MEAN: masked_mean(main.detach(), mask, count),
             CENTRAL_TD_ERROR_ABS: masked_mean(central_error.detach().abs(), mask, count),
             RESIDUAL_MEAN: masked_mean(residual.detach(), mask, count),
         }
-        return masked_mean(error.square() + central_error.square(), mask, count), told
+        return masked_mean(error.square() + central_error.square(), mask, count), metrics
 
 
 class ResQConfig(ValueFactorizationConfig):
     """Config of :class:`ResQ`; see :class:`ValueFactorizationConfig` for all settings, :class:`ResQMixerSettings` for
-    ``training(mixer=...)``. ResQ has no ``method`` of its own.
+    ``training(mixer=...)``. ResQ has no ``algorithm_settings``.
 
     What differs from QMIX's defaults is as in the official code: ``lr`` 1e-3, ``td_lambda`` 0.6 (set it to None for
     ``n_step``), exploration annealed over 100,000 env steps.
@@ -106,31 +106,21 @@ class ResQConfig(ValueFactorizationConfig):
         >>> algo = config.build_algo()  # doctest: +SKIP
     """
 
-    mixer_needs_state = True
+    algorithm_name = "ResQ"
+    mixer_class = ResQMixer
+    mixer_settings_class = ResQMixerSettings
+    rl_module_class = ResQModule
+    default_learner_class = ResQLearner
 
     default_epsilon = MappingProxyType({"anneal_env_steps": 100_000})
 
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or ResQ)
+        super().__init__(algo_class)
         self.lr = 1e-3
         self.td_lambda = 0.6
-
-    def mixer_settings(self) -> type[Settings]:
-        return ResQMixerSettings
-
-    def method_settings(self) -> type[Settings]:
-        return NoSettings
-
-    def module_class(self) -> type[TeamRLModule]:
-        return ResQModule
-
-    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
-        return ResQLearner
 
 
 class ResQ(ValueFactorization):
     """Value factorization with a residual function."""
 
-    @classmethod
-    def get_default_config(cls) -> ResQConfig:
-        return ResQConfig()
+    config_class = ResQConfig

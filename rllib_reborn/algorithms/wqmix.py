@@ -6,29 +6,26 @@ from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
-from ray.rllib.utils.annotations import override
-from torch import Tensor
+from torch import Tensor, nn
 
-from rllib_reborn.algorithms.value_factorization.packed_episodes import PackedEpisodes
-from rllib_reborn.algorithms.value_factorization.settings import MixerSettings, Settings, parse
-from rllib_reborn.algorithms.value_factorization.team_rl_module import TeamRLModule
-from rllib_reborn.algorithms.value_factorization.value_factorization import (
-    ValueFactorization,
-    ValueFactorizationConfig,
-)
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
+from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.learner import (
     Q_TOT_MEAN,
     TD_ERROR_ABS,
     ValueFactorizationLearner,
 )
+from rllib_reborn.algorithms.value_factorization.learner_updates import PackedEpisodes
+from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.settings import MixerSettings
+from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.losses import masked_mean
 from rllib_reborn.losses.weighting import central_weights, optimistic_weights
 from rllib_reborn.nets.agents import AgentTeam
-from rllib_reborn.nets.critic import CentralCritic
-from rllib_reborn.nets.joint_actions import greedy_actions
 from rllib_reborn.nets.mixers import FeedForwardMixer, Mixer, WQMixer
-from rllib_reborn.plasticity.units import UnitLayer
+from rllib_reborn.nets.mixers.critic import CentralCritic, CriticNetworks
+from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.settings import Settings, parse
 
 #: Keys of what the learner logs besides the usual.
 CENTRAL_TD_ERROR_ABS = "central_td_error_abs"
@@ -66,7 +63,7 @@ class WQMIXModule(TeamRLModule):
         """Networks like the acting agents', with weights of their own."""
         return AgentTeam(
             self.net_of_agent,
-            self.input_dim,
+            self.inputs.width,
             self.spec.n_actions,
             hidden_dim=self.agent_settings.hidden_dim,
             fc_layers=self.agent_settings.fc_layers,
@@ -103,8 +100,8 @@ class WQMIXModule(TeamRLModule):
 
         Args:
             episodes: The batch.
-            greedy: [rows, n] what the online agents would do. With double Q it is what the values are of; without it those
-                after a transition are of what the target agents would do. (The official code has double Q alone.)
+            greedy: [rows, n] what the online agents would do. With double Q it is what the values are of; without it
+                those after a transition are of what the target agents would do. (The official code has double Q alone.)
         """
         critic = cast(WQMixer, self.target_mixer).central
         q = critic.unroll(episodes.x, episodes.layout.obs_sizes)
@@ -118,19 +115,28 @@ class WQMIXModule(TeamRLModule):
 
     def observe(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """As :meth:`TeamRLModule.observe`; the critics run too, on the actions taken, so that their layers are seen."""
-        seen = super().observe(batch)
+        outputs = super().observe(batch)
         with torch.no_grad():
             episodes = self.packed_episodes(batch)
             for critic in self.mixer.critics.values():
                 q = episodes.now(critic.unroll(episodes.x, episodes.layout.obs_sizes))
                 critic.of_actions(q, episodes.taken, episodes.now(episodes.state))
-        return seen
+        return outputs
 
-    def layers_of_agents(self) -> list[tuple[list[UnitLayer], list[int]]]:
-        layers = super().layers_of_agents()
+    def networks(self) -> dict[str, nn.Module]:
+        """As :meth:`TeamRLModule.networks`, and the critics, which are a part of the mixer."""
+        return {**super().networks(), "critic": CriticNetworks(self.mixer.critics)}
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        return {**super().target_networks(), "critic": CriticNetworks(cast(WQMixer, self.target_mixer).critics)}
+
+    def layer_keys_of_agents(self) -> list[tuple[list[str], list[int]]]:
+        found = super().layer_keys_of_agents()
         for name, critic in self.mixer.critics.items():
-            layers += zip(critic.layers_by_net("full", prefix=f"{name}."), critic.agents.members, strict=True)
-        return layers
+            by_net = critic.hidden_layers_by_net(prefix=f"{name}.")
+            keys = [[f"mixer/{layer.name}" for layer in layers] for layers in by_net]
+            found += zip(keys, critic.agents.members, strict=True)
+        return found
 
 
 class WQMIXLearner(ValueFactorizationLearner):
@@ -143,7 +149,7 @@ class WQMIXLearner(ValueFactorizationLearner):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """``mean(w (Q_tot - y)^2) + mean((Q-hat* - y)^2)`` over env steps, ``y`` from the target critic (the paper's
         losses of both functions; the official code adds them with factors of 1)."""
-        settings = config.parse_method()
+        settings = self.algorithm_settings
         value = fwd_out["q_tot"]
         target = self.targets(config, batch, fwd_out["next_q_tot"], mask)
         if settings.weighting == "cw":
@@ -151,52 +157,36 @@ class WQMIXLearner(ValueFactorizationLearner):
         else:
             weights = optimistic_weights(value.detach(), target, settings.alpha)
         error, central_error = value - target, fwd_out["q_central"] - target
-        told = {
+        metrics = {
             TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
             Q_TOT_MEAN: masked_mean(value.detach(), mask, count),
             CENTRAL_TD_ERROR_ABS: masked_mean(central_error.detach().abs(), mask, count),
             WEIGHT_MEAN: masked_mean(weights, mask, count),
         }
-        return masked_mean(weights * error.square() + central_error.square(), mask, count), told
+        return masked_mean(weights * error.square() + central_error.square(), mask, count), metrics
 
 
 class WQMIXConfig(ValueFactorizationConfig):
     """Config of :class:`WQMIX`; see :class:`ValueFactorizationConfig` for all settings, :class:`CentralMixerSettings`
-    for ``training(mixer=...)`` and :class:`WQMIXSettings` for ``training(method=...)``. Other defaults are QMIX's, as
-    in the official code.
+    for ``training(mixer=...)`` and :class:`WQMIXSettings` for ``training(algorithm_settings=...)``. Other defaults are
+    QMIX's, as in the official code.
 
     Example:
         >>> from rllib_reborn import WQMIXConfig
-        >>> config = WQMIXConfig().environment("matrix/two_step").training(method={"weighting": "ow", "alpha": 0.5})
+        >>> settings = {"weighting": "ow", "alpha": 0.5}
+        >>> config = WQMIXConfig().environment("matrix/two_step").training(algorithm_settings=settings)
         >>> algo = config.build_algo()  # doctest: +SKIP
     """
 
-    mixer_needs_state = True
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or WQMIX)
-
-    def mixer_settings(self) -> type[Settings]:
-        return CentralMixerSettings
-
-    def method_settings(self) -> type[Settings]:
-        return WQMIXSettings
-
-    @override(ValueFactorizationConfig)
-    def parse_method(self) -> WQMIXSettings:
-        return cast(WQMIXSettings, super().parse_method())
-
-    def module_class(self) -> type[TeamRLModule]:
-        return WQMIXModule
-
-    @override(ValueFactorizationConfig)
-    def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
-        return WQMIXLearner
+    algorithm_name = "WQMIX"
+    mixer_class = WQMixer
+    mixer_settings_class = CentralMixerSettings
+    algorithm_settings_class = WQMIXSettings
+    rl_module_class = WQMIXModule
+    default_learner_class = WQMIXLearner
 
 
 class WQMIX(ValueFactorization):
     """Monotonic value factorization with a weighted projection."""
 
-    @classmethod
-    def get_default_config(cls) -> WQMIXConfig:
-        return WQMIXConfig()
+    config_class = WQMIXConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rllib_reborn.callbacks.dormancy import DormancyCallback
 from rllib_reborn.callbacks.interventions import InterventionCallback
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
-from rllib_reborn.callbacks.probe import Probe
 from rllib_reborn.callbacks.reborn import ReBornCallback
+from rllib_reborn.callbacks.request import PlasticityRequest
 
-__all__ = ["DormancyCallback", "InterventionCallback", "LearnerCallback", "Probe", "ReBornCallback"]
+__all__ = ["DormancyCallback", "InterventionCallback", "LearnerCallback", "PlasticityRequest", "ReBornCallback"]

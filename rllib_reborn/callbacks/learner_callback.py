@@ -5,15 +5,40 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from rllib_reborn.callbacks.probe import Probe
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from rllib_reborn.callbacks.request import PlasticityRequest
+
+#: Attribute of a Learner class: whether it calls the methods of :class:`LearnerCallback`.
+RUNS_LEARNER_CALLBACKS = "runs_learner_callbacks"
 
 
-class LearnerCallback:
-    """Mix into an ``RLlibCallback`` given to ``config.callbacks(...)``; each Learner builds an instance of its own.
+class LearnerCallback(RLlibCallback):
+    """A callback for ``config.callbacks(...)``, of which each Learner builds an instance of its own.
+
+    Only the Learners of our own algorithms call it. With another one, ``build_algo()`` refuses it: it would do nothing.
 
     With several learners every rank calls it at the same updates with equal weights; what it does must be equal on all
-    ranks (draw random numbers from what the probe or ``(seed, num_updates)`` gives, never from the rank).
+    ranks (draw random numbers from what the request or ``(seed, num_updates)`` gives, never from the rank).
     """
+
+    def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
+        """Called in the algorithm's process, when it is built.
+
+        Raises:
+            ValueError: The algorithm's Learners do not call this callback.
+        """
+        # The class, and not a Learner: remote ones are of the same.
+        learner_class = algorithm.config.learner_class
+        if not getattr(learner_class, RUNS_LEARNER_CALLBACKS, False):
+            raise ValueError(
+                f"callbacks has {type(self).__name__}, which {algorithm.__class__.__name__}'s learner "
+                f"({learner_class.__name__}) never calls. {self.instead(learner_class)}"
+            )
+
+    def instead(self, learner_class: type) -> str:
+        """What to do where ``learner_class`` does not call this callback, as sentences."""
+        return "Use it with an algorithm of rllib_reborn, or leave it out."
 
     def on_learner_build(self, *, learner: Any, module_id: str, module: Any) -> None:
         """Called once, when the Learner, its module and its optimizers exist and nothing is trained yet.
@@ -24,7 +49,7 @@ class LearnerCallback:
             module: The module itself, without a DDP wrapper.
         """
 
-    def watch_update(self, *, module: Any, probe: Probe | None) -> AbstractContextManager[Any]:
+    def watch_update(self, *, module: Any, request: PlasticityRequest | None) -> AbstractContextManager[Any]:
         """A context around the whole of an update, forward and backward pass included."""
         return nullcontext()
 
@@ -43,7 +68,7 @@ class LearnerCallback:
         module: Any,
         num_updates: int,
         timesteps: dict[str, Any],
-        probe: Probe | None,
+        request: PlasticityRequest | None,
         metrics_logger: Any,
     ) -> None:
         """Called after every gradient step, targets updated.
@@ -54,20 +79,22 @@ class LearnerCallback:
             module: The module itself, without a DDP wrapper; change parameters in place only.
             num_updates: Gradient steps so far, this one included.
             timesteps: Env-step and episode clocks sent with the update.
-            probe: What is due at this update and the batches for it, equal on all ranks; None: nothing is due.
+            request: What is due at this update and the batches for it, equal on all ranks; None: nothing is due.
             metrics_logger: The Learner's logger.
         """
 
-    def on_intervention(self, *, learner: Any, module_id: str, module: Any, probe: Probe, report: Any) -> None:
+    def on_intervention(
+        self, *, learner: Any, module_id: str, module: Any, request: PlasticityRequest, report: Any
+    ) -> None:
         """Called on all callbacks of a Learner after each application of an intervention (dry runs included).
 
         Args:
-            learner, module_id, module, probe: As in :meth:`on_learner_update`.
-            report: Its :class:`~rllib_reborn.plasticity.interventions.perform.InterventionReport`.
+            learner, module_id, module, request: As in :meth:`on_learner_update`.
+            report: Its :class:`~rllib_reborn.plasticity.interventions.apply.InterventionReport`.
         """
 
     def take_events(self) -> list[dict[str, Any]]:
-        """What happened since this was last asked, as plain JSON data; asked on all ranks after updates with a probe."""
+        """What happened since this was last asked, as plain JSON data; asked on all ranks after updates with a request."""
         return []
 
     def get_learner_state(self) -> dict[str, Any]:

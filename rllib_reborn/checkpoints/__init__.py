@@ -1,6 +1,6 @@
 """Checkpoint folders that are whole or not there: manifest with checksums, atomic write, fall-back, look-up.
 
-This room knows nothing of what is inside a checkpoint; it never unpickles anything.
+This package knows nothing of what is inside a checkpoint; it never unpickles anything.
 """
 
 from rllib_reborn.checkpoints.manifest import MANIFEST_NAME, CheckpointError, Manifest, verify

@@ -16,7 +16,7 @@ EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 
 
-class UserMistake(Exception):  # noqa: N818  (it is no error of ours)
+class UsageError(Exception):
     """What the user gave cannot be used; the message is one sentence. Exit status 2."""
 
 
@@ -45,11 +45,11 @@ class Command:
 
 @contextlib.contextmanager
 def mistakes(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds, raised by what reads and checks the user's input, into UserMistake."""
+    """Turn errors of these kinds, raised by what reads and checks the user's input, into UsageError."""
     try:
         yield
     except kinds as error:
-        raise UserMistake(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def program() -> str:

@@ -279,4 +279,4 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_OK if healthy else EXIT_FAILED
 
 
-COMMAND = Command("doctor", "Check this machine and say what to mend.", _add_arguments, _run)
+COMMAND = Command("doctor", "Check this machine and say what to fix.", _add_arguments, _run)

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UserMistake, mistakes
+from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UsageError, mistakes
 
 if TYPE_CHECKING:
     from rllib_reborn.envs.checker import CheckResult
@@ -41,7 +41,7 @@ def _options(overrides: list[str]) -> dict[str, Any]:
     if not overrides:
         return {}
     from rllib_reborn.experiments.errors import ExperimentError
-    from rllib_reborn.experiments.load import parse_override
+    from rllib_reborn.experiments.overrides import parse_override
 
     options: dict[str, Any] = {}
     with mistakes(ExperimentError):
@@ -77,7 +77,7 @@ def _list_all(as_json: bool) -> int:
 
 def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
     from rllib_reborn.envs.checker import UNAVAILABLE
-    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.envs.factories import UnknownEnvError
 
     # A wrong option and an environment that cannot become a team are ValueErrors, as an unknown name is.
     with mistakes(UnknownEnvError, ValueError):
@@ -96,13 +96,14 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
             print(f"{MARKS[check.ok]:<7}  {check.name}: {sentence}")
     if missing is not None:
         sys.stdout.flush()
-        raise UserMistake(f"environment {name!r} cannot be played here: {missing.sentence}")
+        raise UsageError(f"environment {name!r} cannot be played here: {missing.sentence}")
     return EXIT_FAILED if any(check.ok is False for check in checks) else EXIT_OK
 
 
 def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
     from rllib_reborn.envs.checker import check_team_env
-    from rllib_reborn.envs.registry import UnknownEnvError, make_team_env
+    from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.envs.registry import make_team_env
 
     with mistakes(UnknownEnvError, ValueError):
         env = make_team_env(name, num_envs=2, **options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_reborn.cli.command import (
     EXIT_OK,
     Command,
-    UserMistake,
+    UsageError,
     mistakes,
     positive_number,
     whole_number,
@@ -38,16 +38,16 @@ def _run(args: argparse.Namespace) -> int:
 
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
-    from rllib_reborn.algorithms import load_team
-    from rllib_reborn.envs.failure_budget import EnvContractError
-    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.envs.contract import EnvContractError
+    from rllib_reborn.envs.factories import UnknownEnvError
     from rllib_reborn.evaluation import mean_interval, proportion_interval
     from rllib_reborn.experiments.ray_session import show_ray_messages
+    from rllib_reborn.studies.trained_policy import load_team
 
     show_ray_messages("error")
     with mistakes(FileNotFoundError, UnknownEnvError, EnvContractError):
         team = load_team(checkpoint)
-        outcomes = team.play(args.episodes, args.seed, epsilon=0.0)
+        outcomes = team.evaluate(args.episodes, args.seed, epsilon=0.0)
     returns = mean_interval(outcomes.returns)
     wins = None if outcomes.won is None else proportion_interval(int(outcomes.won.sum()), args.episodes)
     length = float(outcomes.lengths.mean())
@@ -79,17 +79,17 @@ def _check_video(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() != ".gif":
-        raise UserMistake(f"--video {path} does not end in .gif, the one format that is written.")
+        raise UsageError(f"--video {path} does not end in .gif, the one format that is written.")
     if not path.parent.is_dir():
-        raise UserMistake(f"--video {path}: there is no folder {path.parent}.")
+        raise UsageError(f"--video {path}: there is no folder {path.parent}.")
 
 
 def _record(team: Any, seed: int, path: Path) -> None:
-    from rllib_reborn.envs.failure_budget import EnvContractError
+    from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.render import record_gif
 
     with mistakes(ValueError, EnvContractError):  # an environment that cannot be drawn says so
-        frames = team.play(1, seed, epsilon=0.0, record=True).frames
+        frames = team.evaluate(1, seed, epsilon=0.0, record=True).frames
     record_gif(frames, path, fps=VIDEO_FPS)
 
 

@@ -25,8 +25,8 @@ def _run(args: argparse.Namespace) -> int:
 
     with mistakes(PolicyError):
         check_free(args.out)  # before the seconds that loading takes
-    from rllib_reborn.algorithms.value_factorization.export import export_policy
     from rllib_reborn.experiments.ray_session import show_ray_messages
+    from rllib_reborn.studies.export import export_policy
 
     show_ray_messages("error")
     try:

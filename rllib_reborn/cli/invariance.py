@@ -11,14 +11,14 @@ from rllib_reborn.cli.command import (
     EXIT_OK,
     Command,
     CommandFailed,
-    UserMistake,
+    UsageError,
     mistakes,
     positive_number,
     whole_number,
 )
 
 if TYPE_CHECKING:
-    from rllib_reborn.algorithms.value_factorization.invariance_study import InvarianceReport
+    from rllib_reborn.studies.invariance import InvarianceReport
 
 
 #: Largest seed; games and generators take 32 bits, and a study uses the next one too.
@@ -37,7 +37,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
     )
     parser.add_argument("--intervention", default="reborn", metavar="KIND", help="what to apply; default reborn")
-    parser.add_argument("--rule", choices=("paper", "released"), help="ReBorn's rule; default paper")
+    parser.add_argument("--rule", choices=("paper", "official_code"), help="ReBorn's rule; default paper")
     parser.add_argument("--alpha", type=float, metavar="X", help="dormant: score <= X; default 0.1")
     parser.add_argument("--beta", type=float, metavar="X", help="over-active: score >= X; default 3")
     parser.add_argument(
@@ -59,17 +59,17 @@ def _run(args: argparse.Namespace) -> int:
 
     with mistakes(CheckpointError):
         checkpoint = resolve_checkpoint(args.checkpoint)
-    from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.invariance_study import (
+    from rllib_reborn.envs.contract import EnvContractError
+    from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.experiments.ray_session import show_ray_messages
+    from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
+    from rllib_reborn.studies.invariance import (
         StudyRefused,
         check_can_be_studied,
         draw_sample,
         study,
     )
-    from rllib_reborn.envs.failure_budget import EnvContractError
-    from rllib_reborn.envs.registry import UnknownEnvError
-    from rllib_reborn.experiments.ray_session import show_ray_messages
-    from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
+    from rllib_reborn.studies.trained_policy import load_team
 
     show_ray_messages("error")
     with mistakes(ValueError):
@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace) -> int:
         sample = draw_sample(team, pairs=args.pairs, episodes=args.episodes, seed=args.seed)
         report = study(team, intervention, sample)
     except (FileNotFoundError, UnknownEnvError, EnvContractError, StudyRefused, SurgeryRefused) as error:
-        raise UserMistake(str(error)) from error
+        raise UsageError(str(error)) from error
     except ValueError as error:
         # What was asked for is fine, and the game or the networks are not.
         raise CommandFailed(f"the study of {checkpoint} could not be finished: {error}") from error
@@ -98,7 +98,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     themselves.
 
     Raises:
-        UserMistake: A ``--set`` is not KEY=VALUE, its value is not YAML, or it says what another option says.
+        UsageError: A ``--set`` is not KEY=VALUE, its value is not YAML, or it says what another option says.
     """
     from rllib_reborn.experiments.errors import ExperimentError
     from rllib_reborn.experiments.yaml_text import parse_yaml
@@ -109,11 +109,11 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key or not value.strip():
-            raise UserMistake(f"--set {text!r} is no setting; expected KEY=VALUE, e.g. --set scope=all.")
+            raise UsageError(f"--set {text!r} is no setting; expected KEY=VALUE, e.g. --set scope=all.")
         if key == "kind":
-            raise UserMistake(f"--set {text!r}: say --intervention {value.strip()} instead.")
+            raise UsageError(f"--set {text!r}: say --intervention {value.strip()} instead.")
         if key in options:
-            raise UserMistake(f"--set {text!r}: --{key} was given too; keep one of them.")
+            raise UsageError(f"--set {text!r}: --{key} was given too; keep one of them.")
         with mistakes(ExperimentError):
             found[key] = parse_yaml(value, f"--set {text!r}")
     return {"kind": args.intervention, **options, **found}
@@ -121,14 +121,14 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def _as_text(report: InvarianceReport) -> str:
     """A table of the intervention beside its two controls, and a sentence."""
-    heads = ("", report.intervention, "mixer anew", "agents' last layer anew")
+    heads = ("", report.intervention, "mixer reset", "agents' last layer reset")
     control = report.control_strict_pairs
     rows = [
         (
-            "units with new weights",
-            f"{report.units_touched}",
-            "all" if report.mixer_units else "0",
-            f"{report.control_units_touched}",
+            "neurons with new weights",
+            f"{report.neurons_touched}",
+            "all" if report.mixer_neurons else "0",
+            f"{report.control_neurons_touched}",
         ),
         ("strict pairs", f"{report.strict_pairs:,}", f"{report.strict_pairs:,}", f"{control:,}"),
         (

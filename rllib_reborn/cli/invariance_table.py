@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UserMistake, mistakes, positive_number
+from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UsageError, mistakes, positive_number
 from rllib_reborn.cli.invariance import seed_number
 
 #: What is studied: the three interventions of the ReBorn paper's Table 3, with their defaults, in both scopes.
@@ -19,7 +19,7 @@ _HEADS = (
     "algorithm",
     "intervention",
     "scope",
-    "units",
+    "neurons",
     "Q_tot changed by",
     "strict pairs",
     "orders reversed",
@@ -41,7 +41,7 @@ _OF_ALGORITHM = {
     "scopes treat, too, are not counted.",
 }
 _NOTHING_TREATED = (
-    "0 units: nothing met the intervention's thresholds; the other numbers of the row say nothing about it."
+    "0 neurons: nothing met the intervention's thresholds; the other numbers of the row say nothing about it."
 )
 _AGENTS_TREATED = "scope all: the agents' networks are changed, too, and nothing assures that any order is kept."
 
@@ -84,18 +84,18 @@ def _run(args: argparse.Namespace) -> int:
 def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[dict[str, Any]]:
     """A row for each intervention and scope: ``algorithm``, ``env``, ``checkpoint``, ``intervention``, ``scope`` and either
     what the report has or ``refused``, the reason why there is none."""
-    from rllib_reborn.algorithms import load_team
-    from rllib_reborn.algorithms.value_factorization.invariance_study import StudyRefused, draw_sample, study
-    from rllib_reborn.envs.failure_budget import EnvContractError
-    from rllib_reborn.envs.registry import UnknownEnvError
+    from rllib_reborn.envs.contract import EnvContractError
+    from rllib_reborn.envs.factories import UnknownEnvError
     from rllib_reborn.plasticity.interventions import make_intervention
+    from rllib_reborn.studies.invariance import StudyRefused, draw_sample, study
+    from rllib_reborn.studies.trained_policy import load_team
 
     with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
         team = load_team(checkpoint)
     try:
         sample = draw_sample(team, pairs=pairs, episodes=episodes, seed=seed)
     except (FileNotFoundError, UnknownEnvError, EnvContractError, StudyRefused) as error:
-        raise UserMistake(f"{checkpoint}: {error}") from error
+        raise UsageError(f"{checkpoint}: {error}") from error
     except ValueError as error:
         raise CommandFailed(f"the study of {checkpoint} could not be finished: {error}") from error
     for kind in KINDS:
@@ -119,14 +119,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
     cells = [row["algorithm"], row["intervention"], row["scope"]]
     if "refused" in row:
         return [*cells, row["refused"], *[""] * (len(_HEADS) - len(cells) - 1)]
-    if row["mixer_units"] == 0 and row["scope"] == "mixer":
+    if row["mixer_neurons"] == 0 and row["scope"] == "mixer":
         return [*cells, "no mixer to treat", *[""] * (len(_HEADS) - len(cells) - 1)]
     igm = "too many joint actions"
     if row["igm_checked"]:
         igm = f"{row['igm_violations_before']} and {row['igm_violations']} of {row['igm_checked']}"
     return [
         *cells,
-        f"{row['units_touched']}",
+        f"{row['neurons_touched']}",
         f"{format_number(100 * row['function_drift'])} %",
         f"{row['strict_pairs']:,}",
         f"{row['order_flips']:,}",
@@ -141,7 +141,7 @@ def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     counted = [row for row in rows if "refused" not in row]
     there = {row["algorithm"] for row in counted}
     notes = [f"{algorithm}: {note}" for algorithm, note in _OF_ALGORITHM.items() if algorithm in there]
-    if any(row["units_touched"] == 0 and (row["mixer_units"] or row["scope"] == "all") for row in counted):
+    if any(row["neurons_touched"] == 0 and (row["mixer_neurons"] or row["scope"] == "all") for row in counted):
         notes.append(_NOTHING_TREATED)
     if any(row["scope"] == "all" for row in counted):
         notes.append(_AGENTS_TREATED)

@@ -22,7 +22,7 @@ UNKNOWN = "-"
 
 DORMANT = "dormancy/mixer/dormant_fraction"
 INTERVENTIONS = "intervention/count"
-#: What only some rows know and is shown until it is known anew.
+#: What only some rows know and is shown until it is known again.
 _KEPT = (DORMANT,)
 
 
@@ -141,7 +141,7 @@ class LineDisplay(SilentDisplay):
         _, left = self._estimate.update(row)
         fields = facts(self._known.fill(row), self._stop)
         text = "  ".join(f"{name} {value}" for name, value in fields.items() if value != UNKNOWN)
-        # Plain: no wrapping to a width that nobody looks at, no markup in what may hold brackets.
+        # Plain: no wrapping to a terminal's width, no markup in what may hold brackets.
         self._console.out(f"{text}  left {duration(left)}", highlight=False)
 
     def on_checkpoint(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The command line: parses, calls one command, and turns what went wrong into a sentence and an exit status.
 
-0: done. 2: a mistake of the user, told in one sentence on stderr. 1: anything else.
+0: done. 2: a mistake of the user, one sentence on stderr. 1: anything else.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rllib_reborn.cli import (
     invariance,
     invariance_table,
     report,
-    sc2_loopback,
+    sc2_mock_server,
     train,
 )
-from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UserMistake
+from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.suggestions import did_you_mean
 
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
@@ -39,7 +39,7 @@ COMMANDS = (
     export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,
-    sc2_loopback.COMMAND,
+    sc2_mock_server.COMMAND,
     doctor.COMMAND,
 )
 
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserMistake(f"{message} ('{self.prog} --help' shows what can be given).")
+        raise UsageError(f"{message} ('{self.prog} --help' shows what can be given).")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         status: int = arguments.run(arguments)
         sys.stdout.flush()
-    except UserMistake as mistake:
+    except UsageError as mistake:
         return _tell(str(mistake), EXIT_MISTAKE)
     except CommandFailed as failure:
         return _tell(str(failure), EXIT_FAILED)
@@ -92,9 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _parse(argv: list[str]) -> argparse.Namespace:
     by_name = {command.name: command for command in COMMANDS}
     if not argv:
-        raise UserMistake(f"no command given; one of {', '.join(by_name)} ('--help' explains them).")
+        raise UsageError(f"no command given; one of {', '.join(by_name)} ('--help' explains them).")
     if not argv[0].startswith("-") and argv[0] not in by_name:
-        raise UserMistake(f"unknown command {argv[0]!r}.{did_you_mean(argv[0], by_name)}")
+        raise UsageError(f"unknown command {argv[0]!r}.{did_you_mean(argv[0], by_name)}")
     arguments, rest = build_parser().parse_known_args(argv)
     # argparse ends a list of positionals at the first option; overrides may follow one.
     if by_name[arguments.command].takes_overrides:
@@ -102,7 +102,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         arguments.overrides = [*arguments.overrides, *late]
         rest = [text for text in rest if text.startswith("-")]
     if rest:
-        raise UserMistake(f"{arguments.command} does not know {rest[0]!r} ('{arguments.command} --help').")
+        raise UsageError(f"{arguments.command} does not know {rest[0]!r} ('{arguments.command} --help').")
     return arguments
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -13,12 +14,13 @@ from rllib_reborn.cli.command import (
     EXIT_OK,
     Command,
     CommandFailed,
-    UserMistake,
+    UsageError,
     mistakes,
     program,
     program_here,
     whole_number,
 )
+from rllib_reborn.cli.experiment_arguments import add_experiment_arguments, composed_yaml, experiment_request
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,14 +31,7 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or a name that 'configs' lists")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        default=(),
-        metavar="key.path=value",
-        help="change a setting, e.g. training.lr=5e-4",
-    )
+    add_experiment_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; default: runs/<env>_<algorithm>_s<seed>_<time>"
     )
@@ -48,27 +43,42 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole_number, metavar="N", help="the same as seed=N")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the composed experiment with the source of every key, check the settings, and train nothing",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.checkpoints import CheckpointError
     from rllib_reborn.experiments.errors import ExperimentError
-    from rllib_reborn.experiments.library import find_config
     from rllib_reborn.experiments.run_folder import RunFolder
 
     with mistakes(ExperimentError, CheckpointError):
         # The quick checks come first: what follows imports Ray, which takes seconds.
-        find_config(args.config)
-        if args.out is not None and args.resume is None:
+        request = experiment_request(args)
+        if request is None:
+            raise UsageError(
+                "no experiment is named; expected NAME, such as battle/8m/vdn+redo ('configs' lists the parts)."
+            )
+        if args.out is not None and args.resume is None and not args.dry_run:
             RunFolder(args.out).require_free()
+        if args.seed is not None:
+            request = dataclasses.replace(request, overrides=(*request.overrides, f"seed={args.seed}"))
+        loaded = request.load()
+        experiment = loaded.experiment
 
-        from rllib_reborn.experiments.load import load_experiment
         from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 
-        overrides = [*args.overrides, *([] if args.seed is None else [f"seed={args.seed}"])]
-        experiment = load_experiment(args.config, overrides)
         check_env_name(experiment)
         check_driver_starts_no_program(experiment)
+        if args.dry_run:
+            from rllib_reborn.experiments.build import build_config
+
+            build_config(experiment)
+            print(composed_yaml(loaded, request), end="")
+            return EXIT_OK
 
         from rllib_reborn.experiments.run import prepare_run
 
@@ -92,7 +102,7 @@ def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
     from rich.console import Console
 
     from rllib_reborn.cli.live_display import display_for
-    from rllib_reborn.envs.failure_budget import EnvContractError
+    from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.experiments.errors import ExperimentError
     from rllib_reborn.experiments.run import execute_run
     from rllib_reborn.experiments.training_loop import TrainingError
@@ -109,7 +119,7 @@ def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
     except TrainingError as error:
         raise _as_ending(error, plan.folder) from error
     except EnvContractError as error:
-        raise UserMistake(
+        raise UsageError(
             f"training is done and its last checkpoint in {plan.folder.checkpoints}, but the final evaluation could not be "
             f"played: {error}"
         ) from error
@@ -129,12 +139,12 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
     console.out(f"replay      {episodes:,} episodes, at most {size}", highlight=False)
 
 
-def _as_ending(error: TrainingError, folder: RunFolder) -> UserMistake | CommandFailed:
-    """An environment that breaks its contract is the mistake of whoever wrote it; anything else is not."""
-    from rllib_reborn.envs.failure_budget import EnvContractError
+def _as_ending(error: TrainingError, folder: RunFolder) -> UsageError | CommandFailed:
+    """An environment that breaks its contract is a usage error (its author's); anything else is not."""
+    from rllib_reborn.envs.contract import EnvContractError
 
-    message = f"{error} (traceback in {folder.error}; once mended, go on with: {_resume_command(folder)})"
-    return UserMistake(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)
+    message = f"{error} (traceback in {folder.error}; once fixed, go on with: {_resume_command(folder)})"
+    return UsageError(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)
 
 
 def _resume_command(folder: RunFolder) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.random_policy import random_legal_actions
-from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.contract import find_obs_fault, find_step_fault, first_non_finite, first_without_action
+from rllib_reborn.envs.random_policy import RandomActor, random_legal_actions
+from rllib_reborn.envs.rollout import Rollout
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
 
@@ -20,8 +22,10 @@ from rllib_reborn.envs.team_game import GameUnavailableError
 UNAVAILABLE = "game"
 
 _POLICY_SALT = 2
-#: Most steps that a check plays when it is not told: enough for several episodes of most games, in seconds.
+#: Most steps that a check plays by default: enough for several episodes of most games, in seconds.
 _DEFAULT_STEPS = 600
+#: More steps than any check plays.
+_NO_LIMIT = 2**62
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,8 @@ class CheckResult:
 
 #: What :func:`_copies` gives.
 _Arrays = Sequence[npt.NDArray[Any]]
+#: ``see(obs, step)``: after a reset ``step`` is None.
+_See = Callable[[TeamObs, TeamStep | None], None]
 _PARTS = ("obs", "state", "action_mask", "reward", "terminated", "truncated")
 
 
@@ -112,24 +118,50 @@ def _expect(condition: bool, sentence: str) -> None:
 # playing
 
 
-def _policy(env: VectorTeamEnv, seed: int) -> Callable[[TeamObs], npt.NDArray[np.intp]]:
-    streams = RandomStreams(env.num_envs, seed, salt=_POLICY_SALT)
-    return lambda seen: random_legal_actions(seen.action_mask, streams.uniform(env.spec.n_agents))
+class _Watched:
+    """The games of ``env`` for a rollout, with a look at all that they return before the rollout works with it.
+
+    The limit of episodes is a check of its own: here they may go on, so that the other checks judge what they are about.
+
+    Args:
+        env: The environment.
+        see: Called with what every reset returned (and None) and with what every step returned.
+    """
+
+    def __init__(self, env: VectorTeamEnv, see: _See) -> None:
+        self.spec = dataclasses.replace(env.spec, episode_limit=_NO_LIMIT)
+        self.num_envs = env.num_envs
+        self._env = env
+        self._see = see
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why a game failed last, where the environment says so."""
+        return getattr(self._env, "last_failure", None)
+
+    def reset(self, *, seed: Any = None, mask: npt.NDArray[np.bool_] | None = None) -> TeamObs:
+        obs = self._env.reset(seed=seed) if mask is None else self._env.reset(mask=mask)
+        self._see(obs, None)
+        return obs
+
+    def step(self, actions: npt.NDArray[np.integer[Any]]) -> TeamStep:
+        out = self._env.step(actions)
+        self._see(out.obs, out)
+        return out
 
 
-def _play(env: VectorTeamEnv, seed: int, steps: int) -> Iterator[tuple[TeamObs, TeamStep | None]]:
-    """What is seen after every reset (with None) and step; finished games are reset."""
-    seen = env.reset(seed=seed)
-    yield seen, None
-    act = _policy(env, seed)
-    for _ in range(steps):
-        out = env.step(act(seen))
-        yield out.obs, out
-        seen = out.obs
-        over = _over(out)
-        if over.any():
-            seen = env.reset(mask=over)
-            yield seen, None
+def _rollout(env: VectorTeamEnv, seed: int, see: _See) -> Rollout:
+    """Random play that ``see`` watches; not begun yet."""
+    actor = RandomActor(env.num_envs, env.spec.n_agents, seed, salt=_POLICY_SALT)
+    return Rollout(_Watched(env, see), actor, type(env).__name__)
+
+
+def _play(env: VectorTeamEnv, seed: int, steps: int, see: _See) -> Rollout:
+    """Begin all games with ``seed`` and play ``steps`` steps of each."""
+    rollout = _rollout(env, seed, see)
+    rollout.begin(seed)
+    rollout.run(steps=steps * env.num_envs)
+    return rollout
 
 
 def _over(out: TeamStep) -> npt.NDArray[np.bool_]:
@@ -138,13 +170,15 @@ def _over(out: TeamStep) -> npt.NDArray[np.bool_]:
     return over
 
 
-def _record(env: VectorTeamEnv, seed: int, steps: int) -> list[tuple[npt.NDArray[Any], ...]]:
+def _record(env: VectorTeamEnv, seed: int, steps: int) -> list[_Arrays]:
     """Copies of all that was seen."""
-    return [_copies(seen, out) for seen, out in _play(env, seed, steps)]
+    record: list[_Arrays] = []
+    _play(env, seed, steps, lambda observed, out: record.append(_copies(observed, out)))
+    return record
 
 
-def _copies(seen: TeamObs, out: TeamStep | None) -> tuple[npt.NDArray[Any], ...]:
-    parts = tuple(np.array(part) for part in seen)
+def _copies(observed: TeamObs, out: TeamStep | None) -> tuple[npt.NDArray[Any], ...]:
+    parts = tuple(np.array(part) for part in observed)
     return parts if out is None else (*parts, *(np.array(part) for part in out[1:4]))
 
 
@@ -154,72 +188,70 @@ def _copies(seen: TeamObs, out: TeamStep | None) -> tuple[npt.NDArray[Any], ...]
 
 def _check_failures(env: VectorTeamEnv, seed: int, steps: int) -> str:
     """In training a game that fails costs an episode and a line in the log; here it is a fault."""
-    for moment, (_, out) in enumerate(_play(env, seed, steps)):
+    moments = itertools.count()
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        moment = next(moments)
         failed = None if out is None else out.info.get("failed")
         if failed is not None and failed.any():
             reason = getattr(env, "last_failure", None) or "it does not say why"
             raise _BrokenError(f"game {int(np.flatnonzero(failed)[0])} failed at observation {moment}: {reason}")
+
+    _play(env, seed, steps, see)
     return "No game failed."
 
 
 def _check_shapes(env: VectorTeamEnv, seed: int, steps: int) -> str:
-    spec, B = env.spec, env.num_envs
-    want = {
-        "obs": ((B, spec.n_agents, spec.obs_dim), spec.obs_dtype),
-        "state": ((B, spec.state_dim), spec.state_dtype),
-        "action_mask": ((B, spec.n_agents, spec.n_actions), "bool"),
-        "reward": ((B,), "float32"),
-        "terminated": ((B,), "bool"),
-        "truncated": ((B,), "bool"),
-        "failed": ((B,), "bool"),
-        "won": ((B,), "bool"),
-    }
-    for seen, out in _play(env, seed, steps):
-        have = seen._asdict()
-        if out is not None:
-            have |= {"reward": out.reward, "terminated": out.terminated, "truncated": out.truncated}
-            have |= {"failed": out.info.get("failed")}
-            if spec.has_win:
-                have |= {"won": out.info.get("won")}
-        for name, array in have.items():
-            shape, dtype = want[name]
-            _expect(isinstance(array, np.ndarray), f"{name} is {type(array).__name__}; expected an array.")
-            _expect(array.shape == shape, f"{name} has shape {array.shape}; the spec says {shape}.")
-            _expect(array.dtype == np.dtype(dtype), f"{name} has dtype {array.dtype}; expected {dtype}.")
+    spec, num_envs = env.spec, env.num_envs
+    promised = ("failed", "won") if spec.has_win else ("failed",)
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        fault = find_obs_fault(observed, spec, num_envs) if out is None else find_step_fault(out, spec, num_envs)
+        _expect(fault is None, f"it returned {fault}.")
+        missing = [name for name in promised if out is not None and name not in out.info]
+        _expect(not missing, f"it returned info without {missing}; expected an array [games] of truth values for each.")
+
+    _play(env, seed, steps, see)
     return "All arrays have the shapes and dtypes of the spec."
 
 
 def _check_values(env: VectorTeamEnv, seed: int, steps: int) -> str:
-    for moment, (seen, out) in enumerate(_play(env, seed, steps)):
-        arrays = {"obs": seen.obs, "state": seen.state}
+    moments = itertools.count()
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        moment = next(moments)
+        arrays = {"obs": observed.obs, "state": observed.state}
         if out is not None:
             arrays["reward"] = out.reward
         for name, array in arrays.items():
-            wrong = np.argwhere(~np.isfinite(array))
-            if len(wrong):
+            index = first_non_finite(array)
+            if index is not None:
                 raise _BrokenError(
-                    f"{name} holds a number that is not finite: {_place(name, wrong[0])} is {array[tuple(wrong[0])]} at "
-                    f"observation {moment}; return finite numbers only."
+                    f"{name} holds a number that is not finite: {_place(name, index)} is {array[index]} at observation "
+                    f"{moment}; return finite numbers only."
                 )
+
+    _play(env, seed, steps, see)
     return "All observations, states and rewards are finite."
 
 
 def _check_mask(env: VectorTeamEnv, seed: int, steps: int) -> str:
-    for seen, _ in _play(env, seed, steps):
-        without = ~seen.action_mask.any(axis=2)
-        if without.any():
-            game, agent = (int(x) for x in np.argwhere(without)[0])
-            raise _BrokenError(f"agent {agent} of game {game} has no available action.")
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        index = first_without_action(observed.action_mask)
+        if index is not None:
+            raise _BrokenError(f"agent {index[1]} of game {index[0]} has no available action.")
+
+    _play(env, seed, steps, see)
     return "Every agent always has an available action, and all available actions that were tried were accepted."
 
 
 def _check_illegal(env: VectorTeamEnv, seed: int) -> str:
-    seen = env.reset(seed=seed)
-    before = _copies(seen, None)
-    legal = random_legal_actions(seen.action_mask, np.zeros(seen.action_mask.shape[:2]))
+    observed = env.reset(seed=seed)
+    before = _copies(observed, None)
+    legal = random_legal_actions(observed.action_mask, np.zeros(observed.action_mask.shape[:2]))
     bad = legal.copy()
     bad[0, 0] = env.spec.n_actions
-    forbidden = np.argwhere(~seen.action_mask)
+    forbidden = np.argwhere(~observed.action_mask)
     attempts = [("beyond the last one", bad)]
     if len(forbidden):
         game, agent, action = forbidden[0]
@@ -244,19 +276,22 @@ def _check_illegal(env: VectorTeamEnv, seed: int) -> str:
 
 def _check_no_self_reset(env: VectorTeamEnv, seed: int, steps: int) -> str:
     """A reset of some games leaves the others as they are."""
-    act = _policy(env, seed)
-    seen = env.reset(seed=seed)
+    before: list[
+        tuple[_Arrays, npt.NDArray[np.bool_]]
+    ] = []  # of the last step: what was seen, and which games were over
     resets = 0
-    for _ in range(steps):
-        out = env.step(act(seen))
-        over = _over(out)
-        before = _copies(out.obs, None)
-        seen = out.obs
-        if over.any():
-            seen = env.reset(mask=over)
-            for old, new in zip(before, seen):
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        nonlocal resets
+        if out is not None:
+            before[:] = [(_copies(observed, None), _over(out))]
+        elif before:
+            [(arrays, over)] = before
+            for old, new in zip(arrays, observed):
                 _expect(np.array_equal(old[~over], new[~over]), "reset(mask=...) changed a game that it left out.")
             resets += 1
+
+    _play(env, seed, steps, see)
     if not resets:
         raise _UnknownError(f"No game ended within {steps} steps.")
     return "reset(mask=...) touches the chosen games only."
@@ -287,24 +322,28 @@ def _check_num_envs(env: VectorTeamEnv, seed: int, steps: int, make: Callable[[i
         raise _UnknownError("Not checked: this needs a way to build the environment with another number of games.")
     alone, crowd = make(1), make(3)
     try:
-        acts = _policy(alone, seed), _policy(crowd, seed)
-        seen_1, seen_3 = alone.reset(seed=seed), crowd.reset(seed=seed)
-        for step in range(steps):
-            actions = [act(seen) for act, seen in zip(acts, (seen_1, seen_3))]
-            _refuse_dependence(_copies(seen_1, None), [part[:1] for part in seen_3], step)
-            out_1, out_3 = alone.step(actions[0]), crowd.step(actions[1])
-            ours, theirs = _copies(out_1.obs, out_1), _copies(out_3.obs, out_3)
-            _refuse_dependence(ours, [part[:1] for part in theirs], step + 1)
-            seen_1, seen_3 = out_1.obs, out_3.obs
-            over_1, over_3 = _over(out_1), _over(out_3)
-            if over_1.any():
-                seen_1 = alone.reset(mask=over_1)
-            if over_3.any():
-                seen_3 = crowd.reset(mask=over_3)
+        ours, theirs = _record_steps(alone, seed, steps), _record_steps(crowd, seed, steps)
     finally:
         alone.close()
         crowd.close()
+    for step, (one, three) in enumerate(zip(ours, theirs)):
+        for now, (a, b) in enumerate(zip(one, three)):
+            _refuse_dependence(a, [part[:1] for part in b], step + now)
     return "A game does not depend on how many are played beside it."
+
+
+def _record_steps(env: VectorTeamEnv, seed: int, steps: int) -> list[tuple[_Arrays, _Arrays]]:
+    """Copies of what was seen before and after each step."""
+    record: list[tuple[_Arrays, _Arrays]] = []
+    before: list[_Arrays] = []
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        if out is not None:
+            record.append((before[0], _copies(observed, out)))
+        before[:] = [_copies(observed, None)]
+
+    _play(env, seed, steps, see)
+    return record
 
 
 def _refuse_dependence(alone: _Arrays, crowd: _Arrays, step: int) -> None:
@@ -320,28 +359,27 @@ _WHOLE_STATE = "get_state must give all that decides the future (boards, counter
 
 
 def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
-    act = _policy(env, seed)
-    seen = env.reset(seed=seed)
     half = max(1, min(steps, env.spec.episode_limit) // 2)
-    for _ in range(half):
-        out = env.step(act(seen))
-        over = _over(out)
-        seen = env.reset(mask=over) if over.any() else out.obs
+    observed = _play(env, seed, half, _ignore).obs
+    assert observed is not None, "it has begun"
     state = env.get_state()
     if state is None:
-        raise _UnknownError("The environment gives no state: a restored run starts its running episodes anew.")
-    kept, here = copy.deepcopy(state), _copies(seen, None)
+        raise _UnknownError("The environment gives no state: a restored run restarts its running episodes.")
+    kept, here = copy.deepcopy(state), _copies(observed, None)
 
-    def go_on(seen: TeamObs) -> list[tuple[npt.NDArray[Any], ...]]:
-        act, record = _policy(env, seed + 1), []
-        for _ in range(half):
-            out = env.step(act(seen))
-            record.append(_copies(out.obs, out))
-            over = _over(out)
-            seen = env.reset(mask=over) if over.any() else out.obs
+    def go_on(observed: TeamObs) -> list[_Arrays]:
+        record: list[_Arrays] = []
+
+        def see(observed: TeamObs, out: TeamStep | None) -> None:
+            if out is not None:
+                record.append(_copies(observed, out))
+
+        rollout = _rollout(env, seed + 1, see)
+        rollout.obs = observed
+        rollout.run(steps=half * env.num_envs)
         return record
 
-    first = go_on(seen)
+    first = go_on(observed)
     restored = env.set_state(kept)
     differs = _difference(here, _copies(restored, None))
     if differs:
@@ -355,24 +393,31 @@ def _check_state(env: VectorTeamEnv, seed: int, steps: int) -> str:
     return "Games go on exactly after set_state(get_state())."
 
 
+def _ignore(observed: TeamObs, out: TeamStep | None) -> None:
+    """What was seen plays no part."""
+
+
+class _EnoughSeenError(Exception):
+    """A check has seen what it needs, and play may end."""
+
+
 def _check_limit(env: VectorTeamEnv, seed: int) -> str:
     limit = env.spec.episode_limit
-    act = _policy(env, seed)
-    seen = env.reset(seed=seed)
     length = np.zeros(env.num_envs, np.int64)
-    running = np.ones(env.num_envs, np.bool_)
-    for _ in range(limit):
-        out = env.step(act(seen))
-        seen = out.obs
+    running = np.ones(env.num_envs, np.bool_)  # in their first episode; what games do afterwards no longer matters here
+
+    def see(observed: TeamObs, out: TeamStep | None) -> None:
+        if out is None:
+            return
         length[running] += 1
-        running &= ~_over(out)
+        running[_over(out)] = False
         if not running.any():
-            took = f"{length.min()} to {length.max()}"
-            return f"Episodes end within the limit of {limit} steps; these took {took}."
-        # Games that are over are started anew; what they do no longer matters here.
-        over = _over(out)
-        if over.any():
-            seen = env.reset(mask=over)
+            raise _EnoughSeenError
+
+    try:
+        _play(env, seed, limit, see)
+    except _EnoughSeenError:
+        return f"Episodes end within the limit of {limit} steps; these took {length.min()} to {length.max()}."
     raise _BrokenError(f"{int(running.sum())} of {env.num_envs} games went on beyond the limit of {limit} steps.")
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.contract import EnvContractError
+
 #: Each game may report ``failed`` this often, on average, without a finished episode in between.
 _MAX_FAILED_GAMES_IN_ROW = 10
 #: Where every game has episodes to finish, one may fail this often in a row whatever the others do.
 _MAX_FAILURES_OF_A_GAME = 100
-
-
-class EnvContractError(RuntimeError):
-    """The environment returned something that its contract forbids (NaN, a wrong shape, an endless episode), or fails so
-    often that no episode of it is ever finished."""
 
 
 class FailureBudget:
@@ -44,8 +41,8 @@ class FailureBudget:
             done: [B] games at an end.
             failed: [B] of these, games that have failed.
             env: As in :meth:`failed`.
-            each_must_finish: Whether every game has episodes to finish, so that one which always fails would be played for
-                ever; where any game's will do, it costs its share of the steps and no more.
+            each_must_finish: Whether every game has episodes to finish, so that one which always fails would never
+                terminate; where any game's will do, it costs its share of the steps and no more.
 
         Raises:
             EnvContractError: As :meth:`failed`; or one game failed too often in a row.

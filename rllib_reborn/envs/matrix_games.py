@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs import render
+from rllib_reborn.envs.render import CAPTION_HEIGHT, GRID_LINE, INK, ORANGE, PICTURE_SIZE, as_array, blank, pillow
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
 
 OBSERVATIONS = ("constant", "agent_id")
@@ -70,15 +70,15 @@ class _PlainVectorEnv(VectorTeamEnv):
         check_actions(actions, self._all_legal, self.num_envs)
         return actions
 
-    def _outcome(self, seen: TeamObs, reward: npt.NDArray[Any], over: npt.NDArray[np.bool_]) -> TeamStep:
+    def _outcome(self, obs: TeamObs, reward: npt.NDArray[Any], over: npt.NDArray[np.bool_]) -> TeamStep:
         nothing = np.zeros(self.num_envs, np.bool_)
-        return TeamStep(seen, reward.astype(np.float32), over, nothing, {"failed": nothing})
+        return TeamStep(obs, reward.astype(np.float32), over, nothing, {"failed": nothing})
 
     def _draw(self, index: int, tables: Sequence[npt.NDArray[Any]], chosen: int) -> npt.NDArray[np.uint8]:
         caption = f"step {self._steps[index]} / {self.spec.episode_limit}"
-        size, top = render.PICTURE_SIZE, render.CAPTION_HEIGHT + 10
-        image, draw = render.blank(size, size, caption)
-        font = render.pillow()[2].load_default(24)
+        size, top = PICTURE_SIZE, CAPTION_HEIGHT + 10
+        image, draw = blank(size, size, caption)
+        font = pillow()[2].load_default(24)
         width = size // len(tables)
         for number, table in enumerate(tables):
             # More than two agents: the first agent's actions are the rows, all others' together the columns.
@@ -86,10 +86,10 @@ class _PlainVectorEnv(VectorTeamEnv):
             cell_x, cell_y = (width - 20) / rows.shape[1], (size - 20) / len(rows)
             for (row, column), payoff in np.ndenumerate(rows):
                 x, y = number * width + 10 + column * cell_x, top + row * cell_y
-                fill = render.ORANGE if payoff == table.max() and number == chosen else None
-                draw.rectangle((x, y, x + cell_x, y + cell_y), fill=fill, outline=render.GRID_LINE)
-                draw.text((x + cell_x / 2, y + cell_y / 2), f"{payoff:g}", render.INK, font=font, anchor="mm")
-        return render.as_array(image)
+                fill = ORANGE if payoff == table.max() and number == chosen else None
+                draw.rectangle((x, y, x + cell_x, y + cell_y), fill=fill, outline=GRID_LINE)
+                draw.text((x + cell_x / 2, y + cell_y / 2), f"{payoff:g}", INK, font=font, anchor="mm")
+        return as_array(image)
 
 
 class MatrixGame(_PlainVectorEnv):
@@ -117,18 +117,18 @@ class MatrixGame(_PlainVectorEnv):
         n = self.spec.n_agents
         one_agent = np.ones((n, 1)) if observation == "constant" else np.eye(n)
         obs = np.tile(one_agent.astype(np.float32), (num_envs, 1, 1))
-        self._seen = TeamObs(obs, np.ones((num_envs, 1), np.float32), self._all_legal.copy())
+        self._obs = TeamObs(obs, np.ones((num_envs, 1), np.float32), self._all_legal.copy())
 
     def reset(self, *, seed: int | Sequence[int] | None = None, mask: npt.NDArray[np.bool_] | None = None) -> TeamObs:
         """See :meth:`VectorTeamEnv.reset`; nothing here is random, so the seed plays no part."""
         self._start(mask)
-        return self._seen
+        return self._obs
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> TeamStep:
         """See :meth:`VectorTeamEnv.step`; every step terminates."""
         actions = self._checked(actions)
         self._steps += 1
-        return self._outcome(self._seen, self.payoff[tuple(actions.T)], np.ones(self.num_envs, np.bool_))
+        return self._outcome(self._obs, self.payoff[tuple(actions.T)], np.ones(self.num_envs, np.bool_))
 
     def get_state(self) -> dict[str, Any]:
         """Steps played of every game, and whether they were started."""
@@ -138,7 +138,7 @@ class MatrixGame(_PlainVectorEnv):
         """See :meth:`VectorTeamEnv.set_state`."""
         self._steps[:] = _of_length(state["steps"], self.num_envs)
         self._ready = bool(state["ready"])
-        return self._seen
+        return self._obs
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """The payoff table, its best entries coloured; [height, width, 3] uint8. Needs Pillow."""

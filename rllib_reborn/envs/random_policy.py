@@ -1,4 +1,4 @@
-"""Playing at random among the available actions: exploration, and the yardstick of what needs no skill."""
+"""Playing at random among the available actions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.failure_budget import FailureBudget
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.registry import make_team_env
+from rllib_reborn.envs.team_env import TeamObs
 
 IntArray = npt.NDArray[np.intp]
-
-#: Separates the policy's random streams from the game's, which have the same seed.
-_POLICY_SALT = 1
 
 
 def random_legal_actions(action_mask: npt.NDArray[np.bool_], uniforms: npt.NDArray[np.float64]) -> IntArray:
@@ -88,54 +84,25 @@ def _byte_tables() -> tuple[IntArray, IntArray]:
     return counts, choices.reshape(-1)
 
 
-def random_policy_returns(
-    name: str, episodes: int, seed: int = 0, num_envs: int = 32, **kwargs: Any
-) -> npt.NDArray[np.float64]:
-    """Undiscounted returns of episodes played at random.
-
-    Every game plays the same number of episodes (one more in some), whatever their lengths: the first to
-    finish are not a fair sample. The result depends on ``num_envs`` only through which game plays which
-    episode.
+class RandomActor:
+    """Plays at random in B games side by side, with one random stream for each: an actor of a
+    :class:`~rllib_reborn.envs.rollout.Rollout`.
 
     Args:
-        name: Name of the environment, as in :func:`make_team_env`.
-        episodes: Number of episodes, >= 1.
-        seed: Seed of games and policy.
-        num_envs: Games stepped side by side, >= 1.
-        **kwargs: Options of the environment.
-
-    Returns:
-        [episodes] returns.
-
-    Raises:
-        ValueError: ``episodes`` is below 1, or as :func:`make_team_env`.
-        EnvContractError: The games, or one of them, fail again and again, and no episode of theirs is finished in between.
+        num_envs: ``B``.
+        n_agents: ``n``.
+        seed: Seed of the random streams.
+        salt: Separates these streams from others of the same seed.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}; give a whole number >= 1.")
-    num_envs = min(num_envs, episodes)
-    env = make_team_env(name, num_envs, **kwargs)
-    policy = RandomStreams(num_envs, seed, salt=_POLICY_SALT)
-    left = np.full(num_envs, episodes // num_envs)
-    left[: episodes % num_envs] += 1
-    running = np.zeros(num_envs)
-    returns: list[float] = []
-    budget = FailureBudget(name, num_envs)
-    try:
-        seen = env.reset(seed=seed)
-        while left.any():
-            out = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
-            seen = out.obs
-            running += out.reward
-            failed = out.info.get("failed", np.zeros(num_envs, np.bool_))
-            over = out.terminated | out.truncated | failed
-            budget.note(over, failed, env)
-            if over.any():
-                counted = over & (left > 0) & ~failed
-                returns.extend(running[counted])
-                left[counted] -= 1
-                running[over] = 0.0
-                seen = env.reset(mask=over)
-    finally:
-        env.close()
-    return np.array(returns)
+
+    def __init__(self, num_envs: int, n_agents: int, seed: int, *, salt: int) -> None:
+        self._n_agents = n_agents
+        self._streams = RandomStreams(num_envs, seed, salt=salt)
+
+    def begin(self, mask: npt.NDArray[np.bool_] | None, seed: int | None) -> None:
+        """Random play remembers nothing of an episode; with a seed the streams begin again."""
+        if seed is not None:
+            self._streams.seed(seed, mask)
+
+    def act(self, obs: TeamObs) -> IntArray:
+        return random_legal_actions(obs.action_mask, self._streams.uniform(self._n_agents))

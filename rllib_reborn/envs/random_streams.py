@@ -84,7 +84,7 @@ class RandomStreams:
         self.seed(seed)
 
     def seed(self, seed: int | Sequence[int], mask: npt.NDArray[np.bool_] | None = None) -> None:
-        """Start the streams anew, all or those of ``mask`` [count]."""
+        """Restart the streams, all or those of ``mask`` [count]."""
         keys = stream_keys(seed, len(self.keys), salt=self._salt)
         chosen = slice(None) if mask is None else mask
         self.keys[chosen] = keys[chosen]

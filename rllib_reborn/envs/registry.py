@@ -5,24 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType, ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from rllib_reborn.envs.adapters.names import GYMNASIUM, PETTINGZOO, make_vectorized, vectorized_spec
 from rllib_reborn.envs.battle import names as battle_names
 from rllib_reborn.envs.env_entry import EnvEntry
+from rllib_reborn.envs.factories import UnknownEnvError, check_options, find_factory, unknown_option
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
-from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
 from rllib_reborn.envs.starcraft import names as starcraft_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
-
-
-class UnknownEnvError(ValueError):
-    """There is no environment of this name; the message suggests near ones."""
 
 
 def _matrix_entry(game: str) -> EnvEntry:
@@ -79,8 +75,8 @@ def _table() -> Mapping[str, EnvEntry]:
 #: Name -> entry, in the order of listings.
 ENVS = _table()
 
-#: Names that begin so are resolved in ``adapters/names.py``, which needs those libraries.
-_SUITES = ("pettingzoo:", "gymnasium:")
+#: Names that begin so are environments of other libraries.
+_SUITES = (PETTINGZOO, GYMNASIUM)
 
 
 def env_names() -> list[str]:
@@ -114,12 +110,10 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.make(num_envs, **kwargs)
-    return (
-        _lifted().make_lifted(name, num_envs, kwargs) if _is_per_game(name) else _call_by_path(name, num_envs, kwargs)
-    )
+    return make_vectorized(name, num_envs, kwargs) if _is_per_game(name) else _call_by_path(name, num_envs, kwargs)
 
 
-def starts_programs(name: str) -> bool:
+def launches_external_process(name: str) -> bool:
     """Whether environments of this name start a program for each game, so that a machine bears few of them and none is
     started only to look. Those of one's own are not known to."""
     return name in ENVS and ENVS[name].check is not None
@@ -140,7 +134,7 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
     if entry is not None:
         return entry.spec(**kwargs)
     if _is_per_game(name):
-        return _lifted().lifted_spec(name, kwargs)
+        return vectorized_spec(name, kwargs)
     env = _call_by_path(name, 1, kwargs)
     try:
         return env.spec
@@ -163,7 +157,7 @@ def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
         if key not in entry.options:
             if key in entry.remedies:
                 raise ValueError(f"{key!r} is not an option of {name!r}: {entry.remedies[key]}.")
-            raise ValueError(_unknown_option(name, key, entry.options))
+            raise ValueError(unknown_option(name, key, entry.options))
     return entry
 
 
@@ -172,33 +166,6 @@ def _families() -> list[str]:
     first_parts = [name.partition("/")[0] for name in ENVS]
     many = {part for part in first_parts if first_parts.count(part) > 10}
     return list(dict.fromkeys(f"{part}/..." if part in many else name for part, name in zip(first_parts, ENVS)))
-
-
-def find_factory(name: str) -> Callable[..., Any]:
-    """The callable that ``module.path:callable`` names.
-
-    Raises:
-        UnknownEnvError: There is none.
-    """
-    module_path, _, attribute = name.partition(":")
-    if not module_path or not attribute:
-        raise UnknownEnvError(f"unknown environment {name!r}; the form is 'module.path:callable'.")
-    try:
-        module = import_named(module_path)
-    except NoSuchModuleError as error:
-        raise UnknownEnvError(
-            f"environment {name!r}: there is no module {error.missing!r}; it must lie beside your script or in the folder "
-            "of the command line, be installed, or be in a folder that PYTHONPATH names."
-        ) from error
-    factory = vars(module).get(attribute)
-    if factory is None:
-        near = difflib.get_close_matches(attribute, vars(module), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise UnknownEnvError(f"environment {name!r}: module {module_path!r} has no {attribute!r}{hint}")
-    if not callable(factory):
-        raise UnknownEnvError(f"environment {name!r} is a {type(factory).__name__}; expected a callable.")
-    found: Callable[..., Any] = factory
-    return found
 
 
 def _is_per_game(name: str) -> bool:
@@ -215,11 +182,6 @@ def _is_per_game(name: str) -> bool:
         return True
 
 
-def _lifted() -> ModuleType:
-    """What makes environments of single games; imported when it is needed, because it brings other libraries."""
-    return importlib.import_module("rllib_reborn.envs.adapters.names")
-
-
 def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
     factory = find_factory(name)
     check_options(name, factory, kwargs, given=("num_envs",))
@@ -231,41 +193,6 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
         env.close()
         raise ValueError(f"{name!r} was asked for {num_envs} games and returned {count}; it must honour num_envs.")
     return env
-
-
-def _parameter_names(factory: Callable[..., Any]) -> list[str] | None:
-    """Names that ``factory`` takes as keywords; None if it takes any, or does not say."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not say
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-
-
-def check_options(
-    name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any], given: tuple[str, ...] = ()
-) -> None:
-    """Raise ValueError if ``factory`` does not take one of ``kwargs`` or lacks one; ``given`` are those that are not the
-    user's."""
-    names = _parameter_names(factory)
-    if names is None:
-        return
-    for key in kwargs:
-        if key not in names:
-            raise ValueError(_unknown_option(name, key, [option for option in names if option not in given]))
-    parameters = inspect.signature(factory).parameters
-    missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in (*kwargs, *given)]
-    if missing:
-        raise ValueError(f"{name!r} needs the option {missing[0]!r}; give it.")
-
-
-def _unknown_option(name: str, key: str, options: list[str] | tuple[str, ...]) -> str:
-    if not options:
-        return f"unknown option {key!r} of {name!r}; it takes none."
-    near = difflib.get_close_matches(key, options, n=1, cutoff=0.0)
-    return f"unknown option {key!r} of {name!r}; did you mean {near[0]!r}?"
 
 
 def _any_of(names: list[str]) -> str:

@@ -135,8 +135,8 @@ class VectorTeamEnv(abc.ABC):
 
     spec: TeamSpec
     num_envs: int
-    #: Failures of games since the env was made that cost no episode and so no ``step`` has told of: a game that could not be
-    #: started and was tried again.
+    #: Failures of games since the env was made that cost no episode and that no ``step`` has reported: a game that could
+    #: not be started and was tried again.
     failed_resets: int = 0
     #: Whether equal seeds and actions give equal games. False for programs that draw numbers of their own.
     repeatable: bool = True
@@ -174,7 +174,7 @@ class VectorTeamEnv(abc.ABC):
 
     def get_state(self) -> dict[str, Any] | None:
         """All that decides the future (boards, counters, random streams) as numpy arrays and plain data; None
-        when the game cannot give it (StarCraft): its running episode is then started anew after a restore."""
+        when the game cannot give it (StarCraft): its running episode is then restarted after a restore."""
         return None
 
     def set_state(self, state: dict[str, Any]) -> TeamObs:

@@ -1,4 +1,4 @@
-"""The contract of one game of a team, for environments that are not stepped in batches. ``lift/`` makes a
+"""The contract of one game of a team, for environments that are not stepped in batches. ``vectorize/`` makes a
 :class:`~rllib_reborn.envs.team_env.VectorTeamEnv` of many of them."""
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class GameStep(NamedTuple):
 
 
 class GameUnavailableError(RuntimeError):
-    """The game cannot be played on this machine whatever is tried (a program is missing, say); the message says how to mend
-    that. Any other exception of a game is taken for bad luck, and the game built anew."""
+    """The game cannot be played on this machine whatever is tried (a program is missing, say); the message says how to fix
+    that. After any other exception the game is rebuilt."""
 
 
 class TeamGame(abc.ABC):
@@ -63,7 +63,7 @@ class TeamGame(abc.ABC):
 
     def get_state(self) -> dict[str, Any] | None:
         """All that decides the future, as numpy arrays and plain data; None where the game cannot give it: its running
-        episode is then started anew after a restore."""
+        episode is then restarted after a restore."""
         return None
 
     def set_state(self, state: dict[str, Any]) -> GameObs:

@@ -25,13 +25,13 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 CURVE_COLUMNS = ("label", "series", "env_steps", "value", "low", "high", "runs", "episodes")
 MAX_POINTS = 400
-# Series of the marks that say when interventions were applied, and how many a group gets at most.
+# Series of the marks that show when interventions were applied, and how many a group gets at most.
 INTERVENTION = "intervention"
 MAX_MARKS = 30
 
 
 def align(series: Sequence[tuple[Array, Array]], max_points: int = MAX_POINTS) -> tuple[Array, Array]:
-    """Runs on one grid, as the module says.
+    """Runs on one grid, as the module's docstring defines it.
 
     Args:
         series: ``(steps, values)`` per run, steps rising. Runs without a point are absent everywhere.

@@ -1,4 +1,5 @@
-"""Reading ``dormancy/events.jsonl`` of a run: every dormancy check and every application of an intervention, unit by unit.
+"""Reading ``dormancy/events.jsonl`` of a run: every dormancy check and every application of an intervention, neuron by
+neuron.
 
 Runs of earlier versions, and runs that measure nothing, have no such file; that is no error.
 """
@@ -23,9 +24,9 @@ class LayerCheck:
     """One layer at one check.
 
     Attributes:
-        scores: Normalised activation scores ``[H]``, mean 1 (method reference, section 1).
-        dormant: Units at or below the dormant threshold.
-        overactive: Units at or above the over-active threshold.
+        scores: Normalised activation scores ``[H]``, mean 1 (docs/method.md 1).
+        dormant: Neurons at or below the dormant threshold.
+        overactive: Neurons at or above the over-active threshold.
     """
 
     scores: npt.NDArray[np.float64]
@@ -62,8 +63,8 @@ class Application:
         env_steps: Clock of the run.
         kind: Of the intervention.
         dry_run: Nothing was written.
-        units: Units with new weights, donors included.
-        recycled: Of those, by layer key, the units that are no donors.
+        neurons: Neurons with new weights, donors included.
+        recycled: Of those, by layer key, the neurons that are no donors.
         function_drift: Relative change of the values on the held batch, ``None`` where not measured.
         greedy_actions_changed: Share, ``None`` where not measured.
     """
@@ -72,7 +73,7 @@ class Application:
     env_steps: int
     kind: str
     dry_run: bool
-    units: int
+    neurons: int
     recycled: Mapping[str, frozenset[int]]
     function_drift: float | None
     greedy_actions_changed: float | None
@@ -134,7 +135,7 @@ def _parse(line: str) -> dict[str, Any] | None:
             return known | {
                 "kind": str(entry["kind"]),
                 "dry_run": bool(entry["dry_run"]),
-                "units": _whole(entry["units"]),
+                "neurons": _whole(entry["neurons"]),
                 "recycled": changes,
                 "function_drift": _number(entry.get("function_drift")),
                 "greedy_actions_changed": _number(entry.get("greedy_actions_changed")),
@@ -146,7 +147,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 def _layer(data: Mapping[str, Any]) -> LayerCheck:
     scores = np.asarray(data["scores"], dtype=np.float64)
-    dormant, overactive = (_units(data[name], scores.size) for name in ("dormant", "overactive"))
+    dormant, overactive = (_neurons(data[name], scores.size) for name in ("dormant", "overactive"))
     if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
         raise ValueError("scores")
     return LayerCheck(scores, dormant, overactive)
@@ -154,18 +155,18 @@ def _layer(data: Mapping[str, Any]) -> LayerCheck:
 
 def _recycled(change: Mapping[str, Any]) -> frozenset[int]:
     width = _whole(change["width"])
-    return _units(change["units"], width) - _units(change["donors"], width)
+    return _neurons(change["neurons"], width) - _neurons(change["donors"], width)
 
 
-def _units(listed: Sequence[Any], width: int) -> frozenset[int]:
-    units = frozenset(_whole(unit) for unit in listed)
-    if units and not 0 <= min(units) <= max(units) < width:
-        raise ValueError("units")
-    return units
+def _neurons(listed: Sequence[Any], width: int) -> frozenset[int]:
+    neurons = frozenset(_whole(neuron) for neuron in listed)
+    if neurons and not 0 <= min(neurons) <= max(neurons) < width:
+        raise ValueError("neurons")
+    return neurons
 
 
 def _application(position: int, entry: Mapping[str, Any]) -> Application:
-    names = ("kind", "dry_run", "units", "recycled", "function_drift", "greedy_actions_changed")
+    names = ("kind", "dry_run", "neurons", "recycled", "function_drift", "greedy_actions_changed")
     return Application(position, entry["clock"]["env_steps"], **{name: entry[name] for name in names})
 
 

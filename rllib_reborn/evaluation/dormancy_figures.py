@@ -2,7 +2,7 @@
 
 ``group_runs(load_runs(paths)[0])[0]`` gives the groups; ``save_figure`` of
 :mod:`rllib_reborn.evaluation.style` writes what the functions here return. References are to figures of the
-paper (method reference, section 9.1).
+paper (docs/method.md 8.1).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from rllib_reborn.evaluation.style import REFERENCE_COLOUR, FigureSpec, line_sty
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-#: Units that a NAS ranking shows, as the paper's Fig. 2c.
+#: Neurons that a NAS ranking shows, as the paper's Fig. 2c.
 TOP = 25
 #: Panels that one figure has at most.
 MAX_PANELS = 6
 #: Applications that re-dormancy looks ahead; the paper's 0.2M and 0.6M env steps are 1 and 3 of its intervals.
 INTERVALS = (1, 3)
-# Kinds that give dormant units new weights; of others one cannot say "dormant again".
+# Kinds that give dormant neurons new weights; of others one cannot say "dormant again".
 _RECYCLING = frozenset({"reborn", "redo"})
 _UNIT = (0.0, 1.0)
 _SETS: dict[str, Callable[[LayerCheck], frozenset[int]]] = {
@@ -67,7 +67,7 @@ def nas_ranking(
     level: float = 0.95,
     reps: int = 2000,
 ) -> FigureSpec:
-    """Share of each unit in the scores of its layer, ranked, at the last check (Fig. 2c).
+    """Share of each neuron in the scores of its layer, ranked, at the last check (Fig. 2c).
 
     Args:
         groups: Groups of one task.
@@ -100,17 +100,17 @@ def nas_ranking(
     beta = _beta(groups)
     over = f"; dotted: over-active, {beta:g} / H" if beta is not None else ""
     caption = (
-        f"Share of each unit in the normalised activation scores of its layer, s_i / sum_k s_k, at the last check of "
+        f"Share of each neuron in the normalised activation scores of its layer, s_i / sum_k s_k, at the last check of "
         f"a run on {task}: the {top} largest, ranked within each run. {seeds_text(groups)}; {statistic}. Dashed: the "
-        f"share 1 / H that each of a layer's H units would have if all did the same{over}. {dormancy_terms(groups)}"
+        f"share 1 / H that each of a layer's H neurons would have if all did the same{over}. {dormancy_terms(groups)}"
     )
-    note = f"last check; {statistic}; dashed: equal shares, 1 / H of the layer's H units{over}"
+    note = f"last check; {statistic}; dashed: equal shares, 1 / H of the layer's H neurons{over}"
     draw = functools.partial(_draw_ranking, layers=chosen, labels=[group.label for group in groups], beta=beta)
     return FigureSpec(stem(task, "nas_ranking"), f"{task}: activation shares, ranked", note, caption, table, draw)
 
 
 def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000) -> FigureSpec:
-    """Do the same units stay dormant and over-active? Overlap of the last check's with those of each earlier check
+    """Do the same neurons stay dormant and over-active? Overlap of the last check's with those of each earlier check
     (Fig. 3b), beside the overlap that sets of these sizes would have by chance."""
     tables = []
     where = _net(groups)
@@ -123,17 +123,17 @@ def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000
             tables += [own, rival.assign(low=np.nan, high=np.nan)]
     table = concat(tables).drop(columns="episodes")
     task, statistic = groups[0].task, statistic_text(groups, level)
-    titles = {"dormant": "Dormant units", "overactive": "Over-active units"}
+    titles = {"dormant": "Dormant neurons", "overactive": "Over-active neurons"}
     panels = [
         Panel(name, f"{titles[name]}, {where}", _UNIT, f"{name}, by chance")
         for name in _SETS
         if (table["series"] == name).any()
     ]
     caption = (
-        f"Overlap |A and B| / min(|A|, |B|) of the dormant (over-active) units A of an earlier check and B of the last "
+        f"Overlap |A and B| / min(|A|, |B|) of the dormant (over-active) neurons A of an earlier check and B of the last "
         f"check of the run, pooled over the layers of the {where}, on {task}, against the env steps of the earlier "
-        f"check. {seeds_text(groups)}; {statistic}. Dotted: expected if the units of a set were drawn by chance, which "
-        "is large where most units are in it. Checks at which a set is empty have no point. "
+        f"check. {seeds_text(groups)}; {statistic}. Dotted: expected if the neurons of a set were drawn by chance, which "
+        "is large where most neurons are in it. Checks at which a set is empty have no point. "
         f"{dormancy_terms(groups)} {reading_text(table)}"
     )
     note = f"{statistic}; dotted: expected by chance; not smoothed"
@@ -143,7 +143,7 @@ def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000
 
 
 def redormancy(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000) -> FigureSpec:
-    """Share of the units recycled by ReBorn or ReDo that a check finds dormant again before the next application of it,
+    """Share of the neurons recycled by ReBorn or ReDo that a check finds dormant again before the next application of it,
     and before the third next (Fig. 3c). Donors do not count; applications whose window is not over are left out."""
     tables = []
     for ahead in INTERVALS:
@@ -158,13 +158,13 @@ def redormancy(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2
         if (table["series"] == _window(ahead)).any()
     ]
     caption = (
-        f"Share of the units of the {_net(groups)} recycled at an application of ReBorn or ReDo (donors aside) that at "
+        f"Share of the neurons of the {_net(groups)} recycled at an application of ReBorn or ReDo (donors aside) that at "
         f"least one check found dormant {' or '.join(_window(ahead) for ahead in INTERVALS)}, on {task}, against the env "
         f"steps of the application; applications whose window is not over are left out. {seeds_text(groups)}; "
         f"{statistic}. {dormancy_terms(groups)} {reading_text(table)}"
     )
     draw = functools.partial(draw_panels, panels=panels, labels=[group.label for group in groups])
-    title = f"{task}: recycled units that are dormant again"
+    title = f"{task}: recycled neurons that are dormant again"
     return FigureSpec(stem(task, "redormancy"), title, f"{statistic}; not smoothed", caption, table, draw)
 
 
@@ -188,7 +188,7 @@ def dormancy_by_layer(
     table = with_marks(table, groups)
     marks = marks_text(groups, table)
     task, statistic = groups[0].task, statistic_text(groups, level)
-    panels = [Panel(key, f"{key}, {_width(groups, key)} units", _UNIT) for key in chosen]
+    panels = [Panel(key, f"{key}, {_width(groups, key)} neurons", _UNIT) for key in chosen]
     panels = [panel for panel in panels if (table["series"] == panel.series).any()]
     caption = (
         f"Dormant fraction by layer on {task} over environment steps; {seeds_text(groups)}; {statistic}. "
@@ -222,7 +222,7 @@ def _draw_ranking(spec: FigureSpec, *, layers: Sequence[str], labels: Sequence[s
                 axes.fill_between(own["rank"], own["low"], own["high"], **area)
             names.setdefault(f"{label}, {seed_count(own)}", line)
         width = int(shown["width"].max())
-        axes.set_title(f"{key}, {width} units", loc="left")
+        axes.set_title(f"{key}, {width} neurons", loc="left")
         axes.set_xlim(0.3, last + 0.7)
         axes.set_ylim(0, 1.06 * float(np.nanmax(shown[["share", "high"]].to_numpy())))
         references = [(1 / width, "--"), *([(beta / width, ":")] if beta is not None else [])]
@@ -230,7 +230,7 @@ def _draw_ranking(spec: FigureSpec, *, layers: Sequence[str], labels: Sequence[s
             axes.axhline(height, color=REFERENCE_COLOUR, linestyle=dashes, linewidth=1.1, zorder=1.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.set_xlabel("rank of the unit")
+        axes.set_xlabel("rank of the neuron")
     finish_panels(spec, figure, all_axes, len(keys), columns, names)
     return figure
 
@@ -243,7 +243,7 @@ def _last_checks(group: RunGroup) -> list[Check]:
 
 
 def _ranked(layer: LayerCheck, top: int) -> Array:
-    """The largest shares of a layer's score, falling; all 0 where no unit did anything."""
+    """The largest shares of a layer's score, falling; all 0 where no neuron did anything."""
     total = float(layer.scores.sum())
     shares = np.sort(layer.scores)[::-1][:top]
     return shares / total if total > 0 else np.zeros_like(shares)
@@ -263,23 +263,23 @@ def _overlap_series(
         smaller = sum(min(len(a), len(b)) for a, b, _ in pairs)
         if smaller:
             common = sum(len(a & b) for a, b, _ in pairs)
-            # Of |A| units, |A| |B| / H lie in a set of |B| that was drawn by chance.
+            # Of |A| neurons, |A| |B| / H lie in a set of |B| that was drawn by chance.
             expected = sum(len(a) * len(b) / width for a, b, width in pairs)
             rows.append((check.env_steps, common / smaller, expected / smaller))
     return _columns(rows, 3)
 
 
 def _redormant_series(events: RunEvents, net: str, ahead: int) -> tuple[Array, Array]:
-    """Env steps of each application, and the share of its recycled units that a check in its window found dormant."""
+    """Env steps of each application, and the share of its recycled neurons that a check in its window found dormant."""
     rows = []
     for kind in sorted(_RECYCLING):
         applied = [one for one in events.applications if one.kind == kind and not one.dry_run]
         for now, end in zip(applied, applied[ahead:]):
             checks = [check for check in events.checks if now.position < check.position < end.position]
-            units = {key: found for key, found in now.recycled.items() if _net_of(key) == net}
-            treated = sum(len(found) for found in units.values())
+            neurons = {key: found for key, found in now.recycled.items() if _net_of(key) == net}
+            treated = sum(len(found) for found in neurons.values())
             if checks and treated:
-                again = sum(len(found & _ever_dormant(checks, key)) for key, found in units.items())
+                again = sum(len(found & _ever_dormant(checks, key)) for key, found in neurons.items())
                 rows.append((now.env_steps, again / treated))
     return _columns(sorted(rows), 2)
 
@@ -311,7 +311,7 @@ def _chosen_layers(groups: Sequence[RunGroup], layers: Sequence[str] | None) -> 
 
 
 def _net(groups: Sequence[RunGroup]) -> str:
-    """The mixer, where the phenomenon is; the first network of teams whose mixer has no units."""
+    """The mixer, where the phenomenon is; the first network of teams whose mixer has no neurons."""
     nets = [_net_of(key) for key in _layer_keys(groups)]
     return "mixer" if "mixer" in nets or not nets else nets[0]
 
@@ -325,7 +325,7 @@ def _width(groups: Sequence[RunGroup], key: str) -> int:
 
 
 def _beta(groups: Sequence[RunGroup]) -> float | None:
-    """The over-active threshold, where all runs that say it agree."""
+    """The over-active threshold, where all runs that record it agree."""
     found = {dormancy_setting(run, "beta") for group in groups for run in group.runs} - {None}
     (beta,) = found if len(found) == 1 else (None,)
     return float(beta) if isinstance(beta, int | float) else None

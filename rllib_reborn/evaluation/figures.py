@@ -75,11 +75,11 @@ CURVES: tuple[MetricCurve, ...] = (
     MetricCurve("dormancy/mixer/overlap", "Overlap with the check before, mixer", "dormancy", (0.0, 1.0)),
 )
 _FIGURE_TITLES = {"learning": "learning diagnostics", "dormancy": "dormant neurons"}
-# What a figure's caption has to define, and figures that say when interventions were applied.
+# What a figure's caption has to define, and figures that show when interventions were applied.
 _FIGURE_TERMS: dict[str, Callable[[Sequence[RunGroup]], str]] = {
     "dormancy": lambda groups: (
-        f" {dormancy_terms(groups)[:-1]}; the over-active sum is the share of all scores that over-active units hold, "
-        "and the overlap of the dormant units A of a check and B of the one before is |A and B| / min(|A|, |B|)."
+        f" {dormancy_terms(groups)[:-1]}; the over-active sum is the share of all scores that over-active neurons hold, "
+        "and the overlap of the dormant neurons A of a check and B of the one before is |A and B| / min(|A|, |B|)."
     )
 }
 _MARKED_FIGURES = frozenset({"dormancy"})

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
 from rllib_reborn.evaluation.runs import LeftOut, RunRecord, flatten_config
 
-# Settings that say where, how long and how well watched a run was, not what it learns. They may differ
+# Settings that define where, how long and how closely recorded a run was, not what it learns. They may differ
 # between the seeds of one experiment; the report names those that do.
 _NOT_LEARNING = frozenset({"extends", "seed", "stop", "evaluation", "resources", "checkpoint", "logging"})
 # Measuring dormancy changes no weight and no random stream.
@@ -204,18 +204,18 @@ def _labels(runs: Sequence[RunRecord]) -> list[str]:
     labels = []
     for run, base, own in zip(runs, bases, settings):
         rivals = [other for other_base, other in zip(bases, settings) if other_base == base]
-        told, more = _telling(rivals)
+        chosen, more = _distinguishing(rivals)
         by_place: dict[int, list[str]] = {}
-        for place, name in told:
+        for place, name in chosen:
             by_place.setdefault(place, []).append(f"{_short_name(name)}={own.get((place, name), _MISSING)}")
         if more:
-            by_place[told[-1][0]].append("...")
+            by_place[chosen[-1][0]].append("...")
         labels.append(_label(run, by_place))
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     numbered = []
     for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        numbered.append(f"{label} #{seen[label]}" if labels.count(label) > 1 else label)
+        counts[label] = counts.get(label, 0) + 1
+        numbered.append(f"{label} #{counts[label]}" if labels.count(label) > 1 else label)
     return numbered
 
 
@@ -241,17 +241,17 @@ def _short_name(name: str) -> str:
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
-def _telling(rivals: Sequence[_Settings]) -> tuple[list[tuple[int, str]], bool]:
+def _distinguishing(rivals: Sequence[_Settings]) -> tuple[list[tuple[int, str]], bool]:
     """Settings that tell experiments of one name apart: the first that differs, and a further one only where it
     tells more of them apart; and whether they differ in others as well."""
     keys = list(dict.fromkeys(key for own in rivals for key in own))
     differing = [key for key in keys if len({own.get(key, _MISSING) for own in rivals}) > 1]
-    told: list[tuple[int, str]] = []
+    chosen: list[tuple[int, str]] = []
 
     def kinds(chosen: Sequence[tuple[int, str]]) -> int:
         return len({tuple(own.get(key, _MISSING) for key in chosen) for own in rivals})
 
     for key in differing:
-        if len(told) < _MAX_LABEL_SETTINGS and kinds([*told, key]) > kinds(told):
-            told.append(key)
-    return told, len(differing) > len(told)
+        if len(chosen) < _MAX_LABEL_SETTINGS and kinds([*chosen, key]) > kinds(chosen):
+            chosen.append(key)
+    return chosen, len(differing) > len(chosen)

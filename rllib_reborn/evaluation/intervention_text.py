@@ -22,10 +22,10 @@ NAMES: dict[str, str] = {
     "sr": "SR",
 }
 
-_SCOPES = {"mixer": "on the mixer", "agent": "on the agents", "all": "on mixer and agents"}
+_NETWORKS = {"mixer": "mixer", "agent": "agents", "critic": "critic"}
 _LAYERS = {
-    "released": "released layers",
-    "operable": "every layer that can be operated on",
+    "official_code": "official code's layers",
+    "editable": "every layer that can be edited",
     "full": "every hidden layer",
 }
 _SOURCES = {"replay": "uniform replay sample", "latest": "latest episodes"}
@@ -40,7 +40,7 @@ _FLAGS = {
     "allow_inexact": "inexact layers allowed",
     "dry_run": "dry run: nothing is written",
 }
-# Settings that have a phrase of their own; the others are told as "name value".
+# Settings that have a phrase of their own; the others are written as "name value".
 _PHRASED = frozenset(
     {
         "every",
@@ -53,7 +53,7 @@ _PHRASED = frozenset(
         "scoring_source",
         "scoring_episodes",
         "optimizer",
-        "targets",
+        "target_networks",
         *_FLAGS,
     }
 )
@@ -74,8 +74,9 @@ class ListedIntervention:
     def label(self, more: Sequence[str] = ()) -> str:
         """``ReBorn (paper)``: the name, the rule where there are several, and ``more`` in the same brackets."""
         rule = self.settings.get("rule")
-        told = [*([str(rule)] if rule is not None else []), *(["dry run"] if self.settings.get("dry_run") else [])]
-        parts = [*told, *more]
+        parts = [] if rule is None else [str(rule).replace("_", " ")]
+        parts += ["dry run"] if self.settings.get("dry_run") else []
+        parts += more
         return f"{self.name} ({', '.join(parts)})" if parts else self.name
 
 
@@ -93,19 +94,20 @@ def listed_interventions(config: Mapping[str, Any]) -> list[ListedIntervention]:
 
 
 def in_words(intervention: ListedIntervention) -> str:
-    """All settings as one line: ``every 40,000 env steps, on the mixer, released layers, paper rule, alpha 0.1, ...``."""
+    """All settings as one line: ``every 40,000 env steps, on the mixer, official code's layers, paper's rule, ...``."""
     given = {key: value for key, value in intervention.settings.items() if value not in (None, [])}
     parts = [_schedule(given)]
-    for key, phrases in (("scope", _SCOPES), ("layers", _LAYERS)):
-        if key in given:
-            parts.append(phrases.get(str(given[key]), f"{key} {given[key]}"))
+    if "scope" in given:
+        parts.append(_scope(given["scope"]))
+    if "layers" in given:
+        parts.append(_LAYERS.get(str(given["layers"]), f"layers {given['layers']}"))
     if "rule" in given:
-        parts.append(f"{given['rule']} rule")
+        parts.append(f"{str(given['rule']).replace('_', ' ')} rule")
     parts += [_own(key, value) for key, value in given.items() if key not in _PHRASED]
     if "scoring_episodes" in given:
         source = str(given.get("scoring_source", ""))
         parts.append(f"scored on {given['scoring_episodes']} episodes ({_SOURCES.get(source, source)})")
-    for key, phrases in (("optimizer", _OPTIMIZER), ("targets", _TARGETS)):
+    for key, phrases in (("optimizer", _OPTIMIZER), ("target_networks", _TARGETS)):
         if key in given:
             parts.append(phrases.get(str(given[key]), f"{key} {given[key]}"))
     parts += [phrase for key, phrase in _FLAGS.items() if given.get(key) is True]
@@ -154,3 +156,14 @@ def _number(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_number(item) for item in value)}]"
     return str(value)
+
+
+def _scope(scope: object) -> str:
+    """``on the mixer``, ``on the agents and the critic``, ``on mixer and agents`` (all); names that are not known as they
+    are."""
+    if scope == "all":
+        return "on mixer and agents"
+    names = [str(name) for name in (scope if isinstance(scope, list | tuple) else [scope])]
+    if not all(name in _NETWORKS for name in names):
+        return f"scope {', '.join(names)}"
+    return "on " + " and ".join(f"the {_NETWORKS[name]}" for name in names)

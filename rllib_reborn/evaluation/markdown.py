@@ -134,16 +134,16 @@ def _plasticity(task: TaskSummary) -> list[str]:
             "the largest dormant fraction of a run, mean over seeds.",
             "",
         ]
-    told = [(label, one) for label, found in groups for one in found.interventions]
-    if told:
-        head = ["group", "intervention", "applications", "units each", "function drift", "greedy actions changed"]
-        lines += [*table(head, [[label, *_intervention_cells(one)] for label, one in told]), ""]
+    listed = [(label, one) for label, found in groups for one in found.interventions]
+    if listed:
+        head = ["group", "intervention", "applications", "neurons each", "function drift", "greedy actions changed"]
+        lines += [*table(head, [[label, *_intervention_cells(one)] for label, one in listed]), ""]
         lines += [
-            "Units with new weights (donors included), relative function drift and share of greedy actions changed: "
+            "Neurons with new weights (donors included), relative function drift and share of greedy actions changed: "
             "medians over all applications.",
             "",
         ]
-        for label, one in told:
+        for label, one in listed:
             lines += [f"- **{label}**, {one.name}: {words}." for words in one.settings]
         lines.append("")
     return lines
@@ -164,7 +164,7 @@ def _intervention_cells(one: InterventionSummary) -> list[str]:
     return [
         one.name,
         (f"{low:,}" if low == high else f"{low:,} to {high:,}") + (" per seed" if len(one.applications) > 1 else ""),
-        format_number(one.units),
+        format_number(one.neurons),
         *("-" if share is None else f"{format_number(100 * share)} %" for share in shares),
     ]
 

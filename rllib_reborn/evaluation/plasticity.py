@@ -24,7 +24,7 @@ LAST_CHECKS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class NetDormancy:
+class NetDormancySummary:
     """Dormancy of one network, fractions in 0..1, over seeds.
 
     Attributes:
@@ -48,7 +48,7 @@ class InterventionSummary:
         name: Kind and rule, as labels have them.
         settings: In words; one entry per entry of the config.
         applications: Number in each run, dry runs included.
-        units: Median over applications of the units with new weights (for ReBorn donors included).
+        neurons: Median over applications of the neurons with new weights (for ReBorn donors included).
         function_drift: Median over applications of the relative change of the values.
         greedy_actions_changed: Median over applications of the share.
     """
@@ -56,7 +56,7 @@ class InterventionSummary:
     name: str
     settings: list[str]
     applications: list[int]
-    units: float | None
+    neurons: float | None
     function_drift: float | None
     greedy_actions_changed: float | None
 
@@ -65,7 +65,7 @@ class InterventionSummary:
 class PlasticitySummary:
     """Networks that were measured, and interventions in the order of the config."""
 
-    nets: dict[str, NetDormancy]
+    nets: dict[str, NetDormancySummary]
     interventions: list[InterventionSummary]
 
 
@@ -79,7 +79,7 @@ def summarise_plasticity(group: RunGroup, level: float) -> PlasticitySummary | N
 def dormancy_terms(groups: Sequence[RunGroup]) -> str:
     """One sentence that defines what the dormancy figures show, with the thresholds that the configs give."""
     return (
-        "A unit is dormant where its normalised activation score (mean |activation| over the mean of its layer) is at "
+        "A neuron is dormant where its normalised activation score (mean |activation| over the mean of its layer) is at "
         f"most alpha ({_setting(groups, 'alpha')}) and over-active where it is at least beta "
         f"({_setting(groups, 'beta')}), with fractions pooled over the scored layers ({_setting(groups, 'layers')})."
     )
@@ -99,12 +99,12 @@ def _setting(groups: Sequence[RunGroup], name: str) -> str:
     return " or ".join(dict.fromkeys(texts)) or "not recorded"
 
 
-def _net(runs: Sequence[RunRecord], net: str, level: float) -> NetDormancy | None:
+def _net(runs: Sequence[RunRecord], net: str, level: float) -> NetDormancySummary | None:
     fractions = _values(runs, f"dormancy/{net}/dormant_fraction")
     if not fractions:
         return None
     sums = _values(runs, f"dormancy/{net}/overactive_sum")
-    return NetDormancy(
+    return NetDormancySummary(
         checks=sum(values.size for values in fractions),
         final=_share([_last(values) for values in fractions], level),
         peak=_share([float(values.max()) for values in fractions], level),
@@ -132,7 +132,7 @@ def _share(values: Sequence[float], level: float) -> Interval:
 @dataclasses.dataclass(frozen=True)
 class _Application:
     kind: str | None
-    units: float | None
+    neurons: float | None
     function_drift: float | None
     greedy_actions_changed: float | None
 
@@ -145,7 +145,7 @@ def _interventions(group: RunGroup) -> list[InterventionSummary]:
     by_kind: dict[str, list[ListedIntervention]] = {}
     for one in listed:
         by_kind.setdefault(one.kind, []).append(one)
-    # Rows of metrics do not say which of several kinds was applied; then they are told as one.
+    # Rows of metrics do not say which of several kinds was applied; then they are reported as one.
     if any(one.kind not in by_kind for of_run in applied for one in of_run):
         return [_summary(listed, applied)]
     return [
@@ -159,7 +159,7 @@ def _summary(entries: Sequence[ListedIntervention], applied: Sequence[Sequence[_
         name=" + ".join(dict.fromkeys(one.label() for one in entries)) or "not in the config",
         settings=[in_words(one) for one in entries],
         applications=[len(of_run) for of_run in applied],
-        units=_median(applied, lambda one: one.units),
+        neurons=_median(applied, lambda one: one.neurons),
         function_drift=_median(applied, lambda one: one.function_drift),
         greedy_actions_changed=_median(applied, lambda one: one.greedy_actions_changed),
     )
@@ -169,19 +169,19 @@ def _applications(run: RunRecord) -> list[_Application]:
     """From the events, or from the rows of metrics where a run has no events."""
     if run.events.applications:
         return [
-            _Application(one.kind, one.units, one.function_drift, one.greedy_actions_changed)
+            _Application(one.kind, one.neurons, one.function_drift, one.greedy_actions_changed)
             for one in run.events.applications
         ]
     counts = run.series("intervention/count")[1]
     if not counts.size:
         return []
     known = {name: run.series(f"intervention/{name}")[1].tolist() for name in _OF_ROWS}
-    # One entry per application; of several in one row only the last is told of, the others stay unknown.
-    told = [[*values[: int(counts[-1])], *[None] * (int(counts[-1]) - len(values))] for values in known.values()]
-    return [_Application(None, *values) for values in zip(*told)]
+    # One entry per application; of several in one row only the last is recorded, the others stay unknown.
+    padded = [[*values[: int(counts[-1])], *[None] * (int(counts[-1]) - len(values))] for values in known.values()]
+    return [_Application(None, *values) for values in zip(*padded)]
 
 
-_OF_ROWS = ("units", "function_drift", "greedy_actions_changed")
+_OF_ROWS = ("neurons", "function_drift", "greedy_actions_changed")
 
 
 def _median(applied: Sequence[Sequence[_Application]], value: Callable[[_Application], float | None]) -> float | None:

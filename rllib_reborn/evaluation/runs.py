@@ -2,7 +2,7 @@
 
 A run folder holds ``config.yaml`` (resolved), ``metrics.jsonl`` (one object per iteration), where dormancy is
 measured ``dormancy/events.jsonl`` and, once training has ended, ``final_evaluation.json``. What had to be left
-out on reading is counted and said in ``RunRecord.notes``.
+out on reading is counted and listed in ``RunRecord.notes``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _MAX_CONFIG_BYTES = 1_000_000
 _MAX_CONFIG_VALUES = 20_000
 #: Column of ``metrics.jsonl``: the program that the games ran on.
 GAME_VERSION = "env/game_version"
-#: What our loopback server says that it is.
-_LOOPBACK = "loopback"
+#: What our mock server says that it is.
+_MOCK_SERVER = "mock_server"
 _SKIPPED_FOLDERS = frozenset({"checkpoints", "report", "dormancy"})
 
 
@@ -41,7 +41,7 @@ class RunError(ValueError):
 
 
 class NotReportedError(RunError):
-    """The run is whole, and its numbers are not to be reported: it was played on the loopback server."""
+    """The run is whole, and its numbers are not to be reported: it was played on the mock server."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class RunRecord:
 
     @property
     def wall_time_s(self) -> float | None:
-        """Seconds of training, ``None`` if not recorded; a clock that starts anew on resume is added up."""
+        """Seconds of training, ``None`` if not recorded; a clock that restarts on resume is added up."""
         if "time/total_s" not in self.metrics:
             return None
         clock = self.metrics["time/total_s"].dropna().to_numpy(dtype=np.float64)
@@ -193,7 +193,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
 
     Raises:
         RunError: The folder is missing or not a run, its config or metrics cannot be used, or its games were played on the
-            loopback server, which is no StarCraft II.
+            mock server, which is no StarCraft II.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -201,9 +201,9 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     config = _read_config(folder)
     rows, unreadable, replaced = _read_metrics(folder)
     versions = _game_versions(rows)
-    if any(version.startswith(_LOOPBACK) for version in versions):
+    if any(version.startswith(_MOCK_SERVER) for version in versions):
         raise NotReportedError(
-            f"{folder} was played on the loopback server, which takes StarCraft II's place in tests with a simulator of our "
+            f"{folder} was played on the mock server, which takes StarCraft II's place in tests with a simulator of our "
             f"own; its numbers are not those of {config.get('env')} and are not reported."
         )
     notes = []
@@ -369,7 +369,7 @@ def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
-    """The final evaluation, or ``None`` and a sentence that says why."""
+    """The final evaluation, or ``None`` and a sentence with the reason."""
     path = folder / FINAL_FILE
     if not path.is_file():
         return None, f"no {FINAL_FILE}: training was interrupted or is still going on"

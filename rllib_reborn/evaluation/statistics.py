@@ -24,12 +24,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.evaluation.student_t import check_level, student_t_quantile
+
 Array: TypeAlias = npt.NDArray[np.float64]
 Strata: TypeAlias = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
 Rng: TypeAlias = np.random.Generator | int
 
 ONE_RUN = "one run: no interval"
-_LARGE_DF = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ def mean_interval(
         ValueError: ``x`` is empty, not one-dimensional or not finite, or an option is out of range.
     """
     values = _vector(x, "x")
-    _check_level(level)
+    check_level(level)
     if method not in ("t", "bootstrap"):
         raise ValueError(f"method {method!r} is not known; use 't' or 'bootstrap'.")
     if method == "bootstrap":
@@ -150,7 +151,7 @@ def difference_interval(x: npt.ArrayLike, y: npt.ArrayLike, level: float = 0.95)
         ValueError: As for :func:`mean_interval`.
     """
     a, b = _vector(x, "x"), _vector(y, "y")
-    _check_level(level)
+    check_level(level)
     difference, n = float(a.mean() - b.mean()), min(a.size, b.size)
     if n == 1:
         return Interval(difference, math.nan, math.nan, level, 1, ONE_RUN)
@@ -223,7 +224,7 @@ def stratified_bootstrap_band(
     Raises:
         ValueError: As for :func:`stratified_bootstrap`.
     """
-    _check_level(level)
+    check_level(level)
     _check_reps(reps)
     strata = [_finite(x, f"stratum {name}") for name, x in _named(x_by_stratum)]
     estimate = np.asarray(statistic(np.concatenate(strata)), dtype=np.float64)
@@ -281,7 +282,7 @@ def probability_of_improvement(
     Raises:
         ValueError: The tasks differ, or as in :func:`stratified_bootstrap`.
     """
-    _check_level(level)
+    check_level(level)
     _check_reps(reps)
     named_x, named_y = dict(_named(x_by_stratum)), dict(_named(y_by_stratum))
     if named_x.keys() != named_y.keys():
@@ -384,7 +385,7 @@ def proportion_interval(successes: npt.ArrayLike, trials: npt.ArrayLike, level: 
     Raises:
         ValueError: No trial, more successes than trials, shapes that differ, values that are not finite.
     """
-    _check_level(level)
+    check_level(level)
     won, tried = _vector(np.atleast_1d(successes), "successes"), _vector(np.atleast_1d(trials), "trials")
     if won.shape != tried.shape:
         raise ValueError(f"successes and trials must have one entry per run each; got {won.size} and {tried.size}.")
@@ -401,46 +402,6 @@ def proportion_interval(successes: npt.ArrayLike, trials: npt.ArrayLike, level: 
     # The formula gives the bounds 0 and 1 exactly; the comparison only takes away the rounding.
     low, high = min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
     return Interval(p, low, high, level, round(total))
-
-
-def student_t_quantile(level: float, df: int) -> float:
-    """The ``t`` for which ``P(|T| <= t) = level``, ``T`` Student with ``df >= 1`` degrees of freedom.
-
-    Up to 200 degrees the exact finite series (Abramowitz and Stegun 26.7.3-4) is inverted by bisection;
-    above, the Cornish-Fisher expansion (26.7.5) is exact to better than 1e-8.
-
-    Raises:
-        ValueError: ``level`` is not in (0, 1), or ``df`` is not >= 1.
-    """
-    _check_level(level)
-    if df < 1:
-        raise ValueError(f"df is {df}; expected a whole number >= 1.")
-    if df > _LARGE_DF:
-        z = NormalDist().inv_cdf((1 + level) / 2)
-        return (
-            z
-            + (z**3 + z) / (4 * df)
-            + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
-            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * df**3)
-        )
-    # In the angle theta = atan(t / sqrt(df)) the range is bounded, so bisection needs no bracket search.
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_central(middle, df) < level else (low, middle)
-    return math.tan((low + high) / 2) * math.sqrt(df)
-
-
-def _t_central(theta: float, df: int) -> float:
-    """``P(|T| <= sqrt(df) tan(theta))``."""
-    sine, cosine = math.sin(theta), math.cos(theta)
-    odd = df % 2
-    term = cosine if odd else 1.0
-    total = 0.0
-    for k in range(2 + odd, df + 1, 2):
-        total += term
-        term *= (k - 1) / k * cosine * cosine
-    return 2 / math.pi * (theta + sine * total) if odd else sine * total
 
 
 def _design_effect(won: Array, tried: Array, p: float) -> float:
@@ -496,11 +457,6 @@ def _vector(x: npt.ArrayLike, name: str) -> Array:
     if values.ndim != 1:
         raise ValueError(f"{name} has shape {values.shape}; expected one dimension, one value per run.")
     return values
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a number between 0 and 1, such as 0.95.")
 
 
 def _check_reps(reps: int) -> None:

@@ -1,8 +1,8 @@
 """The numbers of a report: final returns with intervals, against the random policy and between groups.
 
 What is independent decides the interval. With several seeds the unit is the seed: each run counts by its mean
-return. With one seed the unit is the episode, and the result speaks of that one trained policy only; every
-sentence says so.
+return. With one seed the unit is the episode, and the result holds for that one trained policy only; every
+sentence states it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class TaskSummary:
 
 
 def summarise_task(groups: Sequence[RunGroup], level: float = 0.95, reps: int = 2000) -> TaskSummary:
-    """Numbers of the groups of one task; what is compared with what, :func:`baseline_of` says."""
+    """Numbers of the groups of one task; what is compared with what: :func:`baseline_of`."""
     random = random_episodes(groups)
     summaries = [_summarise_group(group, random, level) for group in groups]
     comparisons = []

@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rllib_reborn.algorithms import ALGORITHMS, ValueFactorizationConfig
+from rllib_reborn.algorithms import ValueFactorizationConfig, algorithm_config_class
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment, experiment_model
-from rllib_reborn.replay.episode_block import field_layout
+from rllib_reborn.replay.fields import field_layout
 from rllib_reborn.replay.memory import ReplayMemoryError, available_memory, check_fits, largest_size
-from rllib_reborn.suggestions import did_you_mean
 
 # What may differ between a run and its resumption. None of it changes how is learnt; another number of runners or of their
 # games ("resources") changes which episodes are played, and running ones are dropped then, with a warning.
@@ -30,10 +29,20 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
         ExperimentError: The algorithm is unknown, or the settings do not fit together or do not fit the
             environment.
     """
-    if experiment.algorithm not in ALGORITHMS:
-        raise ExperimentError(
-            f"unknown algorithm {experiment.algorithm!r}.{did_you_mean(experiment.algorithm, ALGORITHMS)}"
-        )
+    config = configure(experiment)
+    try:
+        config.validate()
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
+    return config
+
+
+def configure(experiment: Experiment) -> ValueFactorizationConfig:
+    """As :func:`build_config`, without a look at the environment and at how the settings fit together.
+
+    Raises:
+        ExperimentError: The algorithm is unknown, or refuses a setting.
+    """
     evaluation, resources = experiment.evaluation, experiment.resources
     learners: dict[str, Any] = {
         "num_learners": resources.num_learners,
@@ -42,8 +51,8 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
     if resources.num_cpus_per_learner is not None:
         learners["num_cpus_per_learner"] = resources.num_cpus_per_learner
     try:
-        config = (
-            ALGORITHMS[experiment.algorithm]()
+        return (
+            algorithm_config_class(experiment.algorithm)()
             .environment(experiment.env, env_config=dict(experiment.env_config))
             .env_runners(
                 num_env_runners=resources.num_env_runners,
@@ -64,10 +73,8 @@ def build_config(experiment: Experiment) -> ValueFactorizationConfig:
             .reporting(min_sample_timesteps_per_iteration=experiment.logging.report_interval_env_steps)
             .debugging(seed=experiment.seed, log_level=_LOG_LEVELS[experiment.logging.level])
         )
-        config.validate()
     except ValueError as error:
         raise ExperimentError(str(error)) from error
-    return config
 
 
 def resolved_dict(experiment: Experiment, config: ValueFactorizationConfig) -> dict[str, Any]:
@@ -75,7 +82,10 @@ def resolved_dict(experiment: Experiment, config: ValueFactorizationConfig) -> d
     settings = config.to_dict()
     section = type(experiment_model(experiment.algorithm).model_fields["training"].default)
     used = {name: settings[_ATTRIBUTES.get(name, name)] for name in section.model_fields}
-    for name, model in (("mixer", config.mixer_settings()), ("method", config.method_settings())):
+    for name, model in (
+        ("mixer", config.mixer_settings_class),
+        ("algorithm_settings", config.algorithm_settings_class),
+    ):
         if not model.model_fields:
             del used[name]
     return experiment.to_dict() | {"training": section.model_validate(used).given()}

@@ -1,4 +1,4 @@
-"""The one error of this room that is the user's to mend."""
+"""The one error of this package that is the user's to fix."""
 
 from __future__ import annotations
 

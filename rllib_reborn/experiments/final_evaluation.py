@@ -14,7 +14,7 @@ from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.metrics_log import plain
 
 if TYPE_CHECKING:
-    from rllib_reborn.algorithms import EpisodeOutcomes, Team
+    from rllib_reborn.studies.trained_policy import EpisodeOutcomes, TrainedPolicy
 
 # Keeps the episodes of the final evaluation apart from those of training and of evaluation in between.
 _FINAL_STREAM = 0xF17A1
@@ -26,14 +26,14 @@ def final_evaluation_seed(seed: int) -> int:
 
 
 def evaluate_final(
-    team: Team,
+    team: TrainedPolicy,
     *,
     env: str,
     env_steps: int,
     episodes: int,
     seed: int,
     num_envs: int | None = None,
-    booking: Mapping[str, Any] | None = None,
+    resource_request: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``final_evaluation.json``.
 
@@ -42,21 +42,21 @@ def evaluate_final(
         env, env_steps: What is noted of the run.
         episodes: Of the policy, and as many of a random one.
         seed: The run's.
-        num_envs: Games side by side; None: see :meth:`Team.play`.
-        booking: Options of a Ray task (``num_cpus``, ``resources``) in which they are played, for games that need what
-            only some nodes have; None: in this process.
+        num_envs: Games side by side; None: see :meth:`TrainedPolicy.evaluate`.
+        resource_request: Options of a Ray task (``num_cpus``, ``resources``) in which they are played, for games that
+            need what only some nodes have; None: in this process.
     """
     own_seed = final_evaluation_seed(seed)
-    play = team.play
-    if booking is not None:
+    evaluate = team.evaluate
+    if resource_request is not None:
 
-        def play(*args: Any, **kwargs: Any) -> EpisodeOutcomes:
-            outcomes: EpisodeOutcomes = ray.get(ray.remote(**booking)(_play).remote(team, args, kwargs))
+        def evaluate(*args: Any, **kwargs: Any) -> EpisodeOutcomes:
+            outcomes: EpisodeOutcomes = ray.get(ray.remote(**resource_request)(_evaluate).remote(team, args, kwargs))
             return outcomes
 
     return {
-        "policy": _outcomes(play(episodes, own_seed, epsilon=0.0, num_envs=num_envs)),
-        "random": _outcomes(play(episodes, own_seed, epsilon=1.0, num_envs=num_envs)),
+        "policy": _outcomes(evaluate(episodes, own_seed, epsilon=0.0, num_envs=num_envs)),
+        "random": _outcomes(evaluate(episodes, own_seed, epsilon=1.0, num_envs=num_envs)),
         "env": env,
         "env_steps": env_steps,
         "episodes": episodes,
@@ -69,8 +69,8 @@ def write_final_evaluation(content: dict[str, Any], path: Path) -> None:
     write_text_atomically(path, json.dumps(content, allow_nan=False) + "\n")
 
 
-def _play(team: Team, args: tuple[Any, ...], kwargs: dict[str, Any]) -> EpisodeOutcomes:
-    return team.play(*args, **kwargs)
+def _evaluate(team: TrainedPolicy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> EpisodeOutcomes:
+    return team.evaluate(*args, **kwargs)
 
 
 def _outcomes(outcomes: EpisodeOutcomes) -> dict[str, Any]:

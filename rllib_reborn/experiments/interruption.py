@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What ``signal.signal`` takes and returns.
+_Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interruption:
@@ -19,7 +22,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.received: str | None = None  #: Name of the signal, None while there was none.
-        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+        self._previous: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:

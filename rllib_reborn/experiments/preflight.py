@@ -1,4 +1,4 @@
-"""Looks at the environment of an experiment before hours are spent on it. Needs no Ray."""
+"""The checks of an experiment's environment before training. Needs no Ray."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 import os
 
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
-from rllib_reborn.envs.registry import ENVS, make_team_env, starts_programs, team_spec
+from rllib_reborn.envs.registry import ENVS, launches_external_process, make_team_env, team_spec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
 
 logger = logging.getLogger(__name__)
 
-# Without these nothing can be learnt; the other promises concern exact repetition, and are only warned of.
+# Without these nothing can be learnt; the other checks concern exact repetition; where they fail, a warning is logged.
 _FATAL = frozenset({"shapes", "values", "action_mask"})
 _STEPS = 50
 _GAMES = 2
@@ -32,13 +32,13 @@ def check_env_name(experiment: Experiment) -> None:
 
 
 def check_driver_starts_no_program(experiment: Experiment) -> None:
-    """Raise where the driver would sample or evaluate with an environment that starts a program for each game: what kills a
-    game or its machine's memory must not end the run, and a learner does not wait for a game.
+    """Raise where the driver would sample or evaluate with an environment that starts a program for each game: a game that
+    crashes or exhausts the memory of its machine must not end the run, and a learner must not wait for a game.
 
     Raises:
         ExperimentError: It would; the message says which key to set.
     """
-    if not starts_programs(experiment.env):
+    if not launches_external_process(experiment.env):
         return
     evaluation = experiment.evaluation
     for key, does, runners in (
@@ -54,12 +54,12 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
 
 
 def check_env(experiment: Experiment) -> None:
-    """Play a few random steps and raise if the environment breaks its contract. One that starts a program for each game is
-    not played: only whether it could be is looked up.
+    """Play a few random steps and raise if the environment breaks its contract. An environment that
+    starts a program for each game is not played; whether it is installed is looked up.
 
     Raises:
         ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
-            or the environment fails or cannot be played here; the message says what was seen.
+            or the environment fails or cannot be played here; the message says what was found.
     """
     entry = ENVS.get(experiment.env)
     if entry is not None and entry.check is not None:

@@ -14,7 +14,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
 from rllib_reborn.experiments.run_folder import RunFolder, new_run_folder, newest_run_folder
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.experiments.training_loop import Progress
+from rllib_reborn.experiments.training_loop import RunPosition
 from rllib_reborn.experiments.yaml_text import parse_yaml
 
 AUTO = "auto"
@@ -34,7 +34,7 @@ class RunPlan:
 
     folder: RunFolder
     checkpoint: Path | None = None
-    progress: Progress = dataclasses.field(default_factory=Progress)
+    progress: RunPosition = dataclasses.field(default_factory=RunPosition)
     rows: tuple[dict[str, Any], ...] = ()
     events: tuple[dict[str, Any], ...] = ()
 
@@ -100,7 +100,7 @@ def _plan_from(checkpoint: Path, source: RunFolder | None, target: RunFolder, re
         rows = rows_until(MetricsLog(source.metrics).rows(), manifest.iteration)
         events = rows_until(MetricsLog(source.dormancy).rows(), manifest.iteration)
     time_s = float(rows[-1]["time/total_s"] or 0.0) if rows else 0.0
-    progress = Progress(manifest.iteration, manifest.env_steps, time_s)
+    progress = RunPosition(manifest.iteration, manifest.env_steps, time_s)
     return RunPlan(target, checkpoint, progress, tuple(rows), tuple(events))
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from rllib_reborn.algorithms import ValueFactorizationConfig, team_from_algo
+from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
-from rllib_reborn.envs.registry import starts_programs
+from rllib_reborn.envs.registry import launches_external_process
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
@@ -28,8 +28,9 @@ from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
 from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.experiments.training_loop import Observer, Progress, TrainingError, TrainingLoop
+from rllib_reborn.experiments.training_loop import Observer, RunPosition, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.studies.trained_policy import team_from_algo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class RunOutcome:
         final_evaluation: Content of ``final_evaluation.json``; None when interrupted.
     """
 
-    progress: Progress
+    progress: RunPosition
     interrupted_by: str | None
     final_evaluation: dict[str, Any] | None
 
@@ -91,7 +92,7 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
 
     Args:
         run: From :func:`prepare_run`.
-        observer: Told of every row and checkpoint.
+        observer: Notified of every row and checkpoint.
         command: What the user typed, for the head of ``config.yaml``.
 
     Raises:
@@ -135,18 +136,18 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         if not loop.has_ended(progress):
             return RunOutcome(progress, interruption.received, None)
         team, resources = team_from_algo(algo), experiment.resources
-        booking = final_booking(experiment)
-        if booking is not None:
+        resource_request = final_resource_request(experiment)
+        if resource_request is not None:
             # The runners are done, and give back what they booked.
-            algo.stop_env_runners()
+            algo.runners.stop()
         final = evaluate_final(
             team,
             env=experiment.env,
             env_steps=progress.env_steps,
             episodes=experiment.evaluation.final_episodes,
             seed=experiment.seed,
-            num_envs=resources.num_envs_per_env_runner if starts_programs(experiment.env) else None,
-            booking=booking,
+            num_envs=resources.num_envs_per_env_runner if launches_external_process(experiment.env) else None,
+            resource_request=resource_request,
         )
         write_final_evaluation(final, folder.final_evaluation)
         return RunOutcome(progress, None, final)
@@ -178,11 +179,11 @@ def _checkpoint_name(plan: RunPlan) -> str:
     return "none" if plan.checkpoint is None else plan.checkpoint.name
 
 
-def final_booking(experiment: Experiment) -> dict[str, Any] | None:
+def final_resource_request(experiment: Experiment) -> dict[str, Any] | None:
     """What the task that plays the final evaluation books, which is what a runner does, where the games are programs or need
     what only some nodes have; None: the driver plays it."""
     resources = experiment.resources
-    if not resources.custom_resources_per_env_runner and not starts_programs(experiment.env):
+    if not resources.custom_resources_per_env_runner and not launches_external_process(experiment.env):
         return None
     return {
         "num_cpus": resources.num_cpus_per_env_runner,

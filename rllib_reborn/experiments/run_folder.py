@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def dormancy(self) -> Path:
-        """One JSON object per dormancy check and per application of an intervention, unit by unit."""
+        """One JSON object per dormancy check and per application of an intervention, neuron by neuron."""
         return self.root / "dormancy" / "events.jsonl"
 
     @property
@@ -106,8 +106,11 @@ class RunFolder:
 
 def run_name_prefix(experiment: Experiment) -> str:
     """``predator_prey-small_qmix_s0_``: the start of the names of all runs of this env, algorithm, seed."""
-    env = "".join(c if c.isalnum() or c in "._-" else "-" for c in experiment.env)
-    return f"{env}_{experiment.algorithm.lower()}_s{experiment.seed}_"
+    env, algorithm = (
+        "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+        for name in (experiment.env, experiment.algorithm)
+    )
+    return f"{env}_{algorithm.lower()}_s{experiment.seed}_"
 
 
 def new_run_folder(experiment: Experiment, now: datetime.datetime | None = None) -> RunFolder:

@@ -15,18 +15,17 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from rllib_reborn.algorithms import ALGORITHMS
+from rllib_reborn.algorithms import algorithm_config_class
 from rllib_reborn.algorithms.value_factorization.settings import (
-    REASON_GIVEN,
     AgentSettings,
-    EpsilonSettings,
     OptimizerSettings,
     RewardSettings,
-    Settings,
     TargetUpdateSettings,
 )
 from rllib_reborn.plasticity.dormancy_check import make_dormancy_check
 from rllib_reborn.plasticity.interventions import make_intervention, to_dict
+from rllib_reborn.runtime.exploration import EpsilonSettings
+from rllib_reborn.settings import REASON_GIVEN, Settings
 
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
@@ -37,7 +36,7 @@ NOT_GIVEN: Any = None
 
 
 def _checked(make: Callable[[Any], Any], value: Any, where: str = "") -> Any:
-    """``make(value)``, its ValueError as pydantic tells errors, with ``where`` in front."""
+    """``make(value)``, its ValueError as an error of pydantic, with ``where`` in front."""
     try:
         return make(value)
     except ValueError as error:
@@ -45,8 +44,8 @@ def _checked(make: Callable[[Any], Any], value: Any, where: str = "") -> Any:
 
 
 class TrainingSection(Settings):
-    """How to learn: the arguments of ``Config.training(...)``, which documents them. What ``mixer`` and ``method`` hold is
-    the algorithm's: see :func:`experiment_model`."""
+    """How to learn: the arguments of ``Config.training(...)``, which documents them. What ``mixer`` and
+    ``algorithm_settings`` hold is the algorithm's: see :func:`experiment_model`."""
 
     lr: Positive = NOT_GIVEN
     gamma: Annotated[float, Field(ge=0, le=1)] = NOT_GIVEN
@@ -63,7 +62,7 @@ class TrainingSection(Settings):
     optimizer: OptimizerSettings = NOT_GIVEN
     model: AgentSettings = NOT_GIVEN
     mixer: dict[str, Any] = NOT_GIVEN
-    method: dict[str, Any] = NOT_GIVEN
+    algorithm_settings: dict[str, Any] = NOT_GIVEN
     reward: RewardSettings = NOT_GIVEN
     sampling: Literal["sync", "async"] = NOT_GIVEN
     episodes_per_sample: Count | None = NOT_GIVEN
@@ -76,7 +75,8 @@ class TrainingSection(Settings):
         return None if value is None else dataclasses.asdict(_checked(make_dormancy_check, value))
 
     def given(self, *, full: bool = True) -> dict[str, Any]:
-        """The keys that were given, nested settings as plain dicts; not ``full``: these too with their given keys alone."""
+        """The keys that were given, nested settings as plain dicts; not ``full``: these too with their given keys
+        alone."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
         return {
             name: value.model_dump(mode="json", exclude_unset=not full) if isinstance(value, Settings) else value
@@ -118,9 +118,9 @@ class ResourcesSection(Settings):
         num_env_runners: Processes that sample; 0: the driver samples (exact resume, easy debugging).
         num_envs_per_env_runner: Games side by side in each.
         num_cpus_per_env_runner: Cores that Ray books for each.
-        custom_resources_per_env_runner: What Ray books of a node's own resources for each, by name: ``{"sc2": 8}`` for 8
-            games of StarCraft II, on nodes that were started with, say, ``ray start --resources='{"sc2": 24}'``. Runners
-            that evaluate book the same. A Ray that is started with the run has as many as the run books.
+        custom_resources_per_env_runner: What Ray books of a node's own resources for each, by name: ``{"sc2": 8}`` for
+            8 games of StarCraft II, on nodes that were started with, say, ``ray start --resources='{"sc2": 24}'``.
+            Runners that evaluate book the same. A Ray that is started with the run has as many as the run books.
         sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
         num_learners: Learner processes; 0: the driver learns.
         num_gpus_per_learner: GPUs of each; fractions only with one learner.
@@ -165,7 +165,7 @@ class CheckpointSection(Settings):
 
 
 class LoggingSection(Settings):
-    """What is told while training.
+    """What is reported while training.
 
     Attributes:
         report_interval_env_steps: Env steps of one iteration, i.e. of one row of ``metrics.jsonl``, at least.
@@ -203,8 +203,8 @@ class Experiment(Settings):
     part of it.
 
     Attributes:
-        algorithm: A name of :data:`rllib_reborn.algorithms.ALGORITHMS`.
-        env: A name that ``envs`` lists.
+        algorithm: A name of :data:`rllib_reborn.algorithms.ALGORITHMS`, or ``module:Class`` of a config of your own.
+        env: A name that ``envs`` lists, ``pettingzoo:...``, ``gymnasium:...``, or ``module:callable``.
         env_config: Arguments of the environment that differ from the name's preset.
         interventions: What is done against plasticity loss: a list of ``kind`` and settings, each as
             :data:`rllib_reborn.plasticity.interventions.KINDS` documents it.
@@ -237,15 +237,17 @@ class Experiment(Settings):
 
 @functools.cache
 def experiment_model(algorithm: str) -> type[Experiment]:
-    """:class:`Experiment` with the settings that the algorithm's own ``training.mixer`` and ``training.method`` have; for an
-    unknown algorithm, which :func:`~rllib_reborn.experiments.build.build_config` tells, anything goes there."""
-    if algorithm not in ALGORITHMS:
+    """:class:`Experiment` with the settings that the algorithm's own ``training.mixer`` and
+    ``training.algorithm_settings`` have; for an unknown algorithm, which
+    :func:`~rllib_reborn.experiments.build.build_config` reports, anything goes."""
+    try:
+        config = algorithm_config_class(algorithm)()
+    except ValueError:
         return Experiment
-    config = ALGORITHMS[algorithm]()
     section = pydantic.create_model(
         "TrainingSection",
         __base__=TrainingSection,
-        mixer=(config.mixer_settings(), NOT_GIVEN),
-        method=(config.method_settings(), NOT_GIVEN),
+        mixer=(config.mixer_settings_class, NOT_GIVEN),
+        algorithm_settings=(config.algorithm_settings_class, NOT_GIVEN),
     )
     return pydantic.create_model("Experiment", __base__=Experiment, training=(section, section()))

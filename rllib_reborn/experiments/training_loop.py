@@ -27,7 +27,7 @@ class Trainable(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told how training goes: a display, or nobody."""
+    """What is notified of how training goes: a display, or nothing."""
 
     def on_row(self, row: Row) -> None:
         """An iteration has ended; its row is on the disk."""
@@ -41,7 +41,7 @@ class TrainingError(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class RunPosition:
     """How far a run is."""
 
     iteration: int = 0
@@ -64,7 +64,7 @@ class TrainingLoop:
         log: Where rows go.
         events: Where dormancy checks and applications of interventions go.
         config_hash: Goes into each checkpoint's manifest.
-        observer: Who is told.
+        observer: Notified of every row and checkpoint.
         interruption: Looked at after each iteration.
     """
 
@@ -78,7 +78,7 @@ class TrainingLoop:
     observer: Observer
     interruption: Interruption
 
-    def run(self, progress: Progress) -> Progress:
+    def run(self, progress: RunPosition) -> RunPosition:
         """Go on from ``progress`` to the end, which is always a checkpoint.
 
         Raises:
@@ -97,11 +97,11 @@ class TrainingLoop:
             self._save(progress)
         return progress
 
-    def has_ended(self, progress: Progress) -> bool:
+    def has_ended(self, progress: RunPosition) -> bool:
         """Whether a limit is reached."""
         return self.stop.fraction(**dataclasses.asdict(progress)) >= 1
 
-    def _iterate(self, progress: Progress) -> Progress:
+    def _iterate(self, progress: RunPosition) -> RunPosition:
         try:
             result = self.algo.train()
         except Exception as error:
@@ -115,13 +115,13 @@ class TrainingLoop:
             self.events.append({"iteration": iteration, **event})
         self.log.append(row)
         self.observer.on_row(row)
-        return Progress(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
+        return RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
 
     def _is_due(self, before: int, now: int) -> bool:
         interval = self.checkpointing.interval_env_steps
         return interval is not None and now // interval > before // interval
 
-    def _save(self, progress: Progress) -> None:
+    def _save(self, progress: RunPosition) -> None:
         path = self.store.save(
             functools.partial(_write_checkpoint, self.algo.save_to_path),
             iteration=progress.iteration,

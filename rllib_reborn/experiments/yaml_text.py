@@ -36,15 +36,15 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 continue
-            if key_node.value in seen:
+            if key_node.value in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
                 )
-            seen.add(key_node.value)
+            keys.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -62,8 +62,10 @@ for _side in (_StrictLoader, _StrictDumper):
 _StrictLoader.add_constructor("!exponent_number", _construct_exponent_number)
 
 
-def dump_yaml(data: Any) -> str:
-    """YAML text that :func:`parse_yaml` reads back; keys stay in their order."""
+def dump_yaml(data: Any, *, flow: bool = False) -> str:
+    """YAML text that :func:`parse_yaml` reads back; keys stay in their order. ``flow``: on one line, in brackets."""
+    if flow:
+        return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, default_flow_style=True, width=float("inf"))
     return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False)
 
 

@@ -11,7 +11,7 @@ def quantile_huber(prediction: Tensor, target: Tensor, fractions: Tensor, *, kap
     """Quantile Huber loss: the mean over targets, the sum over predicted quantiles (QR-DQN equation 10, IQN equation 3).
 
     With ``u = target_j - prediction_i``: ``|fraction_i - 1(u < 0)| * huber_kappa(u) / kappa``. The fraction belongs to the
-    *prediction*; the official RMIX code attaches it to the target (method reference D25).
+    *prediction*; the official RMIX code attaches it to the target (docs/method.md D25).
 
     Args:
         prediction: [..., N] quantiles.

@@ -1,4 +1,4 @@
-"""RMIX's local loss: each agent's distribution of returns, fitted by quantile regression (method reference 7.6)."""
+"""RMIX's local loss: each agent's distribution of returns, fitted by quantile regression (docs/method.md 7.6)."""
 
 from __future__ import annotations
 
@@ -35,24 +35,26 @@ def local_targets(reward: Tensor, next_atoms: Tensor, terminated: Tensor, *, gam
     return reward.detach().unsqueeze(2) + gamma * following
 
 
-def local_distribution_loss(prediction: Tensor, target: Tensor, *, released: bool = False) -> Tensor:
-    """Quantile Huber loss (kappa 1) of atom i as the quantile ``(i + 0.5) / N``, in the order that the network gives them.
+def local_distribution_loss(prediction: Tensor, target: Tensor, *, official_code: bool = False) -> Tensor:
+    """Quantile Huber loss (kappa 1) of atom i as the quantile ``(i + 0.5) / N``, in the order that the network gives
+    them.
 
-    It is :func:`~rllib_reborn.losses.quantile_huber` at these fractions, but compares no pairs: the targets are sorted, and
-    running sums over them say what each predicted atom meets. A fifth of the time, and memory for a few blocks of rows.
+    It is :func:`~rllib_reborn.losses.quantile_huber` at these fractions, but compares no pairs: the targets are sorted,
+    and running sums over them give the sum for each predicted atom. A fifth of the time, and memory for a few blocks of
+    rows.
 
     Args:
         prediction: [..., N] atoms.
         target: [..., N'] atoms of the target; no gradient flows into them.
-        released: As the official code has it: the fraction belongs to the *target's* atom, and the sum is over these, the
-            mean over predicted ones (method reference D25). All predicted atoms are then drawn to one value.
+        official_code: As the official code has it: the fraction belongs to the *target's* atom, and the sum is over
+            these, the mean over predicted ones (docs/method.md D25). All predicted atoms are then drawn to one value.
 
     Returns:
         [...] losses.
     """
     rows = prediction.reshape(-1, prediction.shape[-1])
-    part = _released_huber if released else _quantile_huber
-    step = _BLOCK_ROWS_OF_PAIRS if released else _BLOCK_ROWS
+    part = _official_code_huber if official_code else _quantile_huber
+    step = _BLOCK_ROWS_OF_PAIRS if official_code else _BLOCK_ROWS
     if rows.device.type != "cpu":
         step *= _BLOCKS_AT_ONCE_ON_A_GPU
     loss: Tensor = _InBlocks.apply(rows, target.detach().reshape(len(rows), -1), part, step)
@@ -89,9 +91,10 @@ def _fractions(atoms: Tensor) -> Tensor:
 def _quantile_huber(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Loss [rows] and its gradient [rows, N].
 
-    With u = t - p, a target adds ``f * huber(u)`` where u >= 0 and ``(1 - f) * huber(u)`` where u < 0. Of the sorted targets
-    those below p - 1, up to p, up to p + 1 and above are neighbours: counts, sums and sums of squares of each group are
-    differences of running sums. In float64 and about the targets' mean, so that nothing is lost in these differences.
+    With u = t - p, a target adds ``f * huber(u)`` where u >= 0 and ``(1 - f) * huber(u)`` where u < 0. Of the sorted
+    targets those below p - 1, up to p, up to p + 1 and above are neighbours: counts, sums and sums of squares of each
+    group are differences of running sums. In float64 and about the targets' mean, so that nothing is lost in these
+    differences.
     """
     # Contiguous, as searchsorted wants it.
     in_order = target.sort(dim=1).values.double() if target.is_cuda else _sorted_double(target)
@@ -127,7 +130,7 @@ def _sorted_double(target: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(target.numpy(), axis=1)).double()
 
 
-def _released_huber(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _official_code_huber(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Loss [rows] and its gradient [rows, N] by every pair of atoms."""
     error = prediction.unsqueeze(2) - target.unsqueeze(1)  # [rows, N, N']: its sign, too, is the other one
     weight = (_fractions(target) - (error < 0).to(error.dtype)).abs()

@@ -12,7 +12,7 @@ from rllib_reborn.nets.agents import AgentNet, MakeAgentNet
 from rllib_reborn.nets.quantile_agent import QuantileAgentNet
 from rllib_reborn.nets.risk_agent import RiskAgentNet
 
-#: Kind -> class; :attr:`AgentNet.settings` of each says how to make one like it.
+#: Kind -> class; :attr:`AgentNet.settings` of each is what it takes to make one like it.
 AGENT_KINDS: Mapping[str, type[AgentNet]] = MappingProxyType(
     {"value": AgentNet, "quantile": QuantileAgentNet, "risk": RiskAgentNet}
 )
@@ -28,7 +28,7 @@ def agent_maker(kind: str, settings: Mapping[str, Any]) -> MakeAgentNet:
 
     Args:
         kind: A name of :data:`AGENT_KINDS`.
-        settings: As :attr:`AgentNet.settings` says them; a name that is missing has its default.
+        settings: As in :attr:`AgentNet.settings`; a name that is missing has its default.
 
     Raises:
         ValueError: The kind, or the name of a setting, is unknown. A setting's value is looked at when a network is made.

@@ -1,10 +1,12 @@
-"""The agents' network: observations to one value per action, recurrent or feed-forward, shared or not.
+"""The agents' network and its inputs: observations to one value per action, recurrent or feed-forward, shared or not.
 
-All networks work on *packed* rows (see :mod:`rllib_reborn.nets.sequence`): one row per (time, episode, agent), no padding.
+All networks work on *packed* rows (see :mod:`rllib_reborn.nets.sequence`): one row per (time, episode, agent), no
+padding.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -13,14 +15,62 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.sequence import gru_sequence
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
+
+#: Why the neurons of a GRU can be scored and not edited.
+GRU_SCORE_ONLY = "a GRU's neurons feed back into themselves through gates, so their weights cannot be shared out"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AgentInputs:
+    """How the input of the agents' network is put together, in training as in play.
+
+    Attributes:
+        n_agents, n_actions, obs_dim: Sizes of the team: ``n``, ``A``, ``d``.
+        last_action: Whether an agent's last action follows the observation, one-hot.
+        agent_id: Whether the agent's number comes last, one-hot.
+    """
+
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    last_action: bool
+    agent_id: bool
+
+    @property
+    def width(self) -> int:
+        """``input_dim`` of the network."""
+        return self.obs_dim + self.last_action * self.n_actions + self.agent_id * self.n_agents
+
+    def __call__(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """The input of one step.
+
+        Args:
+            obs: [B, n, d], any storage dtype.
+            last_actions: [B, n] int64; -1 where there is none yet.
+
+        Returns:
+            [B, n, width] float32.
+        """
+        rows, n = obs.shape[:2]
+        x = torch.empty(rows, n, self.width, device=obs.device)
+        x[..., : self.obs_dim] = obs
+        at = self.obs_dim
+        if self.last_action:
+            # One-hot by comparison: the "none yet" of -1 equals no action and leaves zeros.
+            every_action = torch.arange(self.n_actions, device=obs.device)
+            x[..., at : at + self.n_actions] = last_actions.unsqueeze(2) == every_action
+            at += self.n_actions
+        if self.agent_id:
+            x[..., at:] = torch.eye(n, device=obs.device)
+        return x
 
 
 class AgentNet(nn.Module):
     """Linear-ReLU ``fc_layers`` times, then GRU (or one more Linear-ReLU), then Linear: [rows, input_dim] -> [rows, A].
 
-    PyMARL's RNN agent for ``fc_layers=1``; the released ReBorn code has two (method reference 7.1, D22).
+    PyMARL's RNN agent for ``fc_layers=1``; the official ReBorn code has two (docs/method.md 7.1, D22).
 
     Args:
         input_dim: Width of the input (observation, last action, agent id).
@@ -59,7 +109,8 @@ class AgentNet(nn.Module):
         return self.hidden_dim if self.recurrent else 0
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step for acting: ``x`` [rows, input_dim], ``hidden`` [rows, state_dim] -> values [rows, A], hidden."""
+        """One time step for acting: ``x`` [rows, input_dim], ``hidden`` [rows, state_dim] -> values [rows, A],
+        hidden."""
         features, hidden = self.step_features(x, hidden)
         return self.values(features), hidden
 
@@ -96,12 +147,10 @@ class AgentNet(nn.Module):
         values: Tensor = self.head(features)
         return values
 
-    def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
-        """The agent's hidden layers as plasticity sees them.
+    def hidden_layers(self, *, prefix: str = "") -> list[HiddenLayer]:
+        """Every hidden layer; the GRU's neurons can be scored only.
 
         Args:
-            choice: ``released``: the first layer, as in the official ReBorn code (method reference 2.1). ``full``: every
-                hidden layer; the GRU's units can be scored only. ``operable``: every one but these.
             prefix: In front of the names, where there are several networks.
         """
         linears = [module for module in self.encoder if isinstance(module, nn.Linear)]
@@ -109,26 +158,17 @@ class AgentNet(nn.Module):
         first_of_memory = self.memory if isinstance(self.memory, nn.GRU) else self.memory[0]
         readers = [*linears[1:], first_of_memory]
         layers = [
-            declare_units("agent", f"{prefix}encoder.{2 * at}", source, activation, reader)
+            HiddenLayer(f"{prefix}encoder.{2 * at}", source, activation, reader)
             for at, (source, activation, reader) in enumerate(zip(linears, activations, readers, strict=True))
         ]
-        if choice == "released":
-            return layers[:1]
         if isinstance(self.memory, nn.GRU):
-            layers.append(
-                UnitLayer(
-                    net="agent",
-                    name=f"{prefix}memory",
-                    width=self.hidden_dim,
-                    tap=Tap(self.head, side="input"),
-                    activation="GRU",
-                    surgery=Surgery.IMPOSSIBLE,
-                    reason="a GRU's units feed back into themselves through gates, so their weights cannot be shared out",
-                )
+            # Read in front of the head: training runs the GRU without calling it as a module.
+            memory = HiddenLayer(
+                f"{prefix}memory", self.memory, self.memory, self.head, read_at=self.head, score_only=GRU_SCORE_ONLY
             )
         else:
-            layers.append(declare_units("agent", f"{prefix}memory.0", self.memory[0], self.memory[1], self.head))
-        return operable(layers) if choice == "operable" else layers
+            memory = HiddenLayer(f"{prefix}memory.0", self.memory[0], self.memory[1], self.head)
+        return [*layers, memory]
 
 
 #: Makes one network of agents from the arguments of :class:`AgentNet`.
@@ -200,8 +240,8 @@ class AgentTeam(nn.Module):
         """Let every network do ``work`` on the rows of its agents.
 
         Args:
-            work: Called with a network, the rows [r, input_dim] of its agents and their number at each time step, whose sum
-                is r; returns [r, ...].
+            work: Called with a network, the rows [r, input_dim] of its agents and their number at each time step, whose
+                sum is r; returns [r, ...].
             x: [rows, n, input_dim].
             batch_sizes: Episodes per time step.
 
@@ -221,14 +261,18 @@ class AgentTeam(nn.Module):
         order = torch.tensor([agent for agents in self.members for agent in agents], device=x.device)
         return torch.cat(parts, dim=1).index_select(1, order.argsort())
 
-    def layers_by_net(self, choice: LayerChoice = "released") -> list[list[UnitLayer]]:
-        """Hidden layers of each network; names begin with ``nets.k.`` where there are several."""
+    def hidden_layers_by_net(self, *, prefix: str = "") -> list[list[HiddenLayer]]:
+        """Hidden layers of each network; names begin with ``nets.k.`` where there are several.
+
+        Args:
+            prefix: In front of all names.
+        """
         several = len(self.nets) > 1
         return [
-            self._net(number).unit_layers(choice, prefix=f"nets.{number}." if several else "")
+            self._net(number).hidden_layers(prefix=f"{prefix}nets.{number}." if several else prefix)
             for number in range(len(self.nets))
         ]
 
-    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
+    def hidden_layers(self) -> list[HiddenLayer]:
         """Hidden layers of all networks."""
-        return [layer for layers in self.layers_by_net(choice) for layer in layers]
+        return [layer for layers in self.hidden_layers_by_net() for layer in layers]

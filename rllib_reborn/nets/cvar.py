@@ -1,8 +1,8 @@
 """Conditional value at risk of a distribution that is given by equally probable atoms.
 
-``CVaR_alpha`` is the mean of the lowest share ``alpha`` of the probability (method reference 7.6): of
-N atoms the lowest ``alpha * N`` count, the last of them with what is left over where that is not a whole number, and their
-sum is divided by ``alpha * N``. At ``alpha = 1`` it is the mean.
+``CVaR_alpha`` is the mean of the lowest share ``alpha`` of the probability (docs/method.md 7.6): of
+N atoms the lowest ``alpha * N`` count, the last of them with what is left over where that is not a whole number, and
+their sum is divided by ``alpha * N``. At ``alpha = 1`` it is the mean.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from torch.autograd.function import once_differentiable
 BLOCK_ROWS = 2048
 
 
-def tail_weights(levels: Sequence[float], atoms: int, *, released: bool = False) -> Tensor:
+def tail_weights(levels: Sequence[float], atoms: int, *, official_code: bool = False) -> Tensor:
     """What each atom, lowest first, adds to the CVaR of each level.
 
     Args:
         levels: K risk levels, each in (0, 1].
         atoms: ``N >= 1``.
-        released: As the official code has it (method reference D17): it sums ``k + 1`` atoms and divides by ``k``, where
-            ``k = ceil(alpha * N - 1)`` in float32, so that every level is too large by about ``1 / k`` and some (0.3 of 100
-            atoms) take an atom more besides.
+        official_code: As the official code has it (docs/method.md D17): it sums ``k + 1`` atoms and divides by ``k``,
+            where ``k = ceil(alpha * N - 1)`` in float32, so that every level is too large by about ``1 / k`` and some
+            (0.3 of 100 atoms) take an atom more besides.
 
     Returns:
-        [K, N] float64; every row falls from one value to zero, and without ``released`` sums to 1.
+        [K, N] float64; every row falls from one value to zero, and without ``official_code`` sums to 1.
 
     Raises:
-        ValueError: A level outside (0, 1], no atom, or with ``released`` a level of at most one atom (k is 0).
+        ValueError: A level outside (0, 1], no atom, or with ``official_code`` a level of at most one atom (k is 0).
     """
     if isinstance(atoms, bool) or not isinstance(atoms, int) or atoms < 1:
         raise ValueError(f"atoms is {atoms!r}; expected a whole number >= 1.")
@@ -44,11 +44,11 @@ def tail_weights(levels: Sequence[float], atoms: int, *, released: bool = False)
     for row, level in zip(weights, levels):
         if not 0 < level <= 1:
             raise ValueError(f"the risk level is {level!r}; expected a number in (0, 1].")
-        if released:
+        if official_code:
             k = math.ceil(np.float32(level) * np.float32(atoms) - np.float32(1))
             if k < 1:
                 raise ValueError(
-                    f"risk level {level!r} takes one of {atoms} atoms, for which the released code divides by 0; use more "
+                    f"risk level {level!r} takes one of {atoms} atoms, for which the official code divides by 0; use more "
                     "atoms or compat None."
                 )
             row[: k + 1] = 1 / k
@@ -99,15 +99,15 @@ def cvar(atoms: Tensor, level: float) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def cached_weights(
-    levels: tuple[float, ...], atoms: int, released: bool, device: torch.device, dtype: torch.dtype
+    levels: tuple[float, ...], atoms: int, official_code: bool, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """:func:`tail_weights` in one tensor for all who ask, not to be written to."""
     with torch.inference_mode(False):  # it outlives the caller's mode
-        return tail_weights(levels, atoms, released=released).to(device, dtype)
+        return tail_weights(levels, atoms, official_code=official_code).to(device, dtype)
 
 
 class _CVaR(torch.autograd.Function):
-    """:func:`cvar_at` by sorted values alone: which atoms count is told from the value of the last one that does."""
+    """:func:`cvar_at` by sorted values alone: which atoms count follows from the value of the last one that does."""
 
     @staticmethod
     def forward(ctx: Any, atoms: Tensor, weights: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]

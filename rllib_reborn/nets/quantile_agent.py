@@ -1,4 +1,4 @@
-"""Agents that say how the return is distributed: implicit quantile networks (Dabney et al.: IQN, ICML 2018).
+"""Agents that predict the distribution of the return: implicit quantile networks (Dabney et al.: IQN, ICML 2018).
 
 A quantile fraction tau in 0..1 goes in beside the observation, and out comes that quantile of the return of every action.
 The head is linear, so that a sum over agents or a mean over fractions can be taken before it and not behind it: values of
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.dense import Linear
-from rllib_reborn.nets.joint_actions import chosen_values
-from rllib_reborn.plasticity.slots import InjectedLinear
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, operable
+from rllib_reborn.nets.expandable_linear import InjectedLinear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
+from rllib_reborn.nets.mixers.mixer import chosen_values
 
-_SHARED_COLUMNS = "the head reads the products of the memory's units with those of the quantile embedding"
+_SHARED_COLUMNS = "the head reads the products of the memory's neurons with those of the quantile embedding"
 
 
 class QuantileAgentNet(AgentNet):
@@ -59,7 +59,7 @@ class QuantileAgentNet(AgentNet):
                 raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
         self.acting_quantiles = acting_quantiles
         self.cosines = cosines
-        #: Passes on what the memory says, so that it can be watched: in training nobody calls the head as a module.
+        #: Passes on the memory's output, so that it can be hooked: training does not call the head as a module.
         self.features = nn.Identity()
         head = self.head
         del self.head
@@ -109,27 +109,17 @@ class QuantileAgentNet(AgentNet):
         sums = (phi @ of_action.sum(1).unsqueeze(2)).squeeze(2) + of_bias.sum(1, keepdim=True)
         return means, sums
 
-    def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
-        """As :meth:`AgentNet.unit_layers`; the layer in front of the head (GRU or Linear-ReLU) and ``phi`` can be scored
+    def hidden_layers(self, *, prefix: str = "") -> list[HiddenLayer]:
+        """As :meth:`AgentNet.hidden_layers`; the layer in front of the head (GRU or Linear-ReLU) and ``phi`` can be scored
         only, because their products share the head's columns."""
-        if choice == "released":
-            return super().unit_layers(choice, prefix=prefix)
-        *encoder, memory = super().unit_layers("full", prefix=prefix)
+        *encoder, memory = super().hidden_layers(prefix=prefix)
         if self.recurrent:
-            memory = dataclasses.replace(memory, tap=Tap(self.features))
+            memory = dataclasses.replace(memory, read_at=self.features)
         else:
-            memory = dataclasses.replace(memory, surgery=Surgery.IMPOSSIBLE, reason=_SHARED_COLUMNS)
-        phi = UnitLayer(
-            net="agent",
-            name=f"{prefix}phi.0",
-            width=self.hidden_dim,
-            tap=Tap(self.phi[1]),
-            activation="ReLU",
-            surgery=Surgery.IMPOSSIBLE,
-            reason=_SHARED_COLUMNS,
-        )
-        layers = [*encoder, memory, phi]
-        return operable(layers) if choice == "operable" else layers
+            memory = dataclasses.replace(memory, score_only=_SHARED_COLUMNS)
+        # Its columns are the memory's: no reader of its own.
+        phi = HiddenLayer(f"{prefix}phi.0", None, self.phi[1], None, width=self.hidden_dim, score_only=_SHARED_COLUMNS)
+        return [*encoder, memory, phi]
 
 
 def cosine_features(fractions: Tensor, count: int) -> Tensor:

@@ -1,10 +1,10 @@
 """Agents that compare actions by the conditional value at risk of their returns (RMIX, Qiu et al., NeurIPS 2021).
 
 For every action the network gives N atoms, equally probable values of the return; what acting compares is their CVaR
-(:mod:`rllib_reborn.nets.cvar`) at a risk level that is fixed, or that a predictor chooses anew at every step.
+(:mod:`rllib_reborn.nets.cvar`) at a risk level that is fixed, or that a predictor chooses at every step.
 
-Atoms of all actions are ``rows * A * N`` numbers. They are made only where acting compares actions, a block of rows at a
-time and without a gradient; what is learnt from needs those of one action a row (:meth:`RiskAgentNet.chosen`).
+Atoms of all actions are ``rows * A * N`` numbers. They are made only where acting compares actions, a block of rows at
+a time and without a gradient; what is learnt from needs those of one action a row (:meth:`RiskAgentNet.chosen`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rllib_reborn.nets.agents import AgentNet, AgentTeam
+from rllib_reborn.nets.agents import GRU_SCORE_ONLY, AgentNet, AgentTeam
 from rllib_reborn.nets.cvar import ascending, cached_weights, cvar_at
 from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.expandable_linear import InjectedLinear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.sequence import gru_sequence
-from rllib_reborn.plasticity.slots import InjectedLinear
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
 #: Rows whose atoms of all actions are made at a time on the CPU: they stay in a core's cache.
 _BLOCK_ROWS = 512
 
 
 class Chosen(NamedTuple):
-    """What an agent says about one action of each row.
+    """An agent's outputs for one action of each row.
 
     Attributes:
         value: [rows] CVaR, with a gradient.
@@ -49,9 +49,9 @@ class RiskLevelPredictor(nn.Module):
     predictor").
 
     ``f`` is linear in the atoms of all actions, ``g`` linear in the state of a GRU over the inputs *before* this step
-    (zeros at the first), so that the present distribution is held against the past. Gradients do not go from here into the
-    atoms. The official code instead puts the GRU's state through the agent's own head, makes ``e`` the number of agents,
-    and trains none of it (method reference D16).
+    (zeros at the first), so that the present distribution is held against the past. Gradients do not go from here into
+    the atoms. The official code instead puts the GRU's state through the agent's own head, makes ``e`` the number of
+    agents, and trains none of it (docs/method.md D16).
 
     Args:
         input_dim: Width of an agent's input.
@@ -69,7 +69,7 @@ class RiskLevelPredictor(nn.Module):
         self.current = nn.Sequential(Linear(atoms_dim, embedding_dim))
         self.encoder = nn.Sequential(Linear(input_dim, hidden_dim), nn.ReLU())
         self.memory = nn.GRU(hidden_dim, hidden_dim)
-        #: Passes on what the memory says, so that it can be watched.
+        #: Passes on the memory's output, so that it can be hooked.
         self.remembered = nn.Identity()
         self.history = Linear(hidden_dim, levels * embedding_dim)
 
@@ -79,7 +79,8 @@ class RiskLevelPredictor(nn.Module):
         return after
 
     def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        """State in front of each step, [sum(batch_sizes), hidden_dim], of packed ``x`` [sum(batch_sizes), input_dim]."""
+        """State in front of each step, [sum(batch_sizes), hidden_dim], of packed ``x`` [sum(batch_sizes),
+        input_dim]."""
         return one_step_later(self.remembered(gru_sequence(self.memory, self.encoder(x), batch_sizes)), batch_sizes)
 
     def logits(self, features: Tensor, history: Tensor, head: tuple[Tensor, Tensor]) -> Tensor:
@@ -97,10 +98,10 @@ class RiskAgentNet(AgentNet):
     """:class:`AgentNet` whose head gives N atoms for each action, and whose values are their CVaR.
 
     With ``risk="dynamic"`` the level of a row is the likeliest one of the predictor. The choice has no gradient, so a
-    straight-through estimator takes its place (Bengio et al. 2013, arXiv:1308.3432; with a softmax, as in Jang et al., ICLR
-    2017, section 2.2, without their noise): forward the CVaR of the level chosen; backward, for the predictor alone, the
-    gradient of ``sum_k p_k stopgrad(CVaR_k)``. The choice of estimator is ours: the official code
-    does not train its predictor (method reference D16).
+    straight-through estimator takes its place (Bengio et al. 2013, arXiv:1308.3432; with a softmax, as in Jang et al.,
+    ICLR 2017, section 2.2, without their noise): forward the CVaR of the level chosen; backward, for the predictor
+    alone, the gradient of ``sum_k p_k stopgrad(CVaR_k)``. The choice of estimator is ours: the official code
+    does not train its predictor (docs/method.md D16).
 
     Args:
         input_dim, n_actions, hidden_dim, fc_layers, recurrent: As in :class:`AgentNet`.
@@ -108,8 +109,8 @@ class RiskAgentNet(AgentNet):
         risk: The level of all rows, in (0, 1]; or ``dynamic``, which needs ``recurrent``.
         levels: K >= 1: the dynamic levels are ``1/K, 2/K, ..., 1``.
         embedding_dim: Width that the predictor compares embeddings in, >= 1.
-        compat: ``released``: CVaR as the official code computes it (:func:`~rllib_reborn.nets.cvar.tail_weights`), and the
-            predictor stays as it was drawn.
+        compat: ``official_code``: CVaR as the official code computes it (:func:`~rllib_reborn.nets.cvar.tail_weights`),
+            and the predictor stays as it was drawn.
 
     Raises:
         ValueError: A value outside its range, or ``dynamic`` without ``recurrent``.
@@ -127,13 +128,13 @@ class RiskAgentNet(AgentNet):
         risk: float | Literal["dynamic"] = "dynamic",
         levels: int = 10,
         embedding_dim: int = 16,
-        compat: Literal["released"] | None = None,
+        compat: Literal["official_code"] | None = None,
     ) -> None:
         for name, value in (("atoms", atoms), ("levels", levels), ("embedding_dim", embedding_dim)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
-        if compat not in (None, "released"):
-            raise ValueError(f"compat is {compat!r}; expected 'released' or None.")
+        if compat not in (None, "official_code"):
+            raise ValueError(f"compat is {compat!r}; expected 'official_code' or None.")
         super().__init__(input_dim, n_actions * atoms, hidden_dim=hidden_dim, fc_layers=fc_layers, recurrent=recurrent)
         self.n_actions = n_actions
         self.atoms = atoms
@@ -162,14 +163,16 @@ class RiskAgentNet(AgentNet):
             "embedding_dim": embedding_dim,
             "compat": compat,
         }
-        #: Passes on what the head reads, so that it can be watched: in training nobody calls the head as a module.
+        #: Passes on what the head reads, so that it can be hooked: training does not call the head as a module.
         self.features = nn.Identity()
         # Registered behind the predictor: methods that treat "the last layer" go by the order.
         for name in ("encoder", "memory", "head"):
             module = getattr(self, name)
             delattr(self, name)
             setattr(self, name, module)
-        weights = cached_weights(self.level_values, atoms, compat == "released", torch.device("cpu"), torch.float64)
+        weights = cached_weights(
+            self.level_values, atoms, compat == "official_code", torch.device("cpu"), torch.float64
+        )
         self._is_mean = len(weights) == 1 and bool((weights == weights[:, :1]).all())
 
     @property
@@ -260,37 +263,34 @@ class RiskAgentNet(AgentNet):
         return logits.argmax(1), logits.softmax(1)
 
     def _straight_through(self, value: Tensor, of_levels: Tensor, chances: Tensor) -> Tensor:
-        """``value`` [...], whose gradient also goes to ``chances`` [..., K] as if it were their mean of ``of_levels``."""
+        """``value`` [...], whose gradient also goes to ``chances`` [..., K] as if it were their mean of
+        ``of_levels``."""
         expected = (chances * of_levels).sum(-1)
         # Released: untrained. Zeros rather than nothing, since DDP waits for a gradient of every parameter.
-        return value + (expected - expected.detach()) * (0.0 if self.compat == "released" else 1.0)
+        return value + (expected - expected.detach()) * (0.0 if self.compat == "official_code" else 1.0)
 
     def _weights(self, like: Tensor) -> Tensor:
-        return cached_weights(self.level_values, self.atoms, self.compat == "released", like.device, like.dtype)
+        return cached_weights(self.level_values, self.atoms, self.compat == "official_code", like.device, like.dtype)
 
-    def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
-        """As :meth:`AgentNet.unit_layers`; ``operable`` and ``full`` have the predictor's hidden layers too."""
-        if choice == "released":
-            return super().unit_layers(choice, prefix=prefix)
-        *layers, memory = super().unit_layers("full", prefix=prefix)
-        layers.append(dataclasses.replace(memory, tap=Tap(self.features)) if self.recurrent else memory)
+    def hidden_layers(self, *, prefix: str = "") -> list[HiddenLayer]:
+        """As :meth:`AgentNet.hidden_layers`, and the predictor's hidden layers."""
+        *layers, memory = super().hidden_layers(prefix=prefix)
+        layers.append(dataclasses.replace(memory, read_at=self.features) if self.recurrent else memory)
         if self.predictor is not None:
-            predictor = self.predictor
-            name = f"{prefix}predictor"
+            predictor, name = self.predictor, f"{prefix}predictor"
             first, relu = predictor.encoder
-            layers.append(declare_units("agent", f"{name}.encoder.0", first, relu, predictor.memory))
+            layers.append(HiddenLayer(f"{name}.encoder.0", first, relu, predictor.memory))
             layers.append(
-                UnitLayer(
-                    net="agent",
-                    name=f"{name}.memory",
-                    width=self.hidden_dim,
-                    tap=Tap(predictor.remembered),
-                    activation="GRU",
-                    surgery=Surgery.IMPOSSIBLE,
-                    reason=memory.reason,
+                HiddenLayer(
+                    f"{name}.memory",
+                    predictor.memory,
+                    predictor.memory,
+                    predictor.history,
+                    read_at=predictor.remembered,
+                    score_only=GRU_SCORE_ONLY,
                 )
             )
-        return operable(layers) if choice == "operable" else layers
+        return layers
 
 
 def applied(layer: nn.Module) -> tuple[Tensor, Tensor]:
@@ -303,7 +303,8 @@ def applied(layer: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def one_step_later(rows: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-    """Packed ``rows`` [sum(batch_sizes), w] of the step before in each sequence's next one; zeros at the first steps."""
+    """Packed ``rows`` [sum(batch_sizes), w] of the step before in each sequence's next one; zeros at the first
+    steps."""
     first = batch_sizes[0]
     if batch_sizes[-1] == first:
         return functional.pad(rows[: len(rows) - first], (0, 0, first, 0))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
-from rllib_reborn.nets.dense import add_weight_gradient, has_onednn, product_into, sum_by_onednn
+from rllib_reborn.nets.dense import add_weight_gradient, has_onednn, product_into
+from rllib_reborn.nets.onednn import sum_by_onednn
 
 #: Rows that the recurrence handles between two products over them.
 _BLOCK_ROWS = 1024
@@ -39,8 +40,10 @@ class PackedLayout:
     Attributes:
         order: [E] sorted position -> episode.
         obs_sizes: Running episodes at each time step, for observations; sums to ``sum(L + 1)``.
-        obs_rows: [sum(L+1)] flat index ``episode * (T + 1) + t`` into arrays of shape [E, T + 1, ...].
-        step_rows: [sum(L)] flat index ``episode * T + t`` into arrays of shape [E, T, ...].
+        obs_rows: [sum(L+1)] where each row is in arrays [sum(L+1), ...] that hold one episode after the other.
+        step_rows: [sum(L)] the same for transitions, in arrays [sum(L), ...].
+        obs_episodes: [sum(L+1)] the episode of each observation.
+        dense_rows: [sum(L)] flat index ``episode * T + t`` of each transition into arrays [E, T, ...].
         now, next: [sum(L)] packed observation row before and after each transition; slices where all lengths are equal,
             which take views instead of copies.
     """
@@ -49,6 +52,8 @@ class PackedLayout:
     obs_sizes: tuple[int, ...]
     obs_rows: Tensor
     step_rows: Tensor
+    obs_episodes: Tensor
+    dense_rows: Tensor
     now: Tensor | slice
     next: Tensor | slice
 
@@ -70,7 +75,10 @@ class PackedLayout:
 # Where all episodes are of one length, every update asks for the same layout.
 @functools.lru_cache(maxsize=1)
 def _layout(lengths: tuple[int, ...], horizon: int, device: torch.device) -> PackedLayout:
-    sorted_lengths, order = torch.sort(torch.tensor(lengths), descending=True, stable=True)
+    steps = torch.tensor(lengths)
+    step_start = steps.cumsum(0) - steps
+    obs_start = step_start + torch.arange(len(lengths))
+    sorted_lengths, order = torch.sort(steps, descending=True, stable=True)
     time = torch.arange(max(lengths) + 1).unsqueeze(1)
     # [T + 1, E] in sorted order: does the episode have an observation (a transition) at time t?
     has_obs = time <= sorted_lengths
@@ -86,8 +94,10 @@ def _layout(lengths: tuple[int, ...], horizon: int, device: torch.device) -> Pac
     return PackedLayout(
         order=order.to(device),
         obs_sizes=tuple(obs_sizes.tolist()),
-        obs_rows=(order[obs_e] * (horizon + 1) + obs_t).to(device),
-        step_rows=(order[step_e] * horizon + step_t).to(device),
+        obs_rows=(obs_start[order[obs_e]] + obs_t).to(device),
+        step_rows=(step_start[order[step_e]] + step_t).to(device),
+        obs_episodes=order[obs_e].to(device),
+        dense_rows=(order[step_e] * horizon + step_t).to(device),
         now=now,
         next=following,
     )

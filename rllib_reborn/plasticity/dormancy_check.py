@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_reborn.plasticity.masks import check_thresholds
+from rllib_reborn.plasticity.neuron_layers import LAYER_CHOICES, LayerChoice
 from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
-from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice
 from rllib_reborn.suggestions import did_you_mean
 
 
@@ -19,20 +19,20 @@ class DormancyCheck:
 
     Attributes:
         every, unit, start, stop: See :class:`Schedule`. Default: every 10,000 env steps.
-        layers: ``released`` (those that the official ReBorn code marks), ``operable`` (every hidden layer whose units have
-            weights of their own) or ``full`` (every hidden layer).
-        alpha: Dormant: normalised activation score <= alpha (method reference, section 1), 0..1.
+        layers: ``official_code`` (those that the official ReBorn code marks), ``editable`` (every hidden layer whose
+            neurons have weights of their own) or ``full`` (every hidden layer).
+        alpha: Dormant: normalised activation score <= alpha (docs/method.md 1), 0..1.
         beta: Over-active: score >= beta, > 1.
         source: Batch that is scored: ``replay`` (uniform sample) or ``latest`` episodes.
         episodes: Episodes in it, >= 1.
-        redormant_within: Env steps: which units treated within so many are dormant again (Fig. 3c: 0.2M)?
+        redormant_within: Env steps: which neurons treated within so many are dormant again (Fig. 3c: 0.2M)?
     """
 
     every: int = 10_000
     unit: ClockUnit = "env_steps"
     start: int = 0
     stop: int | None = None
-    layers: LayerChoice = "released"
+    layers: LayerChoice = "official_code"
     alpha: float = 0.1
     beta: float = 3.0
     source: str = "replay"

@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 from rllib_reborn.plasticity.scores import LayerDormancy, indices, overlap_coefficient, pool
-from rllib_reborn.plasticity.units import UnitLayer
 
-#: Env steps after which a recycled unit is no longer asked about: one ReBorn interval (method reference, section 1).
+#: Env steps after which a recycled neuron is no longer asked about: one ReBorn interval (docs/method.md 1).
 REDORMANT_WITHIN = 200_000
 
 _OF_FOUND = ("dormant_fraction", "overactive_fraction", "overactive_sum", "dead_fraction")
 
 
 class DormancyHistory:
-    """Dormant and over-active units of the last checks, by layer.
+    """Dormant and over-active neurons of the last checks, by layer.
 
     Args:
         capacity: Checks kept, >= 1; the oldest are forgotten first.
@@ -36,7 +36,7 @@ class DormancyHistory:
         self._scored = scored
         self._count = 0
         self._rows: list[dict[str, Any]] = []
-        # Layer -> unit -> env steps of its last recycling before the latest check, and after it: what was recycled only
+        # Layer -> neuron -> env steps of its last recycling before the latest check, and after it: what was recycled only
         # after the check cannot have become dormant *again* in it.
         self._recycled: dict[str, dict[int, int]] = {}
         self._pending: dict[str, dict[int, int]] = {}
@@ -56,7 +56,7 @@ class DormancyHistory:
         Returns:
             For every layer ``dormancy/<net>/<layer>/`` and every network ``dormancy/<net>/`` (pooled) followed by
             ``dormant_fraction``, ``overactive_fraction``, ``overactive_sum``, ``dead_fraction`` and ``overlap``: overlap
-            coefficient of the dormant units with those of the previous check (method reference, section 1), for a network
+            coefficient of the dormant neurons with those of the previous check (docs/method.md 1), for a network
             the sum of intersections over the sum of smaller sizes; None where there is nothing to compare.
 
         Raises:
@@ -86,17 +86,17 @@ class DormancyHistory:
                 metrics[_name(key, "overlap")] = overlap_coefficient(row["layers"][key]["dormant"], then)
         return metrics
 
-    def note_recycled(self, clock: Mapping[str, int], layer_key: str, units: Tensor | Collection[int]) -> None:
-        """An intervention gave ``units`` (bool mask or indices) of a layer new weights; call it after that check's
+    def note_recycled(self, clock: Mapping[str, int], layer_key: str, neurons: Tensor | Collection[int]) -> None:
+        """An intervention gave ``neurons`` (bool mask or indices) of a layer new weights; call it after that check's
         :meth:`record`."""
         steps = _steps(clock)
         of_layer = self._pending.setdefault(layer_key, {})
-        of_layer.update((unit, steps) for unit in sorted(indices(units)))
+        of_layer.update((neuron, steps) for neuron in sorted(indices(neurons)))
 
     def redormant(
         self, clock: Mapping[str, int], within_env_steps: int = REDORMANT_WITHIN, net: str | None = None
     ) -> float | None:
-        """Share of the units recycled at most ``within_env_steps`` before ``clock`` that the latest check found dormant.
+        """Share of the neurons recycled at most ``within_env_steps`` before ``clock`` that the latest check found dormant.
 
         Args:
             clock: Now, with ``env_steps``.
@@ -104,7 +104,7 @@ class DormancyHistory:
             net: Only layers of this network; None: all.
 
         Returns:
-            0..1, or None where no unit was recycled in that time and checked since.
+            0..1, or None where no neuron was recycled in that time and checked since.
         """
         since = _steps(clock) - within_env_steps
         latest = self._rows[-1]["layers"] if self._rows else {}
@@ -112,7 +112,7 @@ class DormancyHistory:
         for key, of_layer in self._recycled.items():
             if key not in latest or net not in (None, _net_of(key)):
                 continue
-            recent = {unit for unit, steps in of_layer.items() if steps >= since}
+            recent = {neuron for neuron, steps in of_layer.items() if steps >= since}
             asked += len(recent)
             again += len(recent.intersection(latest[key]["dormant"]))
         return again / asked if asked else None
@@ -120,7 +120,7 @@ class DormancyHistory:
     def overlaps(
         self, layer_key: str, of: Literal["dormant", "overactive"] = "dormant"
     ) -> list[tuple[int, float | None]]:
-        """(env steps of an earlier check, overlap coefficient of its units with the latest), oldest first: Fig. 3b.
+        """(env steps of an earlier check, overlap coefficient of its neurons with the latest), oldest first: Fig. 3b.
 
         Raises:
             ValueError: The latest check had no such layer.
@@ -177,7 +177,7 @@ class DormancyHistory:
                 of_layer.pop("scores", None)
 
 
-def metric_names(layers: Iterable[UnitLayer]) -> list[str]:
+def metric_names(layers: Iterable[NeuronLayer]) -> list[str]:
     """All names that :meth:`DormancyHistory.record` gives for ``layers``, and ``dormancy/<net>/redormant``, sorted."""
     keys = [layer.key for layer in layers]
     nets = dict.fromkeys(_net_of(key) for key in keys)
@@ -195,7 +195,7 @@ def _name(where: str, what: str) -> str:
 
 
 def _net_of(key: str) -> str:
-    """The network in a layer's key, see :attr:`UnitLayer.key`."""
+    """The network in a layer's key, see :attr:`NeuronLayer.key`."""
     net, slash, _ = key.partition("/")
     return net if slash else ""
 
@@ -228,8 +228,8 @@ def _steps(clock: Mapping[str, int]) -> int:
 
 def _listed(recycled: Mapping[str, Mapping[int, int]]) -> dict[str, list[list[int]]]:
     """JSON has no whole numbers as keys."""
-    return {key: [[unit, steps] for unit, steps in of_layer.items()] for key, of_layer in recycled.items()}
+    return {key: [[neuron, steps] for neuron, steps in of_layer.items()] for key, of_layer in recycled.items()}
 
 
 def _unlisted(listed: Mapping[str, Any]) -> dict[str, dict[int, int]]:
-    return {key: {int(unit): int(steps) for unit, steps in pairs} for key, pairs in listed.items()}
+    return {key: {int(neuron): int(steps) for neuron, steps in pairs} for key, pairs in listed.items()}

@@ -1,12 +1,13 @@
 """What a change of weights leaves as it was: the function, the order of joint actions, the best joint action.
 
-Knowledge invariance (KI; method reference 5.1): for joint actions u, u' that differ in exactly one agent's action,
-``Q_tot(u) >= Q_tot(u')`` before implies the same after. It holds for *any* change of a monotonic mixer (5.3 item 1), so it
-says that the agents' networks were left alone; whether the change was gentle is what :func:`function_drift` says. Read both.
+Knowledge invariance (KI; docs/method.md 5.1): for joint actions u, u' that differ in exactly one agent's action,
+``Q_tot(u) >= Q_tot(u')`` before implies the same after. It holds for *any* change of a monotonic mixer (5.3 item 1), so
+it shows that the agents' networks were left alone; :func:`function_drift` shows how much the values changed.
+Read both.
 
 Everything here is about tensors and callables and knows no algorithm. Illegal actions are left out by their mask; agent
-values must be the networks' own (counterfactual) ones and not ones with a large negative number in place of illegal actions,
-which would swamp every difference (5.6 f).
+values must be the networks' own (counterfactual) ones and not ones with a large negative number in place of illegal
+actions, which would swamp every difference (5.6 f).
 
 Symbols: ``rows`` states, ``n`` agents, ``A`` actions of one agent.
 """
@@ -19,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: Relative difference up to which two values count as a tie: far above rounding of float32, far below a real preference.
+#: Relative difference up to which two values count as a tie: far above rounding of float32, far below a real
+#: preference.
 TIE = 1e-6
 
 #: Most joint actions of one state that :func:`igm_holds` enumerates.
@@ -30,7 +32,7 @@ JointValue = Callable[[Tensor, Tensor], Tensor]
 
 
 class OrderCount(NamedTuple):
-    """Outcome of :func:`order_flips`."""
+    """Result of :func:`order_flips`."""
 
     strict_pairs: int  #: pairs in which one joint action was strictly better before
     flips: int  #: those of them in which the other one is strictly better after
@@ -45,7 +47,7 @@ class UnilateralPairs(NamedTuple):
 
 
 def function_drift(before: Tensor, after: Tensor) -> float:
-    """Mean |after - before| over mean |before| (method reference 5.6 a); 0 for equal tensors of any shape.
+    """Mean |after - before| over mean |before| (docs/method.md 5.6 a); 0 for equal tensors of any shape.
 
     Raises:
         ValueError: The shapes differ, or there are no values.
@@ -75,8 +77,8 @@ def chosen_values(q: Tensor, actions: Tensor) -> Tensor:
 def unilateral_pairs(mask: Tensor, generator: torch.Generator) -> UnilateralPairs:
     """One random pair per row: a joint action of legal actions, and another legal action for one of its agents.
 
-    Everything is drawn uniformly: the joint action, the agent (among those with a choice) and its other action. Rows where
-    nobody has two legal actions are left out.
+    Everything is drawn uniformly: the joint action, the agent (among those with a choice) and its other action. Rows
+    where nobody has two legal actions are left out.
 
     Args:
         mask: [rows, n, A] bool, legal actions.
@@ -93,8 +95,8 @@ def unilateral_pairs(mask: Tensor, generator: torch.Generator) -> UnilateralPair
 def greedy_pairs(q: Tensor, mask: Tensor, generator: torch.Generator) -> UnilateralPairs:
     """As :func:`unilateral_pairs`, with the greedy joint action of ``q`` [rows, n, A] as ``u``.
 
-    These are the only pairs for which QPLEX, whose weights depend on the joint action, can promise an order (method
-    reference 5.3 item 3).
+    These are the only pairs for which QPLEX, whose weights depend on the joint action, can promise an order
+    (docs/method.md 5.3 item 3).
     """
     best = greedy_actions(q, mask)
     rows, mask = _with_a_choice(mask)
@@ -104,11 +106,12 @@ def greedy_pairs(q: Tensor, mask: Tensor, generator: torch.Generator) -> Unilate
 def order_flips(before_u: Tensor, before_v: Tensor, after_u: Tensor, after_v: Tensor, eps: float = TIE) -> OrderCount:
     """How many strict preferences were reversed.
 
-    A pair counts when ``|before_u - before_v| > eps * scale``, with the scale of a pair the larger of its two |values|; it
-    is flipped when the difference after has the other sign and is larger than ``eps`` times the scale after. Ties are never
-    counted, neither before nor after, because the literal ``>=`` of the paper's definition fails for them without anything
-    being lost: an agent with weight 0 makes every one of its actions equal in Q_tot, and any new weight breaks those ties,
-    half of them "the wrong way" (method reference 5.3 item 2: 3686 of 4096 pairs).
+    A pair counts when ``|before_u - before_v| > eps * scale``, with the scale of a pair the larger of its two |values|;
+    it is flipped when the difference after has the other sign and is larger than ``eps`` times the scale after. Ties
+    are never counted, neither before nor after, because the literal ``>=`` of the paper's definition fails for them
+    without anything
+    being lost: an agent with weight 0 makes every one of its actions equal in Q_tot, and any new weight breaks those
+    ties, half of them "the wrong way" (docs/method.md 5.3 item 2: 3686 of 4096 pairs).
 
     Args:
         before_u, before_v: [P] values of the two joint actions of each pair before the change.
@@ -162,7 +165,7 @@ def igm_holds(
     eps: float = TIE,
     most: int = MOST_JOINT_ACTIONS,
 ) -> Tensor:
-    """Individual-global-max, by trying every legal joint action (method reference 5.6 c).
+    """Individual-global-max, by trying every legal joint action (docs/method.md 5.6 c).
 
     Args:
         q: [rows, n, A] agent values.
@@ -195,7 +198,7 @@ def igm_holds(
 
 
 def agents_identical(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> bool:
-    """Have two state dicts the same names and, to the bit, the same tensors (method reference 5.6 d)?"""
+    """Have two state dicts the same names and, to the bit, the same tensors (docs/method.md 5.6 d)?"""
     if before.keys() != after.keys():
         return False
     return all(_same_bits(before[name], after[name]) for name in before)

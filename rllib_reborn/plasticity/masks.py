@@ -1,7 +1,8 @@
-"""Which units a score singles out. Pure: scores in, [H] bool out; what is done about the units is decided elsewhere.
+"""Which neurons a score singles out. Pure: scores in, [H] bool out; what is done about the neurons is decided
+elsewhere.
 
-All scores here are relative to their layer's mean (the mean over live units is 1), and units that are not live score
-exactly 1 (:mod:`rllib_reborn.plasticity.scores`); so thresholds on either side of 1 never select them.
+All scores here are relative to their layer's mean (the mean over active neurons is 1), and neurons that are not active
+score exactly 1 (:mod:`rllib_reborn.plasticity.scores`); so thresholds on either side of 1 never select them.
 """
 
 from __future__ import annotations
@@ -11,50 +12,50 @@ from typing import Any
 
 from torch import Tensor
 
-#: Thresholds of the ReBorn paper (method reference, section 1).
+#: Thresholds of the ReBorn paper (docs/method.md 1).
 ALPHA = 0.1
 BETA = 3.0
-#: Relative update activity below which a unit is stagnant, above which it is volatile (method reference 10.1).
+#: Relative update activity below which a neuron is stagnant, above which it is volatile (docs/method.md 9.1).
 STAGNANT_BELOW = 0.25
 VOLATILE_ABOVE = 4.0
-#: Relative gradient magnitude at which GraMa resets a unit (method reference 10.3).
+#: Relative gradient magnitude at which GraMa resets a neuron (docs/method.md 9.2).
 GRAMA_AT_MOST = 0.01
 
 
 def check_thresholds(alpha: float, beta: float) -> None:
-    """Refuse thresholds by which a unit of average activity would be dormant or over-active, or one unit both.
+    """Refuse thresholds by which a neuron of average activity would be dormant or over-active, or one neuron both.
 
     Args:
         alpha: Dormant at or below; 0 <= alpha < 1.
         beta: Over-active at or above; 1 < beta, finite.
 
     Raises:
-        ValueError: Otherwise; the message says which and what to do.
+        ValueError: Otherwise; the message names the value and what to do.
     """
     for name, value in (("alpha", alpha), ("beta", beta)):
         if not _is_finite(value):
             raise ValueError(f"{name} is {value!r}; expected a finite number.")
     if alpha < 0:
-        raise ValueError(f"alpha is {alpha:g}; expected 0 <= alpha < 1 (0 selects units that are exactly silent).")
+        raise ValueError(f"alpha is {alpha:g}; expected 0 <= alpha < 1 (0 selects dead neurons only).")
     if beta <= alpha:
         raise ValueError(
-            f"alpha {alpha:g} and beta {beta:g} overlap: a unit could be dormant and over-active at once. Lower alpha or "
+            f"alpha {alpha:g} and beta {beta:g} overlap: a neuron could be dormant and over-active at once. Lower alpha or "
             f"raise beta until alpha < 1 < beta (the paper: {ALPHA:g} and {BETA:g})."
         )
     if alpha >= 1:
         raise ValueError(
-            f"alpha is {alpha:g}; expected 0 <= alpha < 1: the mean score of a layer is 1, so average units would be "
+            f"alpha is {alpha:g}; expected 0 <= alpha < 1: the mean score of a layer is 1, so average neurons would be "
             f"dormant. Lower alpha (the paper: {ALPHA:g})."
         )
     if beta <= 1:
         raise ValueError(
-            f"beta is {beta:g}; expected beta > 1: the mean score of a layer is 1, so average units would be over-active. "
+            f"beta is {beta:g}; expected beta > 1: the mean score of a layer is 1, so average neurons would be over-active. "
             f"Raise beta (the paper: {BETA:g})."
         )
 
 
 def dormant(scores: Tensor, alpha: float = ALPHA) -> Tensor:
-    """[H] bool: ``s <= alpha`` (method reference, section 1, Def. 2; Algorithm 1 writes ``<``, D5)."""
+    """[H] bool: ``s <= alpha`` (docs/method.md 1, Def. 2; Algorithm 1 writes ``<``, D5)."""
     return scores <= alpha
 
 
@@ -64,17 +65,17 @@ def overactive(scores: Tensor, beta: float = BETA, strict: bool = False) -> Tens
 
 
 def stagnant(relative_activity: Tensor, below: float = STAGNANT_BELOW) -> Tensor:
-    """[H] bool: relative update activity ``< below``: hardly updated relative to its weights (method reference 10.1)."""
+    """[H] bool: relative update activity ``< below``: hardly updated relative to its weights (docs/method.md 9.1)."""
     return relative_activity < below
 
 
 def volatile(relative_activity: Tensor, above: float = VOLATILE_ABOVE) -> Tensor:
-    """[H] bool: relative update activity ``> above`` (method reference 10.1)."""
+    """[H] bool: relative update activity ``> above`` (docs/method.md 9.1)."""
     return relative_activity > above
 
 
 def insensitive(gradient_scores: Tensor, at_most: float = GRAMA_AT_MOST) -> Tensor:
-    """[H] bool: GraMa score ``<= at_most`` (method reference 10.3)."""
+    """[H] bool: GraMa score ``<= at_most`` (docs/method.md 9.2)."""
     return gradient_scores <= at_most
 
 

@@ -1,7 +1,7 @@
 """What an optimizer remembers of weights that were replaced: kept, forgotten, or copied from the donor.
 
-Neither the ReBorn paper nor its code touches the optimizer (method reference 3.6: ``keep``); ReDo zeroes the averages of
-recycled weights (``zero``); ``donor`` gives a unit that is made from another one also that one's averages.
+Neither the ReBorn paper nor its code touches the optimizer (docs/method.md 3.6: ``keep``); ReDo zeroes the averages of
+recycled weights (``zero``); ``donor`` gives a neuron that is made from another one also that one's averages.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.plasticity.interventions.base import OptimizerPolicy, check_choice
-from rllib_reborn.plasticity.interventions.edits import Edit, UnitEdit, edit_units, find_tensor
-from rllib_reborn.plasticity.units import UnitLayer
+from rllib_reborn.plasticity.interventions.edits import Edit, NeuronEdit, edit_neurons, find_tensor
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 
 
 def apply_policy(
     optimizer: torch.optim.Optimizer,
     edits: Sequence[Edit],
-    layers: Mapping[str, UnitLayer],
+    layers: Mapping[str, NeuronLayer],
     nets: Mapping[str, nn.Module],
     policy: OptimizerPolicy,
 ) -> None:
@@ -34,7 +34,7 @@ def apply_policy(
         edits: A plan that was written to the same networks.
         layers, nets: As for :func:`~rllib_reborn.plasticity.interventions.edits.write_edits`.
         policy: ``keep``: nothing happens. ``zero``: averages of changed rows and columns become 0. ``donor``: they become
-            those of the donor unit, 0 where there is none. A :class:`ParameterEdit` has no donors: ``zero`` and
+            those of the donor neuron, 0 where there is none. A :class:`ParameterEdit` has no donors: ``zero`` and
             ``donor`` both forget the whole parameter.
 
     Raises:
@@ -45,14 +45,14 @@ def apply_policy(
         return
     with torch.no_grad():
         for edit in edits:
-            if isinstance(edit, UnitEdit):
-                _treat_units(optimizer, edit, layers[edit.layer], copies=policy == "donor")
+            if isinstance(edit, NeuronEdit):
+                _treat_neurons(optimizer, edit, layers[edit.layer], copies=policy == "donor")
             else:
                 for average in _averages(optimizer, find_tensor(edit, nets)):
                     average.zero_()
 
 
-def _treat_units(optimizer: torch.optim.Optimizer, edit: UnitEdit, layer: UnitLayer, *, copies: bool) -> None:
+def _treat_neurons(optimizer: torch.optim.Optimizer, edit: NeuronEdit, layer: NeuronLayer, *, copies: bool) -> None:
     """Averages of changed rows and columns become those of the donor (``copies``), or 0."""
     inputs = edit.changes_input
     every = torch.ones_like(inputs)
@@ -60,11 +60,11 @@ def _treat_units(optimizer: torch.optim.Optimizer, edit: UnitEdit, layer: UnitLa
     for parameter in (layer.input_weight, layer.input_bias):
         for average in _averages(optimizer, parameter):
             rows = average.clone()
-            edit_units(rows, source, 0.0, 1.0, inputs)
+            edit_neurons(rows, source, 0.0, 1.0, inputs)
             average.copy_(rows)
     for average in _averages(optimizer, layer.output_weight):
         columns = layer.columns(average.clone())
-        edit_units(columns.movedim(1, 0), source, 0.0, 1.0, every)
+        edit_neurons(columns.movedim(1, 0), source, 0.0, 1.0, every)
         average.copy_(columns.reshape(average.shape))
 
 

@@ -1,4 +1,4 @@
-"""Scores of units and of layers: pure functions of statistics, weights and gradients."""
+"""Scores of neurons and of layers: pure functions of statistics, weights and gradients."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.plasticity import masks
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 from rllib_reborn.plasticity.statistics import LayerStatistics, wide_dtype
-from rllib_reborn.plasticity.units import UnitLayer
 
-# --------------------------------------------------------------------------------------------------- activity of units
+# --------------------------------------------------------------------------------------------------- activity of
+# neurons
 
 
-def nas(mean_abs: Tensor, live: Tensor | None = None) -> Tensor:
-    """Normalised activation score ``s_i = E|h_i| / mean_k E|h_k|`` (method reference, section 1, Def. 2).
+def nas(mean_abs: Tensor, active: Tensor | None = None) -> Tensor:
+    """Normalised activation score ``s_i = E|h_i| / mean_k E|h_k|`` (docs/method.md 1, Def. 2).
 
     Args:
         mean_abs: [H] E|h_i|, >= 0.
-        live: [H] bool; None: all.
+        active: [H] bool; None: all.
 
     Returns:
-        [H] >= 0 with mean 1 over live units. A layer that is silent altogether scores 0 everywhere: all its units are
-        dormant. Units that are not live do not count in the mean and score exactly 1, which no threshold selects
-        (:func:`rllib_reborn.plasticity.masks.check_thresholds`).
+        [H] >= 0 with mean 1 over active neurons. A layer whose activations are all 0 scores 0 everywhere: all its neurons
+        are dormant. Neurons that are not active do not count in the mean and score exactly 1, which no threshold
+        selects (:func:`rllib_reborn.plasticity.masks.check_thresholds`).
     """
-    return _relative_to_mean(mean_abs, live)
+    return _relative_to_mean(mean_abs, active)
 
 
-def grama(mean_abs_preactivation_grad: Tensor, live: Tensor | None = None) -> Tensor:
-    """GraMa ``G_i = E|dL/dz_i| / mean_k E|dL/dz_k|`` [H] (method reference 10.3); silent and non-live as in :func:`nas`.
+def grama(mean_abs_preactivation_grad: Tensor, active: Tensor | None = None) -> Tensor:
+    """GraMa ``G_i = E|dL/dz_i| / mean_k E|dL/dz_k|`` [H] (docs/method.md 9.2); all-zero layers and inactive neurons as in
+    :func:`nas`.
 
     :func:`rllib_reborn.plasticity.statistics.recording_gradients` collects the gradients.
     """
-    return _relative_to_mean(mean_abs_preactivation_grad, live)
+    return _relative_to_mean(mean_abs_preactivation_grad, active)
 
 
 def update_activity(weight: Tensor, grad: Tensor, eps: float = 1e-8) -> Tensor:
-    """``UA_i = ||dL/dW_i||_2 / (||W_i||_2 + eps)`` of row i (method reference 10.1).
+    """``UA_i = ||dL/dW_i||_2 / (||W_i||_2 + eps)`` of row i (docs/method.md 9.1).
 
     Args:
         weight, grad: [H, ...].
@@ -57,20 +59,21 @@ def update_activity(weight: Tensor, grad: Tensor, eps: float = 1e-8) -> Tensor:
     return grad.detach().flatten(1).norm(dim=1) / (by_row + eps)
 
 
-def relative_update_activity(activity: Tensor, live: Tensor | None = None) -> Tensor:
-    """``RUA_i = UA_i / mean_k UA_k`` within the layer [H] (method reference 10.1), UA averaged over a window of updates.
+def relative_update_activity(activity: Tensor, active: Tensor | None = None) -> Tensor:
+    """``RUA_i = UA_i / mean_k UA_k`` within the layer [H] (docs/method.md 9.1), UA averaged over a window of
+    updates.
 
-    A layer without any gradient scores 0 everywhere (all stagnant); non-live units score 1.
+    A layer without any gradient scores 0 everywhere (all stagnant); non-active neurons score 1.
     """
-    return _relative_to_mean(activity, live)
+    return _relative_to_mean(activity, active)
 
 
 def cbp_utility(mean_abs: Tensor, output_weight_columns: Tensor) -> Tensor:
-    """Contribution utility of continual backprop ``|h_i| * mean_k |w_ik^out|`` (method reference 10.3; mean, not sum).
+    """Contribution utility of continual backprop ``|h_i| * mean_k |w_ik^out|`` (docs/method.md 9.2; mean, not sum).
 
     Args:
         mean_abs: [H] |h_i|, of one step or averaged.
-        output_weight_columns: [out, H] or [out, H, rest], see :meth:`UnitLayer.columns`; the mean is over all but H.
+        output_weight_columns: [out, H] or [out, H, rest], see :meth:`NeuronLayer.columns`; the mean is over all but H.
 
     Returns:
         [H] >= 0.
@@ -88,46 +91,47 @@ def cbp_utility(mean_abs: Tensor, output_weight_columns: Tensor) -> Tensor:
 
 
 def nas_ranking(scores: Tensor) -> Tensor:
-    """Shares ``s_i / sum_k s_k``, largest first (method reference, section 1, Fig. 2c) [H]; they sum to 1.
+    """Shares ``s_i / sum_k s_k``, largest first (docs/method.md 1, Fig. 2c) [H]; they sum to 1.
 
-    Pass the scores of live units. A silent layer has shares 0.
+    Pass the scores of active neurons. A layer whose activations are all 0 has shares 0.
     """
     ordered = scores.sort(descending=True).values
     total = ordered.sum()
     return ordered / total if total > 0 else torch.zeros_like(ordered)
 
 
-def _relative_to_mean(values: Tensor, live: Tensor | None) -> Tensor:
-    """``values`` [H] over their mean over live units; 0 where that mean is 0, 1 for units that are not live."""
+def _relative_to_mean(values: Tensor, active: Tensor | None) -> Tensor:
+    """``values`` [H] over their mean over active neurons; 0 where that mean is 0, 1 for neurons that are not active."""
     wide = values.detach().to(wide_dtype(values))
-    if live is None:
-        live = torch.ones_like(wide, dtype=torch.bool)
-    live = live.to(wide.device)
-    # Sums of nothing are 0, so that a layer without live units needs no case of its own.
-    mean = torch.where(live, wide, 0).sum() / live.sum().clamp(min=1)
+    if active is None:
+        active = torch.ones_like(wide, dtype=torch.bool)
+    active = active.to(wide.device)
+    # Sums of nothing are 0, so that a layer without active neurons needs no case of its own.
+    mean = torch.where(active, wide, 0).sum() / active.sum().clamp(min=1)
     relative = torch.where(mean > 0, wide / torch.where(mean > 0, mean, 1), 0)
-    return torch.where(live, relative, 1).to(values.dtype)
+    return torch.where(active, relative, 1).to(values.dtype)
 
 
-# ---------------------------------------------------------------------------------------------- dormancy of layers, nets
+# ---------------------------------------------------------------------------------------------- dormancy of layers,
+# nets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerDormancy:
-    """What one check found in one layer; only live units count.
+    """What one check found in one layer; only active neurons count.
 
     Attributes:
         key: Of the layer.
-        scores: [H] NAS; 1 for units that are not live.
+        scores: [H] NAS; 1 for neurons that are not active.
         dormant: [H] bool, s <= alpha.
         overactive: [H] bool, s >= beta.
         dead: [H] bool: never different from 0 on the batch.
-        live: [H] bool.
-        units: Live units.
-        dormant_fraction, overactive_fraction, dead_fraction: Shares of live units; the second is the paper's
-            Overactive-Number (method reference, section 1). 0 where there is no live unit.
-        overactive_sum: Sum of s over over-active units / sum of s over all; 0 in a silent layer.
-        score_sum: Sum of s over live units: their number, or 0 in a silent layer.
+        active: [H] bool.
+        neurons: Live neurons.
+        dormant_fraction, overactive_fraction, dead_fraction: Shares of active neurons; the second is the paper's
+            Overactive-Number (docs/method.md 1). 0 where there is no active neuron.
+        overactive_sum: Sum of s over over-active neurons / sum of s over all; 0 in a layer without activation.
+        score_sum: Sum of s over active neurons: their number, or 0 in a layer without activation.
     """
 
     key: str
@@ -135,8 +139,8 @@ class LayerDormancy:
     dormant: Tensor
     overactive: Tensor
     dead: Tensor
-    live: Tensor
-    units: int
+    active: Tensor
+    neurons: int
     dormant_fraction: float
     overactive_fraction: float
     overactive_sum: float
@@ -149,37 +153,37 @@ class NetDormancy:
     """What one check found in one network, pooled over its layers: sums over sums, not means of ratios (Def. 3).
 
     Attributes:
-        dormant_fraction, overactive_fraction, dead_fraction: Shares of all live units of the network.
-        overactive_sum: Sum of s over over-active units / sum of s over all units.
-        units: Live units.
+        dormant_fraction, overactive_fraction, dead_fraction: Shares of all active neurons of the network.
+        overactive_sum: Sum of s over over-active neurons / sum of s over all neurons.
+        neurons: Live neurons.
     """
 
     dormant_fraction: float
     overactive_fraction: float
     overactive_sum: float
     dead_fraction: float
-    units: int
+    neurons: int
 
 
 def layer_dormancy(
     key: str, statistics: LayerStatistics, *, alpha: float = masks.ALPHA, beta: float = masks.BETA
 ) -> LayerDormancy:
-    """Dormant, over-active and dead units of one layer (method reference, section 1).
+    """Dormant, over-active and dead neurons of one layer (docs/method.md 1).
 
     Raises:
         ValueError: See :func:`rllib_reborn.plasticity.masks.check_thresholds`.
     """
     masks.check_thresholds(alpha, beta)
-    live = statistics.live.to(statistics.mean_abs.device)
-    scores = nas(statistics.mean_abs, live)
-    is_dormant = masks.dormant(scores, alpha) & live
-    is_overactive = masks.overactive(scores, beta) & live
-    is_dead = (statistics.nonzero == 0) & live
+    active = statistics.active.to(statistics.mean_abs.device)
+    scores = nas(statistics.mean_abs, active)
+    is_dormant = masks.dormant(scores, alpha) & active
+    is_overactive = masks.overactive(scores, beta) & active
+    is_dead = (statistics.nonzero == 0) & active
     wide = scores.to(wide_dtype(scores))
-    counts = [live, is_dormant, is_overactive, is_dead]
-    sums = [torch.where(is_overactive, wide, 0).sum(), torch.where(live, wide, 0).sum()]
+    counts = [active, is_dormant, is_overactive, is_dead]
+    sums = [torch.where(is_overactive, wide, 0).sum(), torch.where(active, wide, 0).sum()]
     # One copy from the device for all numbers.
-    units, n_dormant, n_overactive, n_dead, s_overactive, s_all = torch.stack(
+    neurons, n_dormant, n_overactive, n_dead, s_overactive, s_all = torch.stack(
         [*(count.sum().to(wide.dtype) for count in counts), *sums]
     ).tolist()
     return LayerDormancy(
@@ -188,34 +192,34 @@ def layer_dormancy(
         dormant=is_dormant,
         overactive=is_overactive,
         dead=is_dead,
-        live=live,
-        units=int(units),
-        dormant_fraction=_share(n_dormant, units),
-        overactive_fraction=_share(n_overactive, units),
+        active=active,
+        neurons=int(neurons),
+        dormant_fraction=_share(n_dormant, neurons),
+        overactive_fraction=_share(n_overactive, neurons),
         overactive_sum=_share(s_overactive, s_all),
-        dead_fraction=_share(n_dead, units),
+        dead_fraction=_share(n_dead, neurons),
         score_sum=s_all,
     )
 
 
 def pool(found: Iterable[LayerDormancy]) -> NetDormancy:
-    """Layers of one network pooled: every unit counts the same, whatever its layer (Def. 3)."""
+    """Layers of one network pooled: every neuron counts the same, whatever its layer (Def. 3)."""
     layers = list(found)
-    units = sum(layer.units for layer in layers)
+    neurons = sum(layer.neurons for layer in layers)
     return NetDormancy(
-        dormant_fraction=_share(sum(layer.dormant_fraction * layer.units for layer in layers), units),
-        overactive_fraction=_share(sum(layer.overactive_fraction * layer.units for layer in layers), units),
+        dormant_fraction=_share(sum(layer.dormant_fraction * layer.neurons for layer in layers), neurons),
+        overactive_fraction=_share(sum(layer.overactive_fraction * layer.neurons for layer in layers), neurons),
         overactive_sum=_share(
             sum(layer.overactive_sum * layer.score_sum for layer in layers), sum(layer.score_sum for layer in layers)
         ),
-        dead_fraction=_share(sum(layer.dead_fraction * layer.units for layer in layers), units),
-        units=units,
+        dead_fraction=_share(sum(layer.dead_fraction * layer.neurons for layer in layers), neurons),
+        neurons=neurons,
     )
 
 
 def dormancy(
     statistics: Mapping[str, LayerStatistics],
-    layers: Mapping[str, UnitLayer],
+    layers: Mapping[str, NeuronLayer],
     *,
     alpha: float = masks.ALPHA,
     beta: float = masks.BETA,
@@ -240,23 +244,25 @@ def dormancy(
     return {net: pool(found) for net, found in by_net.items()}
 
 
-def dead_fraction(nonzero: Tensor, live: Tensor | None = None) -> float:
-    """Share of live units that were never different from 0, from [H] shares of rows with h != 0; 0 without live units."""
+def dead_fraction(nonzero: Tensor, active: Tensor | None = None) -> float:
+    """Share of active neurons that were never different from 0, from [H] shares of rows with h != 0; 0 without active
+    neurons."""
     dead = nonzero == 0
-    if live is None:
+    if active is None:
         return _share(int(dead.sum()), len(dead))
-    live = live.to(dead.device)
-    return _share(int((dead & live).sum()), int(live.sum()))
+    active = active.to(dead.device)
+    return _share(int((dead & active).sum()), int(active.sum()))
 
 
-# --------------------------------------------------------------------------------------------------------- sets of units
+# --------------------------------------------------------------------------------------------------------- sets of
+# neurons
 
-#: Units of a layer: [H] bool, or their indices.
-Units = Tensor | Collection[int]
+#: Neurons of a layer: [H] bool, or their indices.
+Neurons = Tensor | Collection[int]
 
 
-def overlap_coefficient(a: Units, b: Units) -> float | None:
-    """``|A & B| / min(|A|, |B|)`` (method reference, section 1) in 0..1; None where one of them is empty.
+def overlap_coefficient(a: Neurons, b: Neurons) -> float | None:
+    """``|A & B| / min(|A|, |B|)`` (docs/method.md 1) in 0..1; None where one of them is empty.
 
     Raises:
         ValueError: A tensor that is not bool.
@@ -266,8 +272,8 @@ def overlap_coefficient(a: Units, b: Units) -> float | None:
     return len(first & second) / smaller if smaller else None
 
 
-def redormant_fraction(recycled: Units, dormant_now: Units) -> float | None:
-    """Share of ``recycled`` units that are dormant (again) now; None where none was recycled.
+def redormant_fraction(recycled: Neurons, dormant_now: Neurons) -> float | None:
+    """Share of ``recycled`` neurons that are dormant (again) now; None where none was recycled.
 
     Raises:
         ValueError: A tensor that is not bool.
@@ -276,20 +282,21 @@ def redormant_fraction(recycled: Units, dormant_now: Units) -> float | None:
     return len(again & indices(dormant_now)) / len(again) if again else None
 
 
-def indices(units: Units) -> frozenset[int]:
-    """Units as a set of indices.
+def indices(neurons: Neurons) -> frozenset[int]:
+    """Neurons as a set of indices.
 
     Raises:
         ValueError: A tensor that is not bool.
     """
-    if isinstance(units, Tensor):
-        if units.dtype is not torch.bool:
-            raise ValueError(f"units are a tensor of {units.dtype}; expected an [H] bool mask or a set of indices.")
-        return frozenset(units.reshape(-1).nonzero().reshape(-1).tolist())
-    return frozenset(int(unit) for unit in units)
+    if isinstance(neurons, Tensor):
+        if neurons.dtype is not torch.bool:
+            raise ValueError(f"neurons are a tensor of {neurons.dtype}; expected an [H] bool mask or a set of indices.")
+        return frozenset(neurons.reshape(-1).nonzero().reshape(-1).tolist())
+    return frozenset(int(neuron) for neuron in neurons)
 
 
-# ------------------------------------------------------------------------------------------------------ ranks of features
+# ------------------------------------------------------------------------------------------------------ ranks of
+# features
 
 
 def stable_rank(features: Tensor) -> float:
@@ -298,7 +305,8 @@ def stable_rank(features: Tensor) -> float:
 
 
 def effective_rank(features: Tensor) -> float:
-    """``exp(-sum_i p_i ln p_i)``, p the singular values over their sum (Roy and Vetterli 2007); 1..min(rows, H), 0 for 0."""
+    """``exp(-sum_i p_i ln p_i)``, p the singular values over their sum (Roy and Vetterli 2007); 1..min(rows, H), 0 for
+    0."""
     return _effective(_singular_values(features))
 
 
@@ -349,7 +357,8 @@ def _srank(sizes: Tensor, delta: float) -> int:
     return min(int((shares < 1 - delta - 1e-12).sum()) + 1, len(sizes))
 
 
-# ------------------------------------------------------------------------------------------------------------------ norms
+# ------------------------------------------------------------------------------------------------------------------
+# norms
 
 
 def weight_norm(module: nn.Module) -> float:

@@ -86,16 +86,16 @@ def read(folder: Path) -> tuple[PolicySpec, Weights]:
     except ValueError as error:
         if isinstance(error, PolicyError):
             raise
-        raise PolicyError(f"{path} is no JSON ({error}); the policy is damaged, export it anew.") from None
+        raise PolicyError(f"{path} is no JSON ({error}); the policy is damaged, export it again.") from None
     if not isinstance(content, dict) or "format" not in content:
         raise PolicyError(f"{path} is not that of a policy of rllib_reborn: it names no format.")
     if content["format"] != FORMAT:
         raise PolicyError(
             f"{path} has format {content['format']!r}, and rllib_reborn {__version__} knows {FORMAT}; use the version that "
-            f"wrote it ({content.get('rllib_reborn', 'not named')}), or export it anew."
+            f"wrote it ({content.get('rllib_reborn', 'not named')}), or export it again."
         )
     if content.pop("digest", None) != _digest(content):
-        raise PolicyError(f"{path} was changed after it was written; the policy is damaged, export it anew.")
+        raise PolicyError(f"{path} was changed after it was written; the policy is damaged, export it again.")
     try:
         spec = PolicySpec.from_dict(content.get("policy"))
     except PolicyError as error:
@@ -109,14 +109,14 @@ def _read_weights(path: Path, sha256: Any) -> Weights:
     if found != sha256:
         raise PolicyError(
             f"{path} has SHA-256 {found[:12]}..., and {SETTINGS_NAME} names {str(sha256)[:12]}...; the file is damaged or "
-            "another policy's, export it anew."
+            "another policy's, export it again."
         )
     try:
         # NpzFile and not np.load, which also takes other kinds of files.
         with NpzFile(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PolicyError(f"{path} is no file of numpy arrays ({error}); export the policy anew.") from None
+        raise PolicyError(f"{path} is no file of numpy arrays ({error}); export the policy again.") from None
 
 
 def _bytes_of(path: Path) -> bytes:

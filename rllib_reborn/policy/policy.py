@@ -57,7 +57,7 @@ class PolicyState:
         )
 
     def with_actions(self, actions: Any) -> PolicyState:
-        """The state after the team did ``actions`` and not what :meth:`Policy.act` said (a safety layer overruled it).
+        """The state after the team did ``actions`` and not those of :meth:`Policy.act` (a safety layer overruled it).
 
         Args:
             actions: [B, n] whole numbers.
@@ -88,7 +88,7 @@ class Policy:
     Args:
         spec: Sizes and settings.
         weights: float32 arrays by their names in an :class:`~rllib_reborn.nets.agents.AgentTeam`; copied. Hidden Linear
-            layers may be wider than ``spec.hidden_dim`` (KNIFE adds units).
+            layers may be wider than ``spec.hidden_dim`` (KNIFE adds neurons).
         device: Where to compute.
 
     Raises:
@@ -146,9 +146,9 @@ class Policy:
         Raises:
             ValueError: An argument is not as above; the message names it and what was expected.
         """
-        batched, seen = self._observed(obs)
-        mask = self._allowed(action_mask, batched, len(seen))
-        q, hidden = self._step(seen, self._remembered(state, batched, len(seen)))
+        batched, observations = self._observed(obs)
+        mask = self._allowed(action_mask, batched, len(observations))
+        q, hidden = self._step(observations, self._remembered(state, batched, len(observations)))
         actions = q.masked_fill(~mask, -torch.inf).argmax(-1)
         if not batched:
             actions, hidden = actions[0], hidden[0]
@@ -160,8 +160,8 @@ class Policy:
         Returns:
             [B, n, A] or [n, A].
         """
-        batched, seen = self._observed(obs)
-        q, _ = self._step(seen, self._remembered(state, batched, len(seen)))
+        batched, observations = self._observed(obs)
+        q, _ = self._step(observations, self._remembered(state, batched, len(observations)))
         return _as_array(q if batched else q[0])
 
     def _step(self, obs: Tensor, state: PolicyState) -> tuple[Tensor, Tensor]:
@@ -235,7 +235,7 @@ class Policy:
             raise ValueError(
                 f"state has hidden of shape {tuple(state.hidden.shape)} and last_actions of shape "
                 f"{tuple(state.last_actions.shape)}; expected {expected} and {expected[:-1]}, as many as there are obs; "
-                "None begins anew."
+                "None starts an episode."
             )
         low, high = state.last_actions.aminmax()
         if low < -1 or high >= self.spec.n_actions:
@@ -302,9 +302,11 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
 
 def _widen(net: AgentNet, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:
     """Give hidden layers between two Linears the width that they have in ``shapes``; what a GRU reads keeps its own."""
-    linear_of = {id(module.weight): path for path, module in net.named_modules() if isinstance(module, nn.Linear)}
-    layers = net.unit_layers("operable")
-    pairs = [(linear_of.get(id(layer.input_weight)), linear_of.get(id(layer.output_weight))) for layer in layers]
+    path_of: dict[nn.Module | None, str] = {
+        module: path for path, module in net.named_modules() if isinstance(module, nn.Linear)
+    }
+    layers = [layer for layer in net.hidden_layers() if not layer.score_only]
+    pairs = [(path_of.get(layer.source), path_of.get(layer.reader)) for layer in layers]
     for path, reader in pairs:
         shape = shapes.get(f"{prefix}{path}.weight", ())
         if path is not None and reader is not None and len(shape) == 2:

@@ -7,9 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rllib_reborn.nets.agent_inputs import AgentInputs
 from rllib_reborn.nets.agent_kinds import agent_maker
-from rllib_reborn.nets.agents import MakeAgentNet
+from rllib_reborn.nets.agents import AgentInputs, MakeAgentNet
 from rllib_reborn.policy.errors import PolicyError
 
 _SIZES = ("n_agents", "n_actions", "obs_dim", "hidden_dim", "fc_layers")
@@ -26,7 +25,7 @@ class PolicySpec:
     Attributes:
         n_agents, n_actions, obs_dim: ``n`` agents, ``A`` actions of each, ``d`` numbers in the observation of each.
         hidden_dim, fc_layers, recurrent: See :class:`~rllib_reborn.nets.agents.AgentNet`.
-        last_action, agent_id: See :class:`~rllib_reborn.nets.agent_inputs.AgentInputs`.
+        last_action, agent_id: See :class:`~rllib_reborn.nets.agents.AgentInputs`.
         net_of_agent: For each agent the number of its network; all 0 where they share one.
         agent_ids: Names of the agents, in the order that observations, masks and actions have.
         agent_groups: One group name per agent. For information.

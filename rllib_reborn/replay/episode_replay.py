@@ -1,35 +1,144 @@
-"""A ring of whole episodes, stored packed, sampled uniformly with replacement as one dense batch."""
+"""Whole episodes: packed by their real length as they travel, and a ring of them that is sampled with replacement."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, STEP_FIELDS, Episode, EpisodeBlock
+from rllib_reborn.replay.fields import FIELDS, OBSERVATION_FIELDS, STEP_FIELDS, Episode
 from rllib_reborn.replay.memory import available_memory, check_fits, largest_size
 
-_FIELDS = OBSERVATION_FIELDS + STEP_FIELDS
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeBlock:
+    """E whole episodes end to end. A plain class, not a dict: RLlib flattens dicts it receives from env runners.
+
+    Attributes:
+        lengths: [E] int32, env steps of each episode (>= 1).
+        fields: ``obs`` [sum(L+1), n, d], ``state`` [sum(L+1), s], ``action_mask`` [sum(L+1), n, A] bool,
+            ``actions`` [sum(L), n], ``reward`` [sum(L)] float32, ``terminated`` [sum(L)] bool.
+    """
+
+    lengths: npt.NDArray[np.int32]
+    fields: Mapping[str, npt.NDArray[Any]]
+
+    @staticmethod
+    def of(episodes: list[Episode]) -> EpisodeBlock:
+        """Join single episodes (dicts of the fields above, one episode each); ``episodes`` must not be empty."""
+        lengths = np.array([len(episode["reward"]) for episode in episodes], np.int32)
+        names = OBSERVATION_FIELDS + STEP_FIELDS
+        return EpisodeBlock(lengths, {name: np.concatenate([e[name] for e in episodes]) for name in names})
+
+    @property
+    def n_agents(self) -> int:
+        return int(self.fields["actions"].shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.fields.values())
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return len(self.lengths)
+
+    def env_steps(self) -> int:
+        """Env steps of all episodes (the name is RLlib's)."""
+        return int(self.lengths.sum())
+
+    def agent_steps(self) -> int:
+        """Env steps times agents (the name is RLlib's)."""
+        return self.env_steps() * self.n_agents
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """``lengths`` and all fields, by name."""
+        return {"lengths": self.lengths, **self.fields}
+
+    def parts(self, count: int) -> list[EpisodePart]:
+        """Contiguous parts of equally many episodes, as views; ``count`` must divide their number."""
+        size = len(self) // count
+        step_start = np.concatenate([[0], np.cumsum(self.lengths)])
+        found = []
+        for first in range(0, len(self), size):
+            episodes = slice(first, first + size)
+            steps = slice(int(step_start[first]), int(step_start[first + size]))
+            observations = slice(steps.start + first, steps.stop + first + size)
+            fields = {
+                name: array[observations if name in OBSERVATION_FIELDS else steps]
+                for name, array in self.fields.items()
+            }
+            found.append(EpisodePart(EpisodeBlock(self.lengths[episodes], fields), episodes, steps))
+        return found
+
+    def episodes(self) -> Iterator[Episode]:
+        """The episodes one by one, as views."""
+        row_obs = row_step = 0
+        for length in self.lengths.tolist():
+            episode = {name: self.fields[name][row_obs : row_obs + length + 1] for name in OBSERVATION_FIELDS}
+            episode |= {name: self.fields[name][row_step : row_step + length] for name in STEP_FIELDS}
+            yield episode
+            row_obs += length + 1
+            row_step += length
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodePart:
+    """A part of an :class:`EpisodeBlock`, and which of its episodes and env steps these are."""
+
+    block: EpisodeBlock
+    episodes: slice
+    steps: slice
+
+
+def blocks_of(episodes: list[Episode], max_bytes: int) -> list[EpisodeBlock]:
+    """Episodes in blocks of at most ``max_bytes`` each (a single larger episode gets a block of its own)."""
+    blocks: list[EpisodeBlock] = []
+    pending: list[Episode] = []
+    size = 0
+    for episode in episodes:
+        nbytes = sum(array.nbytes for array in episode.values())
+        if pending and size + nbytes > max_bytes:
+            blocks.append(EpisodeBlock.of(pending))
+            pending, size = [], 0
+        pending.append(episode)
+        size += nbytes
+    if pending:
+        blocks.append(EpisodeBlock.of(pending))
+    return blocks
 
 
 class ReplaySample(NamedTuple):
-    """E episodes of up to ``T`` steps (the longest one of the sample), padded with zeros behind their end.
+    """E whole episodes, packed by their real length.
 
-    ``batch``: ``obs`` [E, T+1, n, d], ``state`` [E, T+1, s], ``action_mask`` [E, T+1, n, A], ``actions`` [E, T, n],
-    ``reward`` [E, T], ``terminated`` [E, T], ``lengths`` [E] int32.
-    ``indices`` [E]: the running number of each episode since the replay began (0 for the first one ever added).
+    Attributes:
+        block: The episodes.
+        indices: [E] the running number of each episode since the replay began (0 for the first one ever added).
     """
 
-    batch: dict[str, npt.NDArray[Any]]
+    block: EpisodeBlock
     indices: npt.NDArray[np.int64]
 
     @property
+    def batch(self) -> dict[str, npt.NDArray[Any]]:
+        """``lengths`` [E] int32 and the fields of :class:`EpisodeBlock`, by name."""
+        return self.block.columns()
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """[E] env steps of each episode."""
+        return self.block.lengths
+
+    @property
     def env_steps(self) -> int:
-        return int(self.batch["lengths"].sum())
+        return self.block.env_steps()
+
+    def parts(self, shards: int) -> list[EpisodePart]:
+        """What each of ``shards`` learners takes."""
+        return self.block.parts(shards)
 
 
 class EpisodeReplay:
@@ -37,7 +146,7 @@ class EpisodeReplay:
 
     Args:
         capacity: Episodes kept, >= 1.
-        layout: Row shape and dtype of every field (:func:`~rllib_reborn.replay.episode_block.field_layout`).
+        layout: Row shape and dtype of every field (:func:`~rllib_reborn.replay.fields.field_layout`).
         episode_limit: Longest possible episode, in env steps.
         seed: Seed of the sampling generator; None draws one from the system.
         memory_limit: Bytes that may be used; None asks the system.
@@ -91,7 +200,7 @@ class EpisodeReplay:
         self._check(block)
         for view in block.episodes():
             # Copied, so that a block's shared memory can be released and every episode can be freed on its own.
-            episode = {name: view[name].copy() for name in _FIELDS}
+            episode = {name: view[name].copy() for name in FIELDS}
             if len(self._episodes) == self.capacity:
                 self.nbytes -= _nbytes(self._episodes.popleft())
             self._episodes.append(episode)
@@ -137,7 +246,7 @@ class EpisodeReplay:
         by_length = np.argsort(-lengths, kind="stable")
         # Round-robin over the shards, then one shard after the other.
         order = by_length.reshape(-1, shards).T.reshape(-1)
-        return self._gather(drawn[order], lengths[order])
+        return self._gather(drawn[order])
 
     def latest(self, episodes: int) -> ReplaySample:
         """The newest episodes (fewer while fewer are held), longest first.
@@ -152,26 +261,11 @@ class EpisodeReplay:
         newest = np.arange(max(0, len(self._episodes) - episodes), len(self._episodes))
         lengths = np.array([len(self._episodes[i]["reward"]) for i in newest], np.int32)
         order = np.argsort(-lengths, kind="stable")
-        return self._gather(newest[order], lengths[order])
+        return self._gather(newest[order])
 
-    def _gather(self, positions: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]) -> ReplaySample:
+    def _gather(self, positions: npt.NDArray[np.int64]) -> ReplaySample:
         first = self.episodes_added - len(self._episodes)
-        return ReplaySample(self._dense(positions, lengths), positions + first)
-
-    def _dense(self, chosen: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[Any]]:
-        horizon = int(lengths.max())
-        batch: dict[str, npt.NDArray[Any]] = {"lengths": lengths}
-        episodes = [self._episodes[i] for i in chosen]
-        for name in _FIELDS:
-            shape, dtype = self.layout[name]
-            rows = horizon + (name in OBSERVATION_FIELDS)
-            dense = np.empty((len(episodes), rows, *shape), dtype)
-            for target, episode in zip(dense, episodes):
-                source = episode[name]
-                target[: len(source)] = source
-                target[len(source) :] = 0
-            batch[name] = dense
-        return batch
+        return ReplaySample(EpisodeBlock.of([self._episodes[i] for i in positions]), positions + first)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -197,57 +291,6 @@ class EpisodeReplay:
         self.nbytes = sum(_nbytes(episode) for episode in episodes)
         self.episodes_added = int(state["episodes_added"])
         self._rng.bit_generator.state = state["rng"]
-
-    @staticmethod
-    def save(state: Mapping[str, Any], open_file: Callable[[str], BinaryIO]) -> None:
-        """Write a state of :meth:`get_state`: raw ``.npy`` arrays, one per field, episodes end to end, oldest first; the
-        rest as ``replay.json``. Nothing is pickled and no array is built in memory.
-
-        Args:
-            state: From :meth:`get_state`.
-            open_file: Opens a file of that name for binary writing.
-        """
-        episodes: list[Episode] = state["episodes"]
-        lengths = np.array([len(episode["reward"]) for episode in episodes], np.int32)
-        facts = {"episodes_added": state["episodes_added"], "rng": state["rng"], "lengths": lengths.tolist()}
-        with open_file("replay.json") as file:
-            file.write(json.dumps(facts).encode())
-        for name in _FIELDS if episodes else ():
-            first = episodes[0][name]
-            rows = int(lengths.sum()) + (len(episodes) if name in OBSERVATION_FIELDS else 0)
-            header = {"descr": first.dtype.str, "fortran_order": False, "shape": (rows, *first.shape[1:])}
-            with open_file(f"{name}.npy") as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                for episode in episodes:
-                    file.write(np.ascontiguousarray(episode[name]).tobytes())
-
-    def load(self, open_file: Callable[[str], BinaryIO]) -> None:
-        """Read what :meth:`save` wrote, one episode at a time.
-
-        Args:
-            open_file: Opens a file of that name for binary reading.
-
-        Raises:
-            FileNotFoundError: A file is missing.
-            ValueError: A file is cut short, or the episodes do not fit this replay's layout.
-        """
-        with open_file("replay.json") as file:
-            facts = json.loads(file.read())
-        episodes: list[Episode] = [{} for _ in facts["lengths"]]
-        for name in _FIELDS if episodes else ():
-            with open_file(f"{name}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                if version != (1, 0):
-                    raise ValueError(f"{name}.npy has format version {version}; expected (1, 0).")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                for episode, length in zip(episodes, facts["lengths"]):
-                    rows = length + (name in OBSERVATION_FIELDS)
-                    wanted = rows * int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-                    data = file.read(wanted)
-                    if len(data) != wanted:
-                        raise ValueError(f"{name}.npy is cut short; restore an older checkpoint.")
-                    episode[name] = np.frombuffer(data, dtype).reshape(rows, *shape[1:])
-        self.set_state({"episodes": episodes, "episodes_added": facts["episodes_added"], "rng": facts["rng"]})
 
     def _check_episode(self, episode: Episode) -> None:
         self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))

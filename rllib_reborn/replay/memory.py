@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS
 
 
 class _Cgroup(NamedTuple):

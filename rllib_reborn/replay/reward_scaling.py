@@ -22,6 +22,8 @@ class RewardScaler:
     def __init__(self, scale: float = 1.0, *, standardise: bool = False) -> None:
         self.scale = scale
         self.standardise = standardise
+        #: Whether rewards become others; if not, nothing has to be observed.
+        self.changes_rewards = standardise or scale != 1.0
         self.count = 0
         self.mean = 0.0
         self.squares = 0.0  # sum of squared distances from the mean

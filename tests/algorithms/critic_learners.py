@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from rllib_reborn import ResQConfig, WQMIXConfig
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.envs.registry import make_team_env
-from rllib_reborn.nets.joint_actions import greedy_actions
-from rllib_reborn.replay import ReplaySample
+from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.replay import EpisodeBlock, ReplaySample
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, quick
-from tests.algorithms.test_learner import make_sample, module_of, tensors
+from tests.algorithms.test_learner import make_sample, module_of
+from tests.padded import columns, learner_columns, padded_episodes
 
 SMALL = {"central_embed_dim": 16, "embed_dim": 4, "hypernet_dim": 8}
 OW = {"weighting": "ow", "alpha": 0.3}
 CW = {"weighting": "cw", "alpha": 0.3}
-#: By name: config class and ``training(method=...)``.
+#: By name: config class and ``training(algorithm_settings=...)``.
 VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "cw": (WQMIXConfig, CW),
     "ow": (WQMIXConfig, OW),
@@ -30,8 +32,10 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
 
 
 def make_config(variant: str, **training: Any) -> Any:
-    config_class, method = VARIANTS[variant]
-    return quick(config_class, WALK, **({"mixer": SMALL, "method": method, "td_lambda": None} | training))
+    config_class, algorithm_settings = VARIANTS[variant]
+    return quick(
+        config_class, WALK, **({"mixer": SMALL, "algorithm_settings": algorithm_settings, "td_lambda": None} | training)
+    )
 
 
 def make_learner(variant: str, **training: Any) -> Any:
@@ -53,7 +57,7 @@ def make_learner(variant: str, **training: Any) -> Any:
 
 def batch_with_every_case(learner: Any) -> dict[str, Tensor]:
     """Some forbidden actions, and every second joint action taken is the greedy one."""
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     generator = torch.Generator().manual_seed(3)
     mask = torch.rand(batch["action_mask"].shape, generator=generator) < 0.6
     steps = batch["actions"].shape[1]
@@ -63,7 +67,7 @@ def batch_with_every_case(learner: Any) -> dict[str, Tensor]:
     module = module_of(learner)
     batch["actions"] = batch["actions"].clone()
     for t in range(1, steps, 2):  # one step after another: what is greedy depends on the actions before
-        packed = module.packed_episodes(batch)
+        packed = module.packed_episodes(columns(batch))
         greedy = greedy_actions(module.agents.unroll(packed.x, packed.layout.obs_sizes), packed.action_mask)
         at = packed.dense(packed.now(greedy))[:, t].to(batch["actions"].dtype)
         real = (batch["lengths"] > t).unsqueeze(1)
@@ -85,7 +89,8 @@ def unrolled(module: Any, team: Any, batch: dict[str, Tensor], episode: int) -> 
 
 
 def loop_loss(learner: Any, batch: dict[str, Tensor]) -> tuple[float, dict[str, int]]:
-    """The loss (1-step targets) of every transition by itself, written as the papers have it; and which cases occurred."""
+    """The loss (1-step targets) of every transition by itself, written as the papers have it; and which cases
+    occurred."""
     module, config = module_of(learner), learner.config
     online, target = module.mixer, module.target_mixer
     resq = hasattr(online, "residual")
@@ -119,12 +124,12 @@ def loop_loss(learner: Any, batch: dict[str, Tensor]) -> tuple[float, dict[str, 
                 if not is_greedy:
                     value -= abs(mixed(online.residual.mixer, of_residual[t], taken, t))
             else:
-                method = config.parse_method()
-                if method.weighting == "ow":
+                settings = config.parse_algorithm_settings()
+                if settings.weighting == "ow":
                     full = value < y
                 else:
                     full = is_greedy or y > mixed(target.central.mixer, of_target_central[t], greedy, t)
-                weight = 1.0 if full else method.alpha
+                weight = 1.0 if full else settings.alpha
                 cases["full" if full else "alpha"] += 1
             central = mixed(online.central.mixer, of_central[t], taken, t)
             total += weight * (value - y) ** 2 + (central - y) ** 2
@@ -148,14 +153,16 @@ def learn_matrix_game(
     learner = config.get_default_learner_class()(config=config, module_spec=spec)
     learner.build()
     sample, payoffs = every_joint_action(env)
-    module, batch = module_of(learner), tensors(sample)
+    module, batch = module_of(learner), padded_episodes(sample)
     everything = torch.ones(len(payoffs.flat), 1)
     for _ in range(updates):  # Learner.update without RLlib's bookkeeping, which would take most of the time
-        loss, _ = learner.team_loss(config, batch, module._forward_train(batch), everything, everything.sum())
+        loss, _ = learner.team_loss(
+            config, batch, module._forward_train(learner_columns(batch)), everything, everything.sum()
+        )
         learner.get_optimizer("default_policy").zero_grad()
         loss.backward()
         learner.apply_gradients({name: p.grad for name, p in module.named_parameters() if p.requires_grad})
-    packed = module.packed_episodes(batch)
+    packed = module.packed_episodes(columns(batch))
     greedy = greedy_actions(module.agents.unroll(packed.x, packed.layout.obs_sizes), packed.action_mask)[0]
     return float(payoffs[tuple(greedy.tolist())]), module
 
@@ -169,16 +176,16 @@ def every_joint_action(env: str) -> tuple[ReplaySample, npt.NDArray[np.float32]]
     then = games.step(joint)
 
     def both(name: str) -> npt.NDArray[Any]:
-        return np.stack([getattr(first, name), getattr(then.obs, name)], axis=1)
+        return np.stack([getattr(first, name), getattr(then.obs, name)], axis=1).reshape(2 * len(joint), *shapes[name])
 
-    batch = {
+    shapes = {name: getattr(first, name).shape[1:] for name in OBSERVATION_FIELDS}
+    fields = {
         "obs": both("obs"),
         "state": both("state"),
         "action_mask": both("action_mask"),
-        "actions": joint[:, None],
-        "reward": then.reward[:, None],
-        "terminated": np.ones((len(joint), 1), bool),
-        "lengths": np.ones(len(joint), np.int32),
+        "actions": joint,
+        "reward": then.reward,
+        "terminated": np.ones(len(joint), bool),
     }
-    sample = ReplaySample(batch, indices=np.arange(len(joint)))
+    sample = ReplaySample(EpisodeBlock(np.ones(len(joint), np.int32), fields), indices=np.arange(len(joint)))
     return sample, then.reward.reshape(spec.n_actions, spec.n_actions)

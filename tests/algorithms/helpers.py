@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from rllib_reborn import QMIXConfig
+from rllib_reborn.runtime.spaces import team_spaces
 
 WALK = "tests.fakes.envs:MaskedWalk"
 
@@ -48,6 +50,22 @@ def learner_weights(algorithm: Any) -> dict[str, np.ndarray]:
 def runner_weights(algorithm: Any, *, evaluation: bool = False) -> list[dict[str, np.ndarray]]:
     group = algorithm.eval_env_runner_group if evaluation else algorithm.env_runner_group
     return group.foreach_env_runner(lambda r: r.module.get_state(), local_env_runner=False)
+
+
+def refusal(config: Any) -> str | None:
+    """Why the interventions of a config are refused before training, by its checks or by the networks once they are built;
+    asking these moves no random stream."""
+    try:
+        config.validate()
+    except ValueError as error:
+        return str(error)
+    spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
+    learner = config.get_default_learner_class()(config=config, module_spec=spec)
+    learner.build()
+    before = torch.get_rng_state()
+    refused: str | None = learner.refused_intervention()
+    assert torch.equal(before, torch.get_rng_state())
+    return refused
 
 
 def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rllib_reborn import VDNConfig
-from rllib_reborn.algorithms import ValueFactorization, load_team, team_from_algo
+from rllib_reborn.algorithms import ValueFactorization
+from rllib_reborn.studies.trained_policy import load_team, team_from_algo
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows, runner_weights
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -65,7 +66,9 @@ def test_a_checkpoint_is_taken_in_the_middle_of_episodes(build, tmp_path):
     again.restore_from_path(tmp_path)
     mine, theirs = algorithm.env_runner.games_state(), again.env_runner.games_state()
     np.testing.assert_array_equal(mine["time"], theirs["time"])
-    np.testing.assert_array_equal(mine["hidden"], theirs["hidden"])
+    for name in ("hidden", "last_actions"):
+        np.testing.assert_array_equal(mine["actor"][name], theirs["actor"][name])
+    np.testing.assert_array_equal(mine["returns"], theirs["returns"])
     assert equal(mine["buffers"], theirs["buffers"])
 
 
@@ -77,7 +80,7 @@ def test_games_that_do_not_fit_are_counted_and_said(build, tmp_path, caplog):
     algorithm.save_to_path(tmp_path)
     again = build(quick(env=WALK).env_runners(num_envs_per_env_runner=3))
     again.restore_from_path(tmp_path)
-    assert again.progress.episodes_dropped == running
+    assert again.counters.episodes_dropped == running
     message = (
         "saved with num_env_runners=0 and num_envs_per_env_runner=4, and there are 0 and 3 now: "
         f"{running} running episode(s)"
@@ -92,7 +95,7 @@ def test_games_that_fit_go_on_without_a_word(build, tmp_path, caplog):
     algorithm.save_to_path(tmp_path)
     again = build(quick(env=WALK))
     again.restore_from_path(tmp_path)
-    assert again.progress.episodes_dropped == 0
+    assert again.counters.episodes_dropped == 0
     assert not [record for record in caplog.records if "num_env_runners" in record.getMessage()]
 
 
@@ -104,10 +107,10 @@ def test_relative_paths_are_paths(build, tmp_path, monkeypatch):
     again = build(quick(env=WALK))
     again.restore_from_path("here/checkpoint")
     restored = ValueFactorization.from_checkpoint("here/checkpoint")
-    assert restored.progress.env_steps == algorithm.progress.env_steps
+    assert restored.counters.env_steps == algorithm.counters.env_steps
     restored.stop()
-    assert len(load_team("here/checkpoint").play(2, 0).returns) == 2
-    assert again.progress.env_steps == algorithm.progress.env_steps
+    assert len(load_team("here/checkpoint").evaluate(2, 0).returns) == 2
+    assert again.counters.env_steps == algorithm.counters.env_steps
     assert equal(learner_weights(algorithm), learner_weights(again))
 
 
@@ -125,15 +128,15 @@ def test_state_in_memory_rolls_a_live_algorithm_back(build):
 def test_without_replay_the_run_warms_up_again(build, tmp_path):
     algorithm = build(quick(env=WALK).checkpointing(replay="none"))
     rows(algorithm, 2)
-    updates = algorithm.progress.updates
+    updates = algorithm.counters.updates
     algorithm.save_to_path(tmp_path)
     assert not (tmp_path / "replay").exists()
     again = build(quick(env=WALK).checkpointing(replay="none"))
     again.restore_from_path(tmp_path)
     assert len(again.replay) == 0
-    assert again.progress.updates == updates
+    assert again.counters.updates == updates
     rows(again, 2)
-    assert again.progress.updates > updates
+    assert again.counters.updates > updates
 
 
 def test_an_env_that_cannot_be_saved_starts_new_episodes(build, tmp_path):
@@ -144,16 +147,16 @@ def test_an_env_that_cannot_be_saved_starts_new_episodes(build, tmp_path):
     again = build(config)
     again.restore_from_path(tmp_path)
     assert again.env_runner.games_state() is None
-    assert rows(again, 1)[0]["episodes"] > algorithm.progress.episodes
+    assert rows(again, 1)[0]["episodes"] > algorithm.counters.episodes
 
 
 def test_a_saved_team_plays_as_the_live_one(build, tmp_path):
     algorithm = build(quick(env=WALK))
     rows(algorithm, 3)
     algorithm.save_to_path(tmp_path)
-    live, saved = team_from_algo(algorithm).play(9, 4), load_team(tmp_path).play(9, 4)
-    np.testing.assert_array_equal(live.returns, saved.returns)
-    assert len(live.returns) == 9
+    active, saved = team_from_algo(algorithm).evaluate(9, 4), load_team(tmp_path).evaluate(9, 4)
+    np.testing.assert_array_equal(active.returns, saved.returns)
+    assert len(active.returns) == 9
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         load_team(tmp_path / "replay")
 

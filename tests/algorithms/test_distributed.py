@@ -36,7 +36,7 @@ def test_two_learners_hold_equal_weights_and_do_what_one_does(tmp_path):
     single, double = rows(one, 4), rows(two, 4)
     first, second = digests(two)
     assert first == second
-    assert first[1] == one.progress.updates > 0
+    assert first[1] == one.counters.updates > 0
     # Same episodes, same draws: the same training up to rounding of the split sums.
     for mine, theirs in zip(single, double):
         assert mine["updates"] == theirs["updates"]
@@ -117,11 +117,11 @@ def test_overlapped_requests_belong_to_the_checkpoint_they_were_made_in(tmp_path
     algorithm = quick(env=WALK, sampling="async").env_runners(num_env_runners=2).build_algo()
     rows(algorithm, 3)
     algorithm.save_to_path(tmp_path)
-    progress = algorithm.progress.get_state()
+    progress = algorithm.counters.get_state()
     assert len(algorithm.replay) == min(64, progress["episodes"])
     rows(algorithm, 2)
     algorithm.restore_from_path(tmp_path)
-    assert algorithm.progress.episodes == progress["episodes"]
+    assert algorithm.counters.episodes == progress["episodes"]
     assert algorithm.replay.episodes_added == progress["episodes"]
     algorithm.stop()
 
@@ -134,7 +134,7 @@ def test_overlapped_sampling_keeps_the_update_ratio():
 
 
 def test_a_broken_env_on_a_remote_runner_ends_training_with_its_sentence():
-    from rllib_reborn.envs.failure_budget import EnvContractError
+    from rllib_reborn.envs.contract import EnvContractError
 
     config = quick(env=WALK).environment(env_config={"fault": "nan_reward"}).env_runners(num_env_runners=1)
     algorithm = config.build_algo()
@@ -154,8 +154,8 @@ def test_remote_evaluation_plays_exactly_the_episodes_asked_for(parallel):
     algorithm = config.build_algo()
     if parallel:  # beside the next iteration, with the weights from before it
         asked = []
-        original = algorithm._evaluate_with
-        algorithm._evaluate_with = lambda weights: (
+        original = algorithm.evaluate_with
+        algorithm.evaluate_with = lambda weights: (
             asked.append((weights, learner_weights(algorithm))),
             original(weights),
         )[1]

@@ -9,23 +9,24 @@ import torch
 from rllib_reborn import DMIXConfig
 from rllib_reborn.algorithms import ValueFactorization
 from rllib_reborn.algorithms.dmix import FRACTIONS, DMIXLearner, DMIXModule, draw_fractions
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
-from rllib_reborn.callbacks.team_subject import measure_team, team_subject
+from rllib_reborn.callbacks.team_view import measure_team, team_view
 from rllib_reborn.losses import quantile_huber
 from rllib_reborn.nets.quantile_agent import midpoints
 from rllib_reborn.plasticity.interventions import make_intervention
-from rllib_reborn.plasticity.interventions.perform import perform
+from rllib_reborn.plasticity.interventions.apply import apply_intervention
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
-from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, tensors, update
+from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, update
 from tests.fakes.random_rewards import quantile
+from tests.padded import columns, learner_columns, padded_episodes
 
 METHOD = {"quantiles": 5, "target_quantiles": 3, "acting_quantiles": 4, "cosines": 6}
 
 
 def make_learner(**training) -> DMIXLearner:
-    config = quick(DMIXConfig, WALK, **({"method": METHOD} | training))
+    config = quick(DMIXConfig, WALK, **({"algorithm_settings": METHOD} | training))
     config.validate()
     spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
     torch.manual_seed(7)
@@ -39,7 +40,7 @@ def make_learner(**training) -> DMIXLearner:
 
 
 def make_batch(learner, **kwargs):
-    batch = tensors(make_sample(learner.config, **kwargs))
+    batch = padded_episodes(make_sample(learner.config, **kwargs))
     generator = torch.Generator().manual_seed(1)
     return batch | {FRACTIONS: torch.rand(*batch["reward"].shape, 8, generator=generator)}
 
@@ -57,7 +58,9 @@ def all_quantiles(net, h, fractions):
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_the_loss_equals_a_plain_loop_over_steps_and_episodes(double_q, sharing):
     learner = make_learner(
-        double_q=double_q, model={"hidden_dim": 8, "parameter_sharing": sharing}, method=METHOD | {"kappa": 0.7}
+        double_q=double_q,
+        model={"hidden_dim": 8, "parameter_sharing": sharing},
+        algorithm_settings=METHOD | {"kappa": 0.7},
     )
     module = module_of(learner)
     batch = make_batch(learner)
@@ -133,29 +136,29 @@ def test_the_gradient_of_parts_sums_to_that_of_the_whole():
 
 def test_the_mean_is_qmix_of_what_acting_compares():
     """With the acting fractions in the batch: Z_tot's mean is the mixer's value of the agents' means."""
-    learner = make_learner(method=METHOD | {"quantiles": 4, "target_quantiles": 4})
+    learner = make_learner(algorithm_settings=METHOD | {"quantiles": 4, "target_quantiles": 4})
     batch = make_batch(learner)
     batch[FRACTIONS][:] = midpoints(4).repeat(2)
     module = module_of(learner)
-    z = module._forward_train(batch)["quantiles"]
-    episodes = module.packed_episodes(batch)
-    q_tot = episodes.dense(module.observe(batch)["q_tot"])
+    z = module._forward_train(learner_columns(batch))["quantiles"]
+    episodes = module.packed_episodes(columns(batch))
+    q_tot = episodes.dense(module.observe(columns(batch))["q_tot"])
     assert z.std() > 0
     torch.testing.assert_close(z.mean(-1), q_tot, rtol=1e-5, atol=1e-5)
     # A batch that brings no fractions has these.
     del batch[FRACTIONS]
-    assert torch.equal(module._forward_train(batch)["quantiles"], z)
+    assert torch.equal(module._forward_train(learner_columns(batch))["quantiles"], z)
 
 
 def test_the_greedy_joint_action_has_the_best_mean():
     learner = make_learner()
     module = module_of(learner)
     batch = make_batch(learner)
-    greedy = module.observe(batch)["greedy"]
+    greedy = module.observe(columns(batch))["greedy"]
     values = {}
     for u in itertools.product(range(4), repeat=2):
         # What a joint action at step t would be worth; the last actions that agents see stay those of the batch.
-        episodes = module.packed_episodes(batch)
+        episodes = module.packed_episodes(columns(batch))
         q = module.agents.unroll(episodes.x, episodes.layout.obs_sizes)
         everywhere = torch.tensor(u).expand(len(q), 2)
         values[u] = module.mixer.of_actions(q, everywhere, episodes.action_mask, episodes.state)
@@ -170,26 +173,31 @@ def test_an_update_moves_every_parameter_and_reports():
     results = update(learner, make_sample(learner.config))
     for name, p in module_of(learner).named_parameters():
         assert name not in before or not torch.equal(p, before[name]), name
-    told = {k: float(v.peek()) for k, v in results["default_policy"].items() if hasattr(v, "peek")}
-    assert {"total_loss", "td_error_abs", "grad_norm", "q_tot_mean"} <= told.keys()
+    metrics = {k: float(v.peek()) for k, v in results["default_policy"].items() if hasattr(v, "peek")}
+    assert {"total_loss", "td_error_abs", "grad_norm", "q_tot_mean"} <= metrics.keys()
 
 
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match=r"td_lambda is 0\.6 with DMIX.*use n_step"):
         quick(DMIXConfig, WALK, td_lambda=0.6).validate()
-    with pytest.raises(ValueError, match=r"method\.quantiles is 0"):
-        quick(DMIXConfig, WALK, method={"quantiles": 0}).validate()
-    with pytest.raises(ValueError, match=r"unknown key 'method\.quantile'"):
-        quick(DMIXConfig, WALK, method={"quantile": 8}).validate()
+    with pytest.raises(ValueError, match=r"algorithm_settings\.quantiles is 0"):
+        quick(DMIXConfig, WALK, algorithm_settings={"quantiles": 0}).validate()
+    with pytest.raises(ValueError, match=r"unknown key 'algorithm_settings\.quantile'"):
+        quick(DMIXConfig, WALK, algorithm_settings={"quantile": 8}).validate()
     with pytest.raises(ValueError, match="DMIX's mixer needs a global state"):
         quick(DMIXConfig, WALK).environment(env_config={"state_dim": 0}).validate()
 
 
 def test_the_defaults_are_those_of_dfac():
     config = DMIXConfig()
-    method = config.parse_method()
-    assert (method.quantiles, method.target_quantiles, method.acting_quantiles, method.cosines) == (8, 8, 32, 64)
-    assert (method.kappa, config.parse_mixer().embed_dim) == (1.0, 32)
+    settings = config.parse_algorithm_settings()
+    assert (settings.quantiles, settings.target_quantiles, settings.acting_quantiles, settings.cosines) == (
+        8,
+        8,
+        32,
+        64,
+    )
+    assert (settings.kappa, config.parse_mixer().embed_dim) == (1.0, 32)
     assert (config.lr, config.double_q, config.n_step, config.td_lambda) == (5e-4, False, 1, None)
     assert config.team_optimizer == {"kind": "adam", "eps": 1e-5}
 
@@ -202,12 +210,12 @@ def test_the_defaults_are_those_of_dfac():
 def test_every_layer_can_be_scored(recurrent, sharing):
     learner = make_learner(model={"hidden_dim": 8, "recurrent": recurrent, "parameter_sharing": sharing})
     module = module_of(learner)
-    layers = module.unit_layers("full")
-    found = measure_team(module, layers, make_batch(learner))
+    layers = module.neuron_layers("full")
+    found = measure_team(module, layers, columns(make_batch(learner)))
     assert {layer.key for layer in layers} == set(found)
-    embedding = [seen for key, seen in found.items() if key.endswith("phi.0")]
+    embedding = [dormancy for key, dormancy in found.items() if key.endswith("phi.0")]
     assert len(embedding) == (2 if sharing == "none" else 1)
-    assert all(seen.rows == 4 for seen in embedding)  # the acting fractions
+    assert all(dormancy.rows == 4 for dormancy in embedding)  # the acting fractions
 
 
 @pytest.mark.parametrize("kind", ["reborn", "redo", "reset", "injection", "knife"])
@@ -217,50 +225,51 @@ def test_interventions_treat_it(kind, scope):
     if kind in ("reborn", "redo"):
         data |= {"alpha": 0.9}
     if kind in ("reborn", "redo", "knife"):
-        data |= {"layers": "operable"}
+        data |= {"layers": "editable"}
     model = {"hidden_dim": 8, "recurrent": False, "fc_layers": 2}
     learner = make_learner(optimizer={"kind": "adam"}, interventions=[data], model=model)
     module, batch = module_of(learner), make_batch(learner)
     update(learner, make_sample(learner.config))
-    before = module.observe(batch)["q_tot"]
-    arrays = {name: value.numpy() for name, value in batch.items()}
+    before = module.observe(columns(batch))["q_tot"]
+    arrays = {name: value.numpy() for name, value in columns(batch).items()}
     optimizer = learner.get_optimizer("default_policy")
     intervention = make_intervention(data)
-    layers = module.unit_layers("operable")
-    report = perform(
+    layers = module.neuron_layers("editable")
+    report = apply_intervention(
         intervention,
-        team_subject(module, intervention.layers, arrays, arrays, optimizer),
+        team_view(module, intervention.layers, arrays, arrays, optimizer),
         generator=torch.Generator().manual_seed(0),
         update_activity={layer.key: torch.zeros(layer.width) for layer in layers},
     )
-    assert report.units > 0
-    after = module.observe(batch)["q_tot"]
+    assert report.neurons > 0
+    after = module.observe(columns(batch))["q_tot"]
     assert torch.isfinite(after).all()
     if kind in ("injection", "knife"):  # these keep what the networks say
         torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     else:
         assert not torch.allclose(after, before)
     update(learner, make_sample(learner.config))
-    assert not torch.equal(module.observe(batch)["q_tot"], after)
+    assert not torch.equal(module.observe(columns(batch))["q_tot"], after)
 
 
 # ---------------------------------------------------------------------- the algorithm
 
 
-def seen_batches(algorithm, updates):
+def fraction_batches(algorithm, updates):
     """The fractions of the next updates, as the learner gets them."""
-    seen = []
-    original = algorithm._make_update
+    fractions = []
+    original = algorithm._make_updates
 
-    def make_update(updates_before):
-        made = original(updates_before)
-        seen.append(made.batch["default_policy"][FRACTIONS].copy())
-        return made
+    def make_updates(count):
+        for made in original(count):
+            (batch,) = made.batches
+            fractions.append(batch["default_policy"][FRACTIONS][0].copy())
+            yield made
 
-    algorithm._make_update = make_update
-    while len(seen) < updates:
+    algorithm._make_updates = make_updates
+    while len(fractions) < updates:
         algorithm.train()
-    return seen[:updates]
+    return fractions[:updates]
 
 
 def test_an_episode_has_its_fractions_however_many_learners_there_are():
@@ -274,12 +283,12 @@ def test_an_episode_has_its_fractions_however_many_learners_there_are():
             fields["terminated"][-1] = True
             replay.add(EpisodeBlock.of([fields]))
         sample = replay.sample(8, shards=shards)
-        fractions = draw_fractions((*sample.batch["reward"].shape, 16), shards, np.random.default_rng(0))
-        order = np.lexsort((sample.indices, fractions[:, 0, 0]))
-        batches.append((sample.indices[order], fractions[order]))
-    np.testing.assert_array_equal(batches[0][0], batches[1][0])
-    np.testing.assert_array_equal(batches[0][1], batches[1][1])
-    assert len(set(batches[0][0])) > 2
+        fractions = draw_fractions(sample.lengths, 16, shards, np.random.default_rng(0))
+        assert fractions.shape == (sample.env_steps, 16)
+        of_episodes = np.split(fractions, np.cumsum(sample.lengths)[:-1])
+        batches.append(sorted((one[0, 0], index, one.tolist()) for index, one in zip(sample.indices, of_episodes)))
+    assert batches[0] == batches[1]
+    assert len({index for _, index, _ in batches[0]}) > 2
 
 
 @pytest.mark.slow
@@ -290,13 +299,13 @@ class TestAlgorithm:
         algorithm = config.build_algo()
         rows(algorithm, 2)
         algorithm.save_to_path(tmp_path)
-        first = seen_batches(algorithm, 3)
+        first = fraction_batches(algorithm, 3)
         assert first[0].dtype == np.float32
-        assert first[0].shape[2] == 16
+        assert first[0].shape[1] == 16
         assert 0 <= first[0].min() < 0.01 < 0.99 < first[0].max() < 1
         assert len(np.unique(np.concatenate([one.ravel() for one in first]))) > 0.99 * sum(one.size for one in first)
         again = ValueFactorization.from_checkpoint(tmp_path)
-        for mine, theirs in zip(first, seen_batches(again, 3)):
+        for mine, theirs in zip(first, fraction_batches(again, 3)):
             np.testing.assert_array_equal(mine, theirs)
         algorithm.stop()
         again.stop()
@@ -332,7 +341,7 @@ class TestAlgorithm:
                 epsilon={"start": 1.0, "end": 1.0},
                 model={"hidden_dim": 16},
                 mixer={"embed_dim": 8, "hypernet_dim": 16},
-                method={"kappa": 0.1, "cosines": 16},
+                algorithm_settings={"kappa": 0.1, "cosines": 16},
             )
             .environment(env_config={"noise": noise})
             .env_runners(num_envs_per_env_runner=64)
@@ -347,12 +356,13 @@ class TestAlgorithm:
         fractions = torch.tensor([0.05, 0.1, 0.15, 0.4, 0.5, 0.6, 0.85, 0.95])
         for u in itertools.product((0, 1), repeat=2):
             batch = {
-                "obs": torch.ones(1, 2, 2, 1),
-                "state": torch.ones(1, 2, 1),
-                "action_mask": torch.ones(1, 2, 2, 2, dtype=torch.bool),
-                "actions": torch.tensor([[u]]),
+                "obs": torch.ones(2, 2, 1),
+                "state": torch.ones(2, 1),
+                "action_mask": torch.ones(2, 2, 2, dtype=torch.bool),
+                "actions": torch.tensor([u]),
                 "lengths": torch.tensor([1]),
-                FRACTIONS: fractions.repeat(2).view(1, 1, 16),
+                FRACTIONS: fractions.repeat(2).view(1, 16),
             }
+            batch = {name: column.unsqueeze(0) for name, column in batch.items()}
             learnt = module._forward_train(batch)["quantiles"][0, 0].detach().numpy()
             np.testing.assert_allclose(learnt, quantile(noise, fractions, sum(u)), atol=0.35)

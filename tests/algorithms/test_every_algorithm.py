@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from rllib_reborn.algorithms import ALGORITHMS
-from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, parse
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings
 from rllib_reborn.experiments.build import build_config, resolved_dict
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.plasticity.invariance import igm_holds
+from rllib_reborn.runtime.spaces import team_spaces
+from rllib_reborn.settings import parse
 from tests.algorithms.helpers import WALK, quick
 
 #: QPLEX alone lets a better value of one agent's action lower the team's.
@@ -77,12 +78,12 @@ def test_the_teams_value_never_falls_with_an_agents(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_layers_have_names_of_their_own_and_targets_have_the_same(algorithm: str) -> None:
     module = module_of(algorithm, 0)
-    for choice in ("released", "operable", "full"):
-        keys = [layer.key for layer in module.unit_layers(choice)]
+    for choice in ("official_code", "editable", "full"):
+        keys = [layer.key for layer in module.neuron_layers(choice)]
         assert len(set(keys)) == len(keys)
-        assert keys == [layer.key for layer in module.target_unit_layers(choice)]
-    released = {layer.net for layer in module.unit_layers("released")}
-    assert released == ({"agent"} if algorithm in ("IQL", "VDN") else {"agent", "mixer"})
+        assert keys == [layer.key for layer in module.neuron_layers(choice, target=True)]
+    official_code = {layer.net for layer in module.neuron_layers("official_code")}
+    assert official_code == ({"agent"} if algorithm in ("IQL", "VDN") else {"agent", "mixer"})
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from rllib_reborn import IQLConfig, VDNConfig, load_team
-from rllib_reborn.algorithms import ValueFactorization, team_from_algo
+from rllib_reborn.algorithms import ValueFactorization
 from rllib_reborn.algorithms.iql import IQLLearner
-from rllib_reborn.algorithms.value_factorization.invariance_study import draw_sample, study
-from rllib_reborn.algorithms.value_factorization.probing import PLASTICITY_EVENTS
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
+from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS
 from rllib_reborn.plasticity.interventions import make_intervention
+from rllib_reborn.runtime.spaces import team_spaces
+from rllib_reborn.studies.invariance import draw_sample, study
+from rllib_reborn.studies.trained_policy import team_from_algo
 from tests.algorithms import test_learner as team_learner
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
-from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, tensors
+from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of
+from tests.padded import columns, learner_columns, padded_episodes
 
 
 def make_learner(**training) -> IQLLearner:
@@ -36,7 +38,7 @@ def make_learner(**training) -> IQLLearner:
 
 def batch_of(learner):
     """Episodes with forbidden actions, no taken one among them."""
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     mask = torch.rand(batch["action_mask"].shape, generator=torch.Generator().manual_seed(2)) < 0.5
     mask[:, :-1].scatter_(3, batch["actions"].long().unsqueeze(3), True)
     mask[:, -1, :, 0] = True
@@ -126,15 +128,15 @@ def test_padding_changes_neither_loss_nor_gradient():
 def test_the_log_says_what_it_means():
     learner = make_learner()
     batch = batch_of(learner)
-    out = module_of(learner)._forward_train(batch)
+    out = module_of(learner)._forward_train(learner_columns(batch))
     assert out["q"].shape == out["next_q"].shape == (*batch["reward"].shape, 2)
     assert not out["next_q"].requires_grad
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
-    _, told = learner.team_loss(learner.config, batch, out, mask, mask.sum())
-    seen = module_of(learner).observe(batch)
-    assert told["q_tot_mean"].item() == pytest.approx(seen["q_tot"].mean().item(), rel=1e-5)
+    _, metrics = learner.team_loss(learner.config, batch, out, mask, mask.sum())
+    outputs = module_of(learner).observe(columns(batch))
+    assert metrics["q_tot_mean"].item() == pytest.approx(outputs["q_tot"].mean().item(), rel=1e-5)
     error = (out["q"] - learner.targets(learner.config, batch, out["next_q"], mask)).abs()
-    assert told["td_error_abs"].item() == pytest.approx(error[mask > 0].mean().item(), rel=1e-5)
+    assert metrics["td_error_abs"].item() == pytest.approx(error[mask > 0].mean().item(), rel=1e-5)
 
 
 def test_there_is_no_mixer_to_set_and_no_state_is_needed():
@@ -158,15 +160,15 @@ def trained(ray_session, tmp_path_factory):
 
 def test_there_is_nothing_to_treat_in_the_mixer_and_the_study_says_so(trained):
     _, results, folder = trained
-    told = [event for result in results for event in result[PLASTICITY_EVENTS]]
-    done = [event for event in told if event["event"] == "intervention"]
+    events = [event for result in results for event in result[PLASTICITY_EVENTS]]
+    done = [event for event in events if event["event"] == "intervention"]
     assert done
-    assert not [key for event in told for key in event.get("layers", {}) if key.startswith("mixer")]
+    assert not [key for event in events for key in event.get("layers", {}) if key.startswith("mixer")]
     team = load_team(folder)
     report = study(team, make_intervention({"kind": "reborn"}), draw_sample(team, pairs=500, episodes=4))
-    assert report.units_touched == report.mixer_units == report.order_flips == 0
+    assert report.neurons_touched == report.mixer_neurons == report.order_flips == 0
     assert report.control_order_flips > 0
-    assert report.verdict.startswith("This mixer has no units")
+    assert report.verdict.startswith("This mixer has no neurons")
 
 
 def test_a_resumed_run_does_what_an_uninterrupted_one_does(trained):
@@ -200,5 +202,5 @@ def test_it_learns_what_is_best_beside_random_others(env, best):
     )
     for _ in range(4):
         algorithm.train()
-    np.testing.assert_array_equal(team_from_algo(algorithm).play(4, seed=0).returns, best)
+    np.testing.assert_array_equal(team_from_algo(algorithm).evaluate(4, seed=0).returns, best)
     algorithm.stop()

@@ -5,20 +5,18 @@ import copy
 import numpy as np
 import pytest
 import torch
-from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_reborn import QMIXConfig, VDNConfig
-from rllib_reborn.algorithms.value_factorization.guarded_step import global_norm, guarded_step, step_if
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
-from rllib_reborn.algorithms.value_factorization.value_factorization import learner_batch
-from rllib_reborn.algorithms.value_factorization.value_factorization_learner import (
-    NonFiniteTrainingError,
-    ValueFactorizationLearner,
-)
+from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
+from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner, global_norm, guarded_step
+from rllib_reborn.algorithms.value_factorization.learner_setup import NonFiniteTrainingError
+from rllib_reborn.algorithms.value_factorization.learner_updates import learner_batches
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, quick
+from tests.padded import learner_columns, padded_episodes
 
 CLOCK = {"num_env_steps_sampled_lifetime": 100, "num_episodes_lifetime": 10}
 
@@ -59,14 +57,9 @@ def module_of(learner):
     return learner.module["default_policy"].unwrapped()
 
 
-def tensors(sample):
-    """The sample as a learner gets it."""
-    batch = learner_batch(sample)["default_policy"]
-    return {k: torch.from_numpy(np.array(v)) for k, v in batch.items()}
-
-
 def loss_and_gradients(learner, batch):
-    module = module_of(learner)
+    """Of episodes as :func:`padded_episodes` gives them."""
+    module, batch = module_of(learner), learner_columns(batch)
     out = module._forward_train(batch)
     loss = learner.compute_loss_for_module(module_id="default_policy", config=learner.config, batch=batch, fwd_out=out)
     names, parameters = zip(*[(n, p) for n, p in module.named_parameters() if p.requires_grad])
@@ -77,7 +70,7 @@ def loss_and_gradients(learner, batch):
 @pytest.mark.parametrize("training", [{}, {"td_lambda": 0.7}, {"n_step": 3}, {"double_q": False}])
 def test_padding_changes_neither_loss_nor_gradient(config_class, training):
     learner = make_learner(config_class, **training)
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     loss, gradients = loss_and_gradients(learner, batch)
     padded = {}
     for name, value in batch.items():
@@ -98,7 +91,7 @@ def test_the_loss_equals_a_plain_loop_over_steps_and_episodes():
     with torch.no_grad():  # targets that differ from the online networks
         for p in [*module.target_agents.parameters(), *module.target_mixer.parameters()]:
             p.add_(0.1 * torch.randn_like(p))
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     loss, _ = loss_and_gradients(learner, batch)
     total, steps = 0.0, 0
     for e, length in enumerate(batch["lengths"].tolist()):
@@ -128,7 +121,7 @@ def test_the_gradient_of_parts_sums_to_that_of_the_whole():
     """Each part is divided by the step count of all, which travels with it (DDP itself: test_distributed)."""
     learner = make_learner()
     sample = make_sample(learner.config, lengths=(3, 6, 1, 2, 6, 4))
-    batch = tensors(sample)
+    batch = padded_episodes(sample)
     _, whole = loss_and_gradients(learner, batch)
     parts = []
     for rows in (slice(0, 4), slice(4, 8)):
@@ -139,7 +132,7 @@ def test_the_gradient_of_parts_sums_to_that_of_the_whole():
 
 
 def update(learner, sample, clock=CLOCK):
-    return learner.update(batch=learner_batch(sample), timesteps=clock)
+    return learner.update(batch=learner_batches(sample, 1)[0], timesteps=clock)
 
 
 def parameters_of(learner):
@@ -162,7 +155,7 @@ def test_a_bad_batch_changes_no_weight_and_no_optimizer_state():
     before = parameters_of(learner)
     optimizer = copy.deepcopy(learner.get_optimizer("default_policy").state_dict()["state"])
     bad = copy.deepcopy(sample)
-    bad.batch["reward"][0, 0] = np.nan
+    bad.batch["reward"][0] = np.nan
     results = update(learner, bad)
     for name, value in parameters_of(learner).items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
@@ -231,7 +224,7 @@ def test_targets_follow_on_time(target_update, copies):
     assert changed == copies
 
 
-class Recorder(RLlibCallback, LearnerCallback):
+class Recorder(LearnerCallback):
     def __init__(self):
         self.calls = []
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rllib_reborn import QMIXConfig, VDNConfig
-from rllib_reborn.algorithms import team_from_algo
+from rllib_reborn.studies.trained_policy import team_from_algo
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def train(config_class, env, iterations, **training):
     )
     for _ in range(iterations):
         algorithm.train()
-    returns = team_from_algo(algorithm).play(8, seed=0).returns
+    returns = team_from_algo(algorithm).evaluate(8, seed=0).returns
     algorithm.stop()
     return returns
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rllib_reborn.algorithms.value_factorization import checkpoint_parts
-from tests.algorithms.test_team_env_runner import runner
+from rllib_reborn.algorithms.value_factorization.checkpoint_components import RemoteGamesComponent
+from tests.runtime.test_env_runner import runner
 
 
 class Runners:
@@ -13,6 +13,7 @@ class Runners:
 
     def __init__(self, members):
         self.members = members
+        self.local_env_runner = members[0]
 
     def num_remote_env_runners(self):
         return len(self.members) - 1
@@ -26,12 +27,8 @@ def runners_component(count, num_envs):
     members = [runner(num_envs=num_envs, worker_index=index) for index in range(count + 1)]
     if count:
         members[0].env = None  # with remote runners the local one plays nothing
-    algorithm = SimpleNamespace(
-        env_runner=members[0],
-        env_runner_group=Runners(members),
-        config=SimpleNamespace(num_envs_per_env_runner=num_envs),
-    )
-    return checkpoint_parts.RemoteGamesComponent(algorithm), algorithm
+    config = SimpleNamespace(num_envs_per_env_runner=num_envs)
+    return RemoteGamesComponent(Runners(members), config), members
 
 
 @pytest.mark.parametrize(
@@ -41,8 +38,8 @@ def runners_component(count, num_envs):
 )
 def test_lost_games_of_remote_runners_are_counted_and_said(count, num_envs, lost, caplog):
     saved, before = runners_component(2, 4)
-    for member in before.env_runner_group.members[1:]:
-        member._run(steps_wanted=12, explore=False, random_actions=False, force_reset=False)
+    for member in before[1:]:
+        member.sample(num_timesteps=12, explore=False)
     state = saved.get_state()
     running = sum(int((state["games"][index]["time"] > 0).sum()) for index in lost)
     component, _ = runners_component(count, num_envs)
@@ -57,10 +54,10 @@ def test_lost_games_of_remote_runners_are_counted_and_said(count, num_envs, lost
 
 def test_local_games_are_lost_to_remote_runners(caplog):
     alone = runner()
-    alone._run(steps_wanted=12, explore=False, random_actions=False, force_reset=False)
+    alone.sample(num_timesteps=12, explore=False)
     games = alone.games_state()
-    component, algorithm = runners_component(1, 4)
-    algorithm.env_runner.set_games_state(games)
+    component, members = runners_component(1, 4)
+    members[0].set_games_state(games)
     component.set_state({"games": {}})
     assert component.take_lost_episodes() == int((games["time"] > 0).sum()) > 0
     assert "num_env_runners=0 and num_envs_per_env_runner=4, and there are 1 and 4 now" in caplog.text

@@ -6,7 +6,7 @@ import torch
 
 from rllib_reborn.algorithms import ALGORITHMS
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
-from tests.callbacks.test_plasticity_callbacks import KINDS
+from tests.callbacks.test_plasticity_callbacks import SETTINGS
 
 pytestmark = [
     pytest.mark.cuda,
@@ -17,7 +17,7 @@ pytestmark = [
 
 def entry(kind: str, scope: str):
     common = {"kind": kind, "every": 6, "unit": "updates", "scope": scope, "scoring_episodes": 4}
-    return common | {"optimizer": "zero", "targets": "mirror"} | KINDS[kind]
+    return common | {"optimizer": "zero", "target_networks": "mirror"} | SETTINGS[kind]
 
 
 def trained(algorithm: str, interventions: list, gpus: int):
@@ -27,10 +27,10 @@ def trained(algorithm: str, interventions: list, gpus: int):
     try:
         assert next(built.learner_group._learner.module["default_policy"].parameters()).is_cuda == bool(gpus)
         before = learner_weights(built)
-        told = []
+        events = []
         for _ in range(3):
-            told = told or built.train()["plasticity"]
-        return before, learner_weights(built), told
+            events = events or built.train()["plasticity"]
+        return before, learner_weights(built), events
     finally:
         built.stop()
 
@@ -40,9 +40,9 @@ def assert_same(algorithm: str, interventions: list) -> None:
     before_on_gpu, on_gpu, told_on_gpu = trained(algorithm, interventions, 1)
     assert equal(before, before_on_gpu)
 
-    # Only the first: RMSprop makes a whole step of a gradient that is all rounding, so in time units pass a threshold.
-    def first(told):
-        return [(event["kind"], event["clock"]["updates"], event["units"]) for event in told[:1]]
+    # Only the first: RMSprop makes a whole step of a gradient that is all rounding, so in time neurons pass a threshold.
+    def first(events):
+        return [(event["kind"], event["clock"]["updates"], event["neurons"]) for event in events[:1]]
 
     assert first(told_on_gpu) == first(told_on_cpu)
 
@@ -59,7 +59,7 @@ def test_training_with_reborn_on_a_gpu_follows_that_on_the_cpu(algorithm: str) -
     assert_same(algorithm, [entry("reborn", scope)])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_every_intervention_on_a_gpu_does_what_it_does_on_the_cpu(kind: str) -> None:
     assert_same("QMIX", [entry(kind, "mixer")])
 
@@ -74,7 +74,7 @@ def test_a_checkpoint_restores_on_a_gpu(algorithm: str, tmp_path) -> None:
         first.save_to_path(tmp_path)
         second.restore_from_path(tmp_path)
         assert equal(learner_weights(first), learner_weights(second))
-        assert rows(second, 1)[0]["updates"] > first.progress.updates
+        assert rows(second, 1)[0]["updates"] > first.counters.updates
     finally:
         first.stop()
         second.stop()
@@ -84,8 +84,8 @@ def test_a_remote_learner_with_a_gpu_trains_and_intervenes() -> None:
     config = quick(env=WALK, interventions=[entry("reborn", "all")])
     built = config.learners(num_learners=1, num_gpus_per_learner=1).build_algo()
     try:
-        told = [event for _ in range(3) for event in built.train()["plasticity"]]
-        assert any(event["units"] for event in told)
+        events = [event for _ in range(3) for event in built.train()["plasticity"]]
+        assert any(event["neurons"] for event in events)
         devices = [
             answer.get()
             for answer in built.learner_group.foreach_learner(

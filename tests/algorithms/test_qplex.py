@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from rllib_reborn import QMIXConfig, QPLEXConfig, VDNConfig, load_team
-from rllib_reborn.algorithms import ValueFactorization, team_from_algo
-from rllib_reborn.algorithms.value_factorization.invariance_study import draw_sample, study
-from rllib_reborn.algorithms.value_factorization.probing import PLASTICITY_EVENTS
+from rllib_reborn.algorithms import ValueFactorization
+from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS
 from rllib_reborn.plasticity.interventions import make_intervention
+from rllib_reborn.studies.invariance import draw_sample, study
+from rllib_reborn.studies.trained_policy import team_from_algo
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
-from tests.algorithms.test_learner import loss_and_gradients, make_learner, make_sample, module_of, tensors
+from tests.algorithms.test_learner import loss_and_gradients, make_learner, make_sample, module_of
+from tests.padded import padded_episodes
 
 DEEP = {"adv_hypernet_layers": 2, "adv_hypernet_dim": 8, "hypernet_dim": 8, "n_head": 2}
 
@@ -31,7 +33,7 @@ def learner_of(**training):
 
 def batch_of(learner):
     """Episodes with forbidden actions, no taken one among them."""
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     mask = torch.rand(batch["action_mask"].shape, generator=torch.Generator().manual_seed(2)) < 0.5
     mask[:, :-1].scatter_(3, batch["actions"].long().unsqueeze(3), True)
     mask[:, -1, :, 0] = True
@@ -102,7 +104,7 @@ def test_wrong_settings_are_refused_with_the_remedy():
 @pytest.fixture(scope="module")
 def trained(ray_session, tmp_path_factory):
     """An algorithm under ReBorn and the dormancy check, its rows and events, and its checkpoint."""
-    reborn = {"kind": "reborn", "every": 60, "alpha": 0.6, "layers": "operable", "scoring_episodes": 8}
+    reborn = {"kind": "reborn", "every": 60, "alpha": 0.6, "layers": "editable", "scoring_episodes": 8}
     config = quick(
         QPLEXConfig,
         WALK,
@@ -110,7 +112,7 @@ def trained(ray_session, tmp_path_factory):
         td_lambda=0.6,
         model={"hidden_dim": 8, "parameter_sharing": "none", "recurrent": False},
         interventions=[reborn],
-        dormancy={"every": 60, "episodes": 8, "layers": "operable"},
+        dormancy={"every": 60, "episodes": 8, "layers": "editable"},
     )
     algorithm = config.build_algo()
     results = [algorithm.train() for _ in range(4)]
@@ -122,11 +124,11 @@ def trained(ray_session, tmp_path_factory):
 
 def test_reborn_treats_the_layers_of_the_mixer(trained):
     _, results, _ = trained
-    told = [event for result in results for event in result[PLASTICITY_EVENTS]]
-    done = [event for event in told if event["event"] == "intervention"]
-    assert sum(event["units"] for event in done) > 0
+    events = [event for result in results for event in result[PLASTICITY_EVENTS]]
+    done = [event for event in events if event["event"] == "intervention"]
+    assert sum(event["neurons"] for event in done) > 0
     assert all(event["greedy_actions_changed"] == 0 for event in done)
-    (check, *_) = [event for event in told if event["event"] != "intervention"]
+    (check, *_) = [event for event in events if event["event"] != "intervention"]
     assert {"mixer/hyper_w_final", "mixer/V", "mixer/action_extractors.1.0"} <= set(check["layers"])
 
 
@@ -139,13 +141,13 @@ def test_a_resumed_run_does_what_an_uninterrupted_one_does(trained):
 
 
 def test_the_invariance_study_finds_the_greedy_joint_action_the_best_one(trained):
-    """QPLEX promises an order for pairs with the greedy action alone (method reference 5.3 item 3)."""
+    """QPLEX promises an order for pairs with the greedy action alone (docs/method.md 5.3 item 3)."""
     team = load_team(trained[2])
-    intervention = make_intervention({"kind": "reborn", "alpha": 0.6, "layers": "operable"})
+    intervention = make_intervention({"kind": "reborn", "alpha": 0.6, "layers": "editable"})
     report = study(team, intervention, draw_sample(team, pairs=500, episodes=4))
-    assert report.units_touched > 0
+    assert report.neurons_touched > 0
     assert report.function_drift > 0
-    assert report.mixer_units == 2 * 8 + 3 * 2 * 8
+    assert report.mixer_neurons == 2 * 8 + 3 * 2 * 8
     assert report.igm_checked > 0
     assert report.igm_violations_before == report.igm_violations == 0
     assert report.greedy_pairs > 0
@@ -175,7 +177,7 @@ def learnt(config_class, seed: int) -> float:
     )
     for _ in range(5):
         algorithm.train()
-    (found,) = set(team_from_algo(algorithm).play(4, seed=0).returns.tolist())
+    (found,) = set(team_from_algo(algorithm).evaluate(4, seed=0).returns.tolist())
     algorithm.stop()
     return found
 

@@ -7,9 +7,11 @@ from rllib_reborn import QMIXConfig, ResQConfig, VDNConfig
 from rllib_reborn.algorithms.resq import RESIDUAL_MEAN
 from rllib_reborn.algorithms.value_factorization.settings import MixerSettings
 from rllib_reborn.algorithms.wqmix import CENTRAL_TD_ERROR_ABS
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.critic_learners import batch_with_every_case, every_joint_action, learn_matrix_game, make_learner
 from tests.algorithms.helpers import quick
-from tests.algorithms.test_learner import module_of, tensors
+from tests.algorithms.test_learner import module_of
+from tests.padded import columns, padded_episodes
 
 BATCH = {"reward": torch.tensor([[1.0, 2.0]]), "terminated": torch.tensor([[False, True]])}
 SAID = {
@@ -22,16 +24,16 @@ SAID = {
 
 def loss(**training):
     learner = make_learner("resq", gamma=0.5, **training)
-    found, told = learner.team_loss(learner.config, BATCH, SAID, torch.ones(1, 2), torch.tensor(2.0))
-    return found.item(), {name: value.item() for name, value in told.items()}
+    found, metrics = learner.team_loss(learner.config, BATCH, SAID, torch.ones(1, 2), torch.tensor(2.0))
+    return found.item(), {name: value.item() for name, value in metrics.items()}
 
 
 def test_the_loss_by_hand():
     """Targets 1 + 0.5 * 4 = 3 and 2; Q_jt is 5 - 4 = 1 and 1, so its errors are -2 and -1; Q*'s are 0 and 1."""
-    found, told = loss()
+    found, metrics = loss()
     assert found == pytest.approx((4 + 1 + 0 + 1) / 2)
     expected = {"td_error_abs": 1.5, "q_tot_mean": 3.0, CENTRAL_TD_ERROR_ABS: 0.5, RESIDUAL_MEAN: -2.0}
-    assert told == pytest.approx(expected)
+    assert metrics == pytest.approx(expected)
 
 
 def test_td_lambda_by_hand():
@@ -43,9 +45,9 @@ def test_the_module_masks_the_residual_at_greedy_actions_alone():
     learner = make_learner("resq")
     module = module_of(learner)
     batch = batch_with_every_case(learner)
-    packed = module.packed_episodes(batch)
+    packed = module.packed_episodes(columns(batch))
     with torch.no_grad():
-        greedy = module.observe(batch)["greedy"]
+        greedy = module.observe(columns(batch))["greedy"]
         residual = module.step_values(packed)["residual"]
     at_greedy = (packed.now(greedy) == packed.taken).all(1)
     assert 3 <= int(at_greedy.sum()) < len(at_greedy) - 3
@@ -56,11 +58,7 @@ def test_the_module_masks_the_residual_at_greedy_actions_alone():
 def test_the_residuals_agents_begin_as_a_copy_and_go_their_own_way():
     config = quick(ResQConfig)
     torch.manual_seed(0)
-    module = config.get_rl_module_spec().module_class(
-        observation_space=None,
-        action_space=None,
-        model_config={"team_spec": config.team_spec.to_dict(), "agent": {}, "mixer": {}, "double_q": True},
-    )
+    module = config.get_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)}).build()
     acting, residual = module.agents.state_dict(), module.mixer.residual.agents.state_dict()
     assert all(torch.equal(value, acting[name]) for name, value in residual.items())
     assert not {id(p) for p in module.agents.parameters()} & {id(p) for p in module.mixer.parameters()}
@@ -71,7 +69,7 @@ def test_the_residuals_agents_begin_as_a_copy_and_go_their_own_way():
 # ---------------------------------------------------------------------- settings
 
 
-def test_defaults_are_the_official_codes():
+def test_defaults_are_those_of_the_official_code():
     config = ResQConfig()
     assert (config.lr, config.td_lambda, config.double_q) == (1e-3, 0.6, True)
     assert config.epsilon == {"anneal_env_steps": 100_000}
@@ -81,7 +79,7 @@ def test_defaults_are_the_official_codes():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"method": {"alpha": 0.1}}, "unknown key 'method.alpha'"),
+        ({"algorithm_settings": {"alpha": 0.1}}, "unknown key 'algorithm_settings.alpha'"),
         ({"n_step": 3}, "n_step is 3 and td_lambda 0.6; use one of them"),
         ({"mixer": {"central_embed_dim": 5000}}, "mixer.central_embed_dim is 5000"),
     ],
@@ -106,10 +104,10 @@ def test_it_finds_the_optimum_and_represents_every_payoff():
     found, module = learn_matrix_game("matrix/nonmonotonic", ResQConfig, 1, updates=300)
     assert found == payoffs.max() == 8.0
     with torch.no_grad():
-        said = module.step_values(module.packed_episodes(tensors(sample)))
-    joined = said["q_tot"] + said["residual"]
+        outputs = module.step_values(module.packed_episodes(columns(padded_episodes(sample))))
+    joined = outputs["q_tot"] + outputs["residual"]
     torch.testing.assert_close(joined, torch.as_tensor(payoffs).flatten(), rtol=0, atol=2.0)
-    assert joined.argmax() == said["q_tot"].argmax() == 0
+    assert joined.argmax() == outputs["q_tot"].argmax() == 0
 
 
 @pytest.mark.slow

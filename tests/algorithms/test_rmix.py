@@ -8,22 +8,23 @@ import torch
 
 from rllib_reborn import RMIXConfig
 from rllib_reborn.algorithms.rmix import RMIXLearner
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
 from rllib_reborn.envs.checker import check_team_env
 from rllib_reborn.losses.risk import local_distribution_loss, local_targets
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, comparable, quick
-from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, tensors, update
+from tests.algorithms.test_learner import loss_and_gradients, make_sample, module_of, update
 from tests.fakes.risky_game import RiskyGame
+from tests.padded import columns, learner_columns, padded_episodes
 
-METHOD = {"atoms": 12, "levels": 4, "embedding_dim": 5}
+SETTINGS = {"atoms": 12, "levels": 4, "embedding_dim": 5}
 
 
 def clock(env_steps):
     return {"num_env_steps_sampled_lifetime": env_steps, "num_episodes_lifetime": 1}
 
 
-def make_learner(method=None, **training) -> RMIXLearner:
-    config = quick(RMIXConfig, WALK, method=METHOD | (method or {}), **training)
+def make_learner(algorithm_settings=None, **training) -> RMIXLearner:
+    config = quick(RMIXConfig, WALK, algorithm_settings=SETTINGS | (algorithm_settings or {}), **training)
     config.validate()
     spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
     torch.manual_seed(7)
@@ -51,7 +52,7 @@ def test_individually_best_actions_are_jointly_best():
     """IGM on the CVaR values: of all joint actions the mixer prefers the one of which every agent prefers its part."""
     module = enliven(make_learner())
     n, n_actions = module.spec.n_agents, module.spec.n_actions
-    episodes = module.packed_episodes(tensors(make_sample(make_learner().config)))
+    episodes = module.packed_episodes(columns(padded_episodes(make_sample(make_learner().config))))
     with torch.no_grad():
         q = module.agents.unroll(episodes.x, episodes.layout.obs_sizes)
         best = torch.full((len(q),), -torch.inf)
@@ -75,10 +76,10 @@ def test_the_mixer_is_monotonic_in_every_agents_cvar():
     "training",
     [
         {},
-        {"method": {"risk": 0.3}, "model": {"hidden_dim": 8, "recurrent": False}},
+        {"algorithm_settings": {"risk": 0.3}, "model": {"hidden_dim": 8, "recurrent": False}},
         {"double_q": False, "td_lambda": 0.7, "model": {"hidden_dim": 8, "parameter_sharing": "none"}},
-        {"n_step": 3, "method": {"compat": "released"}},
-        {"method": {"auxiliary_reward": "team"}},
+        {"n_step": 3, "algorithm_settings": {"compat": "official_code"}},
+        {"algorithm_settings": {"auxiliary_reward": "team"}},
     ],
 )
 @pytest.mark.parametrize("due", [False, True])
@@ -86,7 +87,7 @@ def test_padding_changes_nothing_and_every_parameter_gets_a_gradient(training, d
     learner = make_learner(**training)
     module = enliven(learner)
     module.local_loss_due = due
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     loss, gradients = loss_and_gradients(learner, batch)
     padded = {
         name: value
@@ -99,48 +100,48 @@ def test_padding_changes_nothing_and_every_parameter_gets_a_gradient(training, d
     for name, gradient in gradients.items():  # torch.autograd.grad has refused any that is missing
         torch.testing.assert_close(gradient, gradients_padded[name], rtol=1e-4, atol=1e-5)
     trained = {name for name, gradient in gradients.items() if gradient.norm() > 0}
-    released = learner.config.parse_method().compat == "released"
+    official_code = learner.config.parse_algorithm_settings().compat == "official_code"
     assert any("head" in name for name in trained)
-    assert any(name.startswith("mixer") for name in trained) == (not (released and due))
+    assert any(name.startswith("mixer") for name in trained) == (not (official_code and due))
     with_predictor = any("predictor" in name for name in gradients)
-    assert any("predictor" in name for name in trained) == (with_predictor and not released)
+    assert any("predictor" in name for name in trained) == (with_predictor and not official_code)
 
 
 def test_values_are_those_of_stepping_and_the_best_actions_are_the_online_networks():
     learner = make_learner({"auxiliary_start": 0})
     module = enliven(learner)
     module.local_loss_due = True
-    batch = tensors(make_sample(learner.config))
-    out = module._forward_train(batch)
+    batch = padded_episodes(make_sample(learner.config))
+    out = module._forward_train(learner_columns(batch))
     for e, length in enumerate(batch["lengths"].tolist()):
-        seen = {}
+        values = {}
         for name, agents in (("online", module.agents), ("target", module.target_agents)):
             hidden, last = torch.zeros(1, 2, agents.state_dim), torch.full((1, 2), -1)
-            seen[name] = []
+            values[name] = []
             for t in range(length + 1):
                 with torch.no_grad():
                     q, hidden = agents.step(module.inputs(batch["obs"][e : e + 1, t], last), hidden)
-                seen[name].append(q[0])
+                values[name].append(q[0])
                 last = batch["actions"][e : e + 1, t].long() if t < length else last
         for t in range(length):
-            taken = seen["online"][t].gather(1, batch["actions"][e, t].long().unsqueeze(1)).squeeze(1)
+            taken = values["online"][t].gather(1, batch["actions"][e, t].long().unsqueeze(1)).squeeze(1)
             torch.testing.assert_close(out["value"][e, t], taken, rtol=1e-4, atol=1e-5)
-            best = seen["online"][t + 1].argmax(1, keepdim=True)
-            after = seen["target"][t + 1].gather(1, best).T
+            best = values["online"][t + 1].argmax(1, keepdim=True)
+            after = values["target"][t + 1].gather(1, best).T
             expected = module.target_mixer(after, batch["state"][e, t + 1 : t + 2])
             torch.testing.assert_close(out["next_q_tot"][e, t], expected[0], rtol=1e-4, atol=1e-5)
-    assert out["atoms"].shape == out["next_atoms"].shape == (*batch["actions"].shape, METHOD["atoms"])
+    assert out["atoms"].shape == out["next_atoms"].shape == (*batch["actions"].shape, SETTINGS["atoms"])
     assert not out["next_atoms"].requires_grad
 
 
 def test_the_local_loss_comes_at_its_interval_and_a_restored_learner_goes_on():
     learner = make_learner({"auxiliary_start": 1000, "auxiliary_every": 100})
     sample = make_sample(learner.config)
-    seen = []
+    with_local_loss = []
     for env_steps in (950, 1000, 1001, 1001, 1060, 1101, 1150):
         results = update(learner, sample, clock(env_steps))
-        seen.append(float(results["default_policy"]["local_loss"].peek()) > 0)
-    assert seen == [False, False, True, False, False, True, False]
+        with_local_loss.append(float(results["default_policy"]["local_loss"].peek()) > 0)
+    assert with_local_loss == [False, False, True, False, False, True, False]
     again = make_learner({"auxiliary_start": 1000, "auxiliary_every": 100})
     again.set_state(learner.get_state())
     assert again.last_local_loss_env_steps == 1101
@@ -148,31 +149,31 @@ def test_the_local_loss_comes_at_its_interval_and_a_restored_learner_goes_on():
     assert float(update(never, sample, clock(10**6))["default_policy"]["local_loss"].peek()) == 0
 
 
-def test_the_local_loss_is_added_and_in_the_released_way_takes_the_place():
-    for compat in (None, "released"):
+def test_the_local_loss_is_added_and_in_the_official_way_takes_the_place():
+    for compat in (None, "official_code"):
         learner = make_learner({"compat": compat, "auxiliary_weight": 0.5})
         module = enliven(learner)
-        batch = tensors(make_sample(learner.config))
+        batch = padded_episodes(make_sample(learner.config))
         without, _ = loss_and_gradients(learner, batch)
         module.local_loss_due = True
         both, _ = loss_and_gradients(learner, batch)
-        out = module._forward_train(batch)
+        out = module._forward_train(learner_columns(batch))
         mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
-        _, told = learner.team_loss(learner.config, batch, out, mask, mask.sum())
+        _, metrics = learner.team_loss(learner.config, batch, out, mask, mask.sum())
         squared = 0 if compat else without
-        torch.testing.assert_close(both, squared + 0.5 * told["local_loss"])
+        torch.testing.assert_close(both, squared + 0.5 * metrics["local_loss"])
         real = mask.bool()
         targets = local_targets(out["value"][real], out["next_atoms"][real], batch["terminated"][real], gamma=0.99)
-        per_agent = local_distribution_loss(out["atoms"][real], targets, released=compat is not None)
-        torch.testing.assert_close(told["local_loss"], per_agent.mean().detach())
-        assert 0 < told["risk_level_mean"] <= 1
+        per_agent = local_distribution_loss(out["atoms"][real], targets, official_code=compat is not None)
+        torch.testing.assert_close(metrics["local_loss"], per_agent.mean().detach())
+        assert 0 < metrics["risk_level_mean"] <= 1
 
 
 def test_the_teams_reward_in_place_of_the_agents_own_value():
     learner = make_learner({"auxiliary_reward": "team", "auxiliary_weight": 1.0})
     module = enliven(learner)
     module.local_loss_due = True
-    batch = tensors(make_sample(learner.config))
+    batch = padded_episodes(make_sample(learner.config))
     one, _ = loss_and_gradients(learner, batch)
     own = make_learner({"auxiliary_weight": 1.0})
     module_of(own).load_state_dict(module.state_dict())
@@ -183,11 +184,17 @@ def test_the_teams_reward_in_place_of_the_agents_own_value():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"method": {"risk": 1.5}}, r"method.risk: 1.5 is no risk level; expected 'dynamic' or a number in \(0, 1\]"),
-        ({"method": {"risk": True}}, "method.risk: True is no risk level"),
-        ({"method": {"atoms": 10, "compat": "released"}}, "method.compat: risk level 0.1 takes one of 10 atoms"),
-        ({"method": {"rsk": 1.0}}, "unknown key 'method.rsk'. Did you mean 'risk'"),
-        ({"model": {"recurrent": False}}, "method.risk is 'dynamic' with model.recurrent False"),
+        (
+            {"algorithm_settings": {"risk": 1.5}},
+            r"algorithm_settings.risk: 1.5 is no risk level; expected 'dynamic' or a number in \(0, 1\]",
+        ),
+        ({"algorithm_settings": {"risk": True}}, "algorithm_settings.risk: True is no risk level"),
+        (
+            {"algorithm_settings": {"atoms": 10, "compat": "official_code"}},
+            "algorithm_settings.compat: risk level 0.1 takes one of 10 atoms",
+        ),
+        ({"algorithm_settings": {"rsk": 1.0}}, "unknown key 'algorithm_settings.rsk'. Did you mean 'risk'"),
+        ({"model": {"recurrent": False}}, "algorithm_settings.risk is 'dynamic' with model.recurrent False"),
     ],
 )
 def test_wrong_settings_are_refused(training, message):
@@ -205,13 +212,13 @@ def test_it_is_kept_apart_from_a_task_without_state():
 def test_plasticity_sees_and_treats_the_declared_layers():
     learner = make_learner()
     module = module_of(learner)
-    assert [layer.key for layer in module.unit_layers("released")] == [
+    assert [layer.key for layer in module.neuron_layers("official_code")] == [
         "agent/encoder.0",
         "mixer/hyper_w_final",
         "mixer/V",
     ]
     assert {"agent/predictor.encoder.0", "agent/predictor.memory"} <= {
-        layer.key for layer in module.unit_layers("full")
+        layer.key for layer in module.neuron_layers("full")
     }
 
 
@@ -219,9 +226,9 @@ def test_plasticity_sees_and_treats_the_declared_layers():
 def test_it_trains_with_interventions_on_all_layers_and_a_restored_run_goes_on(tmp_path):
     config = quick(
         RMIXConfig,
-        method=METHOD | {"auxiliary_start": 0, "auxiliary_every": 20},
+        algorithm_settings=SETTINGS | {"auxiliary_start": 0, "auxiliary_every": 20},
         interventions=[
-            {"kind": "reborn", "every": 40, "scope": "all", "layers": "operable"},
+            {"kind": "reborn", "every": 40, "scope": "all", "layers": "editable"},
             {"kind": "injection", "every": 60, "scope": "agent"},
         ],
         dormancy={"every": 40, "layers": "full"},
@@ -239,7 +246,7 @@ def test_it_trains_with_interventions_on_all_layers_and_a_restored_run_goes_on(t
     row = rows_of_both[0][0]
     assert max(row["train/local_loss"] for row in rows_of_both[0]) > 0
     assert 0 < row["train/risk_level_mean"] <= 1
-    assert row["intervention/units"] > 0
+    assert row["intervention/neurons"] > 0
     assert row["dormancy/agent/predictor.memory/stable_rank"] >= 1
     assert np.isfinite(row["train/loss"])
 
@@ -248,7 +255,7 @@ def test_the_risky_game_keeps_the_contract():
     assert all(result.ok is not False for result in check_team_env(RiskyGame(5), make=lambda count: RiskyGame(count)))
 
 
-def first_choice(method, seed):
+def first_choice(algorithm_settings, seed):
     """The agents' first actions after training."""
     algorithm = (
         RMIXConfig()
@@ -262,7 +269,7 @@ def first_choice(method, seed):
             epsilon={"start": 1.0, "end": 1.0},
             target_update={"every": 50, "unit": "updates"},
             model={"hidden_dim": 32},
-            method={"atoms": 20, "auxiliary_every": 1, "auxiliary_start": 0} | method,
+            algorithm_settings={"atoms": 20, "auxiliary_every": 1, "auxiliary_start": 0} | algorithm_settings,
         )
         .reporting(min_sample_timesteps_per_iteration=2_000)
         .debugging(seed=seed)
@@ -282,8 +289,8 @@ def first_choice(method, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("risk", "choice"), [(0.1, 0), (1.0, 1)])
 def test_with_the_teams_reward_a_low_risk_level_prefers_the_safe_action(risk, choice, seed):
-    method = {"risk": risk, "auxiliary_reward": "team", "auxiliary_weight": 300.0}
-    assert first_choice(method, seed) == [choice, choice]
+    algorithm_settings = {"risk": risk, "auxiliary_reward": "team", "auxiliary_weight": 300.0}
+    assert first_choice(algorithm_settings, seed) == [choice, choice]
 
 
 @pytest.mark.slow

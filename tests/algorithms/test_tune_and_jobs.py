@@ -1,4 +1,4 @@
-"""The other ways in: Tune by class and by name, and a job submitted to a token-protected cluster on loopback."""
+"""The other ways in: Tune by class and by name, and a job submitted to a token-protected cluster on localhost."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
         widths[asked] = algorithm.learner_group.get_state()["learner"]["rl_module"]["default_policy"][
             "agents.nets.0.head.weight"
         ].shape[1]
-        assert algorithm.progress.env_steps == result.metrics["team"]["env_steps"] > 0
+        assert algorithm.counters.env_steps == result.metrics["team"]["env_steps"] > 0
         algorithm.stop()
     assert widths == {4: 4, 12: 12}
 
@@ -72,16 +72,16 @@ def test_tuner_searches_inside_interventions(how, tmp_path):
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, stop={"training_iteration": 2}),
     ).fit()
     assert [result.error for result in results] == [None] * 2
-    seen = []
+    samples = []
     for result in results:
-        told = result.metrics["plasticity"]
-        assert told
+        events = result.metrics["plasticity"]
+        assert events
         asked = {name: result.config["interventions"][0][name] for name in searched}
-        for event in told:
+        for event in events:
             assert {name: event["settings"][name] for name in searched} == asked
             assert event["clock"]["updates"] % asked["every"] == 0
-        seen.append(asked)
-    assert all(seen[0][name] != seen[1][name] for name in searched)
+        samples.append(asked)
+    assert all(samples[0][name] != samples[1][name] for name in searched)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -96,7 +96,7 @@ def _free_ports(count: int) -> list[int]:
 
 @pytest.fixture
 def token_cluster(tmp_path):
-    """A Ray head on loopback that asks for a token; yields the environment a client needs."""
+    """A Ray head on localhost that asks for a token; yields the environment a client needs."""
     port, dashboard, agent = _free_ports(3)
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))

@@ -20,21 +20,23 @@ SAID = {
 }
 
 
-def loss(weighting, *, said=SAID, **training):
-    learner = make_learner("cw", method={"weighting": weighting, "alpha": 0.1}, gamma=0.5, **training)
-    found, told = learner.team_loss(learner.config, BATCH, said, torch.ones(1, 2), torch.tensor(2.0))
-    return found.item(), {name: value.item() for name, value in told.items()}
+def loss(weighting, *, outputs=SAID, **training):
+    learner = make_learner("cw", algorithm_settings={"weighting": weighting, "alpha": 0.1}, gamma=0.5, **training)
+    found, metrics = learner.team_loss(learner.config, BATCH, outputs, torch.ones(1, 2), torch.tensor(2.0))
+    return found.item(), {name: value.item() for name, value in metrics.items()}
 
 
 def test_centrally_weighted_loss_by_hand():
     """Errors 2 and -1; the first target is above the critic's greedy value 2.5, the second below its 10."""
-    found, told = loss("cw")
+    found, metrics = loss("cw")
     assert found == pytest.approx((1 * 4 + 0.1 * 1 + 0 + 1) / 2)
-    assert told == pytest.approx({"td_error_abs": 1.5, "q_tot_mean": 3.0, CENTRAL_TD_ERROR_ABS: 0.5, WEIGHT_MEAN: 0.55})
+    assert metrics == pytest.approx(
+        {"td_error_abs": 1.5, "q_tot_mean": 3.0, CENTRAL_TD_ERROR_ABS: 0.5, WEIGHT_MEAN: 0.55}
+    )
 
 
 def test_the_greedy_joint_action_has_full_weight_whatever_its_target():
-    found, _ = loss("cw", said=SAID | {"is_greedy": torch.tensor([[False, True]])})
+    found, _ = loss("cw", outputs=SAID | {"is_greedy": torch.tensor([[False, True]])})
     assert found == pytest.approx((4 + 1 + 1) / 2)
 
 
@@ -50,22 +52,22 @@ def test_td_lambda_changes_the_targets_of_both_functions():
 
 
 def test_no_gradient_flows_through_targets_and_weights():
-    said = {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in SAID.items()}
+    outputs = {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in SAID.items()}
     learner = make_learner("cw")
-    found, _ = learner.team_loss(learner.config, BATCH, said, torch.ones(1, 2), torch.tensor(2.0))
+    found, _ = learner.team_loss(learner.config, BATCH, outputs, torch.ones(1, 2), torch.tensor(2.0))
     found.backward()
-    assert said["q_tot"].grad is not None
-    assert said["q_central"].grad is not None
-    assert said["next_q_tot"].grad is None
-    assert said["greedy_q_central"].grad is None
+    assert outputs["q_tot"].grad is not None
+    assert outputs["q_central"].grad is not None
+    assert outputs["next_q_tot"].grad is None
+    assert outputs["greedy_q_central"].grad is None
 
 
 # ---------------------------------------------------------------------- settings
 
 
-def test_defaults_are_the_official_codes():
+def test_defaults_are_those_of_the_official_code():
     config = WQMIXConfig()
-    assert config.parse_method().model_dump() == {"weighting": "cw", "alpha": 0.1}
+    assert config.parse_algorithm_settings().model_dump() == {"weighting": "cw", "alpha": 0.1}
     assert config.parse_mixer().model_dump() == MixerSettings().model_dump() | {"central_embed_dim": 256}
     assert (config.lr, config.td_lambda, config.n_step, config.double_q) == (5e-4, None, 1, True)
 
@@ -73,10 +75,10 @@ def test_defaults_are_the_official_codes():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"method": {"weighting": "hysteretic"}}, "method.weighting is 'hysteretic'"),
-        ({"method": {"alpha": 0.0}}, "method.alpha is 0.0"),
-        ({"method": {"alpha": 1.5}}, "method.alpha is 1.5"),
-        ({"method": {"w": 0.1}}, "unknown key 'method.w'"),
+        ({"algorithm_settings": {"weighting": "hysteretic"}}, "algorithm_settings.weighting is 'hysteretic'"),
+        ({"algorithm_settings": {"alpha": 0.0}}, "algorithm_settings.alpha is 0.0"),
+        ({"algorithm_settings": {"alpha": 1.5}}, "algorithm_settings.alpha is 1.5"),
+        ({"algorithm_settings": {"w": 0.1}}, "unknown key 'algorithm_settings.w'"),
         ({"mixer": {"central_embed_dim": 0}}, "mixer.central_embed_dim is 0"),
     ],
 )
@@ -108,10 +110,16 @@ def test_the_critic_is_as_wide_and_as_deep_as_asked_for():
 @pytest.mark.parametrize(("weighting", "alpha"), [("cw", 0.1), ("ow", 0.1)])
 def test_with_a_small_alpha_it_finds_the_optimum_that_no_monotonic_mixing_can_show(weighting, alpha):
     for seed in (1, 2, 3):
-        method = {"weighting": weighting, "alpha": alpha}
-        assert learn_matrix_game("matrix/nonmonotonic", WQMIXConfig, seed, updates=100, method=method)[0] == 8.0
+        settings = {"weighting": weighting, "alpha": alpha}
+        assert (
+            learn_matrix_game("matrix/nonmonotonic", WQMIXConfig, seed, updates=100, algorithm_settings=settings)[0]
+            == 8.0
+        )
 
 
 @pytest.mark.slow
 def test_with_alpha_1_it_is_qmix_and_settles_for_0():
-    assert learn_matrix_game("matrix/nonmonotonic", WQMIXConfig, 1, updates=100, method={"alpha": 1.0})[0] == 0.0
+    assert (
+        learn_matrix_game("matrix/nonmonotonic", WQMIXConfig, 1, updates=100, algorithm_settings={"alpha": 1.0})[0]
+        == 0.0
+    )

@@ -1,16 +1,23 @@
 """The benchmarks' reference does the same sums as the product, and its batches are what the replay gives."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
+from ray.rllib.core import DEFAULT_MODULE_ID
 
 from benchmarks.pymarl_style import PyMARLStyleLearner
-from benchmarks.synthetic import synthetic_batch
-from rllib_reborn.algorithms.qmix import QMIXModule
-from rllib_reborn.envs.team_env import TeamSpec
+from benchmarks.shapes import Shape
+from benchmarks.synthetic import packed, synthetic_batch
+from rllib_reborn import QMIXConfig
+from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
 from rllib_reborn.losses import masked_mean, td_targets
-from rllib_reborn.replay.episode_block import field_layout
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS, field_layout
+from rllib_reborn.runtime.spaces import team_spaces
+from tests.padded import learner_columns
 
 GAMMA = 0.9
 N, A, D, S = 3, 5, 7, 11
@@ -26,15 +33,14 @@ AGENT = {
 }
 
 
-def module() -> QMIXModule:
+SIZES = {"n_agents": N, "n_actions": A, "obs_dim": D, "state_dim": S, "episode_limit": 30}
+
+
+def module_of(config_class: type, **training) -> TeamRLModule:
     """Our module, its targets with weights of their own."""
-    spec = TeamSpec(n_agents=N, n_actions=A, obs_dim=D, state_dim=S, episode_limit=30)
+    config = config_class().environment(f"{Shape.__module__}:Shape", env_config=SIZES).training(**training)
     torch.manual_seed(3)
-    made = QMIXModule(
-        observation_space=Box(-np.inf, np.inf, (N, D)),
-        action_space=MultiDiscrete([A] * N),
-        model_config={"team_spec": spec.to_dict(), "agent": {}, "mixer": {}, "double_q": True},
-    )
+    made = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: team_spaces(config.team_spec)}).build()
     with torch.no_grad():
         for net in (made.target_agents, made.target_mixer):
             for parameter in net.parameters():
@@ -42,7 +48,13 @@ def module() -> QMIXModule:
     return made
 
 
-def with_weights_of(ours: QMIXModule) -> PyMARLStyleLearner:
+def our_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Padded episodes as tensors, and as our learners take them."""
+    batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    return batch, learner_columns(batch)
+
+
+def with_weights_of(ours: TeamRLModule) -> PyMARLStyleLearner:
     # Nothing is clipped, so that the gradients left behind by an update can be compared.
     learner = PyMARLStyleLearner(N, A, D, S, gamma=GAMMA, max_grad_norm=1e9)
     for agent, team in ((learner.agent, ours.agents), (learner.target_agent, ours.target_agents)):
@@ -57,12 +69,12 @@ def with_weights_of(ours: QMIXModule) -> PyMARLStyleLearner:
 @pytest.mark.parametrize("obs_dtype", ["uint8", "float32"])
 def test_loss_and_gradients_equal_ours(lengths, obs_dtype):
     arrays = synthetic_batch(6, 30, N, A, D, S, lengths=lengths, obs_dtype=obs_dtype, seed=5)
-    ours = module()
+    ours = module_of(QMIXConfig)
     theirs = with_weights_of(ours)
     loss_of_theirs = theirs.update(theirs.prepare(arrays))
 
-    batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
-    out = ours.forward_train(batch)
+    batch, packed_batch = our_batch(arrays)
+    out = ours.forward_train(packed_batch)
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
     target = td_targets(batch["reward"], out["next_q_tot"], batch["terminated"], mask, gamma=GAMMA)
     loss = masked_mean((out["q_tot"] - target).square(), mask, mask.sum())
@@ -127,6 +139,11 @@ def test_synthetic_batches_are_what_the_replay_gives(lengths):
             kept = end + (name in ("obs", "state", "action_mask"))
             assert not batch[name][e, kept:].any()
     assert set(np.unique(batch["obs"])) == {0, 1}
+    block = packed(batch)
+    np.testing.assert_array_equal(block.lengths, length)
+    for e, (end, episode) in enumerate(zip(length, block.episodes(), strict=True)):
+        for name in layout:
+            np.testing.assert_array_equal(episode[name], batch[name][e, : end + (name in OBSERVATION_FIELDS)])
     again = synthetic_batch(9, 40, N, A, D, S, lengths=lengths, seed=1)
     assert all(np.array_equal(batch[name], again[name]) for name in batch)
 

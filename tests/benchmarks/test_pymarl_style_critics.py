@@ -8,11 +8,10 @@ from benchmarks.pymarl_style_wqmix import PyMARLStyleWQMIX
 from benchmarks.shapes import Shape
 from benchmarks.synthetic import synthetic_batch
 from rllib_reborn import ResQConfig, WQMIXConfig
-from rllib_reborn.algorithms.value_factorization.team_env_runner import team_spaces
-from rllib_reborn.nets.joint_actions import greedy_actions
-from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, A, D, N, S
-
-SIZES = {"n_agents": N, "n_actions": A, "obs_dim": D, "state_dim": S, "episode_limit": 30}
+from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.runtime.spaces import team_spaces
+from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, SIZES, A, D, N, S
+from tests.padded import columns, learner_columns
 
 
 def learner_of(config_class, **training):
@@ -60,18 +59,18 @@ def test_loss_and_gradients_equal_ours(algorithm, lengths):
         learner, ours = learner_of(ResQConfig)
         theirs = PyMARLStyleResQ(N, A, D, S, **settings)
     else:
-        learner, ours = learner_of(WQMIXConfig, method={"weighting": algorithm})
+        learner, ours = learner_of(WQMIXConfig, algorithm_settings={"weighting": algorithm})
         theirs = PyMARLStyleWQMIX(N, A, D, S, weighting=algorithm, **settings)
     copy_weights(theirs, ours)
     arrays = synthetic_batch(6, 30, N, A, D, S, lengths=lengths, obs_dtype="float32", seed=5)
     batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
     # Every second episode begins with the greedy joint action, else there would be none.
-    packed = ours.packed_episodes(batch)
+    packed = ours.packed_episodes(columns(batch))
     greedy = greedy_actions(ours.agents.unroll(packed.x, packed.layout.obs_sizes), packed.action_mask)
     batch["actions"][::2, 0] = packed.dense(packed.now(greedy))[::2, 0].to(batch["actions"].dtype)
     loss_of_theirs = theirs.update(theirs.prepare(batch))
 
-    out = ours.forward_train(batch)
+    out = ours.forward_train(learner_columns(batch))
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
     loss, _ = learner.team_loss(learner.config, batch, out, mask, mask.sum())
     loss.backward()

@@ -1,19 +1,17 @@
 """The benchmark's reference for DMIX does the same sums as the product."""
 
-import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
 
 from benchmarks.pymarl_style_dmix import PyMARLStyleDMIX
 from benchmarks.synthetic import synthetic_batch
-from rllib_reborn.algorithms.dmix import FRACTIONS, DMIXModule
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn import DMIXConfig
+from rllib_reborn.algorithms.dmix import FRACTIONS
 from rllib_reborn.losses import masked_mean, quantile_huber, td_targets
 from rllib_reborn.nets.quantile_agent import midpoints
+from tests.benchmarks.test_pymarl_style import GAMMA, A, D, N, S, module_of
+from tests.padded import learner_columns
 
-GAMMA = 0.9
-N, A, D, S = 3, 5, 7, 11
 QUANTILES, TARGET_QUANTILES = 5, 4
 AGENT = {
     "encoder.weight": "encoder.0.weight",
@@ -29,27 +27,11 @@ AGENT = {
 }
 
 
-def module() -> DMIXModule:
-    """Our module, its targets with weights of their own."""
-    spec = TeamSpec(n_agents=N, n_actions=A, obs_dim=D, state_dim=S, episode_limit=30)
-    torch.manual_seed(3)
-    method = {"quantiles": QUANTILES, "target_quantiles": TARGET_QUANTILES, "acting_quantiles": TARGET_QUANTILES}
-    made = DMIXModule(
-        observation_space=Box(-np.inf, np.inf, (N, D)),
-        action_space=MultiDiscrete([A] * N),
-        model_config={"team_spec": spec.to_dict(), "agent": {}, "mixer": {}, "method": method, "double_q": False},
-    )
-    with torch.no_grad():
-        for net in (made.target_agents, made.target_mixer):
-            for parameter in net.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    return made
-
-
 @pytest.mark.parametrize("lengths", ["full", "variable"])
 def test_loss_and_gradients_equal_ours(lengths):
     arrays = synthetic_batch(6, 30, N, A, D, S, lengths=lengths, seed=5)
-    ours = module()
+    settings = {"quantiles": QUANTILES, "target_quantiles": TARGET_QUANTILES, "acting_quantiles": TARGET_QUANTILES}
+    ours = module_of(DMIXConfig, algorithm_settings=settings, double_q=False)
     # Nothing is clipped, so that the gradients left behind by an update can be compared.
     theirs = PyMARLStyleDMIX(
         N, A, D, S, quantiles=QUANTILES, target_quantiles=TARGET_QUANTILES, gamma=GAMMA, max_grad_norm=1e9
@@ -71,7 +53,7 @@ def test_loss_and_gradients_equal_ours(lengths):
     batch[FRACTIONS] = torch.stack([torch.cat([one, of_target], dim=1) for one in mine[:-1]], dim=1)
     loss_of_theirs = theirs.update(theirs.prepare(arrays), (mine, [of_target] * (horizon + 1)))
 
-    out = ours.forward_train(batch)
+    out = ours.forward_train(learner_columns(batch))
     mask = (torch.arange(horizon) < batch["lengths"].unsqueeze(1)).float()
     target = td_targets(batch["reward"], out["next_quantiles"], batch["terminated"], mask, gamma=GAMMA)
     loss = masked_mean(quantile_huber(out["quantiles"], target, out["fractions"]), mask, mask.sum())

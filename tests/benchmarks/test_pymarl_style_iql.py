@@ -1,37 +1,24 @@
 """The benchmark's references for IQL and VDN do the same sums as the product."""
 
-import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
 
 from benchmarks.pymarl_style_iql import PyMARLStyleIQL
 from benchmarks.pymarl_style_vdn import PyMARLStyleVDN
 from benchmarks.synthetic import synthetic_batch
-from rllib_reborn.algorithms.iql import IQLModule
-from rllib_reborn.algorithms.vdn import VDNModule
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn import IQLConfig, VDNConfig
 from rllib_reborn.losses import masked_mean, td_targets
-from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, A, D, N, S
+from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, A, D, N, S, module_of, our_batch
 
 
 @pytest.mark.parametrize("lengths", ["full", "variable"])
 @pytest.mark.parametrize(
-    ("module_class", "reference", "value", "following"),
-    [(IQLModule, PyMARLStyleIQL, "q", "next_q"), (VDNModule, PyMARLStyleVDN, "q_tot", "next_q_tot")],
+    ("config_class", "reference", "value", "following"),
+    [(IQLConfig, PyMARLStyleIQL, "q", "next_q"), (VDNConfig, PyMARLStyleVDN, "q_tot", "next_q_tot")],
 )
-def test_loss_and_gradients_equal_ours(lengths, module_class, reference, value, following):
+def test_loss_and_gradients_equal_ours(lengths, config_class, reference, value, following):
     arrays = synthetic_batch(6, 30, N, A, D, S, lengths=lengths, seed=5)
-    spec = TeamSpec(n_agents=N, n_actions=A, obs_dim=D, state_dim=S, episode_limit=30)
-    torch.manual_seed(3)
-    ours = module_class(
-        observation_space=Box(-np.inf, np.inf, (N, D)),
-        action_space=MultiDiscrete([A] * N),
-        model_config={"team_spec": spec.to_dict(), "agent": {}, "mixer": {}, "double_q": True},
-    )
-    with torch.no_grad():
-        for parameter in ours.target_agents.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+    ours = module_of(config_class)
     # Nothing is clipped, so that the gradients left behind by an update can be compared.
     theirs = reference(N, A, D, S, gamma=GAMMA, max_grad_norm=1e9)
     for agent, team in ((theirs.agent, ours.agents), (theirs.target_agent, ours.target_agents)):
@@ -39,8 +26,8 @@ def test_loss_and_gradients_equal_ours(lengths, module_class, reference, value, 
         agent.load_state_dict({name: weights[source] for name, source in AGENT.items()})
     loss_of_theirs = theirs.update(theirs.prepare(arrays))
 
-    batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
-    out = ours.forward_train(batch)
+    batch, packed_batch = our_batch(arrays)
+    out = ours.forward_train(packed_batch)
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
     target = td_targets(batch["reward"], out[following], batch["terminated"], mask, gamma=GAMMA)
     squared = (out[value] - target).square()

@@ -1,37 +1,20 @@
 """The benchmark's reference for QPLEX does the same sums as the product."""
 
-import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
 
 from benchmarks.pymarl_style_qplex import PyMARLStyleQPLEX
 from benchmarks.synthetic import synthetic_batch
-from rllib_reborn.algorithms.qplex import QPLEXModule
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn import QPLEXConfig
 from rllib_reborn.losses import masked_mean, td_targets
-from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, A, D, N, S
+from tests.benchmarks.test_pymarl_style import AGENT, GAMMA, A, D, N, S, module_of, our_batch
 
 
 @pytest.mark.parametrize("lengths", ["full", "variable"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_loss_and_gradients_equal_ours(lengths, layers):
     arrays = synthetic_batch(6, 30, N, A, D, S, lengths=lengths, seed=5)
-    spec = TeamSpec(n_agents=N, n_actions=A, obs_dim=D, state_dim=S, episode_limit=30)
-    torch.manual_seed(3)
-    ours = QPLEXModule(
-        observation_space=Box(-np.inf, np.inf, (N, D)),
-        action_space=MultiDiscrete([A] * N),
-        model_config={
-            "team_spec": spec.to_dict(),
-            "agent": {},
-            "mixer": {"adv_hypernet_layers": layers, "n_head": 3},
-            "double_q": True,
-        },
-    )
-    with torch.no_grad():
-        for parameter in (*ours.target_agents.parameters(), *ours.target_mixer.parameters()):
-            parameter.add_(0.05 * torch.randn_like(parameter))
+    ours = module_of(QPLEXConfig, mixer={"adv_hypernet_layers": layers, "n_head": 3})
     # Nothing is clipped, so that the gradients left behind by an update can be compared.
     theirs = PyMARLStyleQPLEX(N, A, D, S, adv_layers=layers, heads=3, gamma=GAMMA, max_grad_norm=1e9)
     for agent, team in ((theirs.agent, ours.agents), (theirs.target_agent, ours.target_agents)):
@@ -41,8 +24,8 @@ def test_loss_and_gradients_equal_ours(lengths, layers):
     theirs.target_duplex.load_state_dict(ours.target_mixer.state_dict())
     loss_of_theirs = theirs.update(theirs.prepare(arrays))
 
-    batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
-    out = ours.forward_train(batch)
+    batch, packed_batch = our_batch(arrays)
+    out = ours.forward_train(packed_batch)
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
     target = td_targets(batch["reward"], out["next_q_tot"], batch["terminated"], mask, gamma=GAMMA)
     loss = masked_mean((out["q_tot"] - target).square(), mask, mask.sum())

@@ -1,19 +1,17 @@
 """The benchmark's reference for RMIX does the same sums as the product."""
 
-import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
 
 from benchmarks.pymarl_style_rmix import PyMARLStyleRMIX
 from benchmarks.synthetic import synthetic_batch
+from rllib_reborn import RMIXConfig
 from rllib_reborn.algorithms.rmix import RMIXModule
-from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.losses import masked_mean, td_targets
 from rllib_reborn.losses.risk import local_distribution_loss, local_targets
+from tests.benchmarks.test_pymarl_style import GAMMA, A, D, N, S, module_of, our_batch
 
-GAMMA, WEIGHT = 0.9, 0.02
-N, A, D, S = 3, 5, 7, 11
+WEIGHT = 0.02
 SIZES = {"atoms": 13, "levels": 4, "embedding_dim": 6}
 AGENT = {
     "encoder.weight": "encoder.0.weight",
@@ -39,19 +37,7 @@ AGENT = {
 
 def module() -> RMIXModule:
     """Our module, its targets with weights of their own, and a predictor that uses several levels."""
-    spec = TeamSpec(n_agents=N, n_actions=A, obs_dim=D, state_dim=S, episode_limit=30)
-    torch.manual_seed(3)
-    made = RMIXModule(
-        observation_space=Box(-np.inf, np.inf, (N, D)),
-        action_space=MultiDiscrete([A] * N),
-        model_config={
-            "team_spec": spec.to_dict(),
-            "agent": {},
-            "mixer": {"embed_dim": 48},
-            "method": SIZES,
-            "double_q": True,
-        },
-    )
+    made = module_of(RMIXConfig, algorithm_settings=SIZES, mixer={"embed_dim": 48})
     with torch.no_grad():
         for net in made.agents.nets:
             net.head.bias.add_(torch.randn_like(net.head.bias))
@@ -84,8 +70,8 @@ def test_loss_and_gradients_equal_ours(lengths, local_loss):
     loss_of_theirs = theirs.update(theirs.prepare(arrays), local_loss=local_loss)
 
     ours.local_loss_due = local_loss
-    batch = {name: torch.as_tensor(array) for name, array in arrays.items()}
-    out = ours.forward_train(batch)
+    batch, packed_batch = our_batch(arrays)
+    out = ours.forward_train(packed_batch)
     mask = (torch.arange(batch["reward"].shape[1]) < batch["lengths"].unsqueeze(1)).float()
     assert len(out["risk_level"][mask > 0].unique()) > 1
     target = td_targets(batch["reward"], out["next_q_tot"], batch["terminated"], mask, gamma=GAMMA)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.algorithms.helpers import WALK, quick, rows
 from tests.algorithms.test_distributed import digests
-from tests.callbacks.test_plasticity_callbacks import KINDS, OF_UNITS
+from tests.callbacks.test_plasticity_callbacks import OF_NEURONS, SETTINGS
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
@@ -16,9 +16,9 @@ def entry(kind):
         "unit": "updates",
         "scoring_episodes": 4,
         "optimizer": "zero",
-        "targets": "mirror",
+        "target_networks": "mirror",
     }
-    return common | KINDS[kind]
+    return common | SETTINGS[kind]
 
 
 def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
@@ -30,11 +30,11 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     ]
     config = quick(env=WALK, interventions=interventions, dormancy={"every": 30, "episodes": 4})
     algorithm = config.learners(num_learners=2).build_algo()
-    told = [event for _ in range(10) for event in algorithm.train()["plasticity"]]
-    kinds = {event["kind"] for event in told if event["event"] == "intervention" and event["units"]}
+    events = [event for _ in range(10) for event in algorithm.train()["plasticity"]]
+    kinds = {event["kind"] for event in events if event["event"] == "intervention" and event["neurons"]}
     assert "reborn" in kinds
     assert "redo" in kinds
-    assert algorithm.progress.updates >= 50
+    assert algorithm.counters.updates >= 50
     first, second = digests(algorithm)
     assert first == second
 
@@ -49,9 +49,9 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
 @pytest.mark.parametrize("kind", ["injection", "knife", "l2_init", "continual_backprop", "prune", "marr"])
 def test_what_adds_parameters_or_losses_trains_on_two_learners(kind):
     algorithm = quick(env=WALK, interventions=[entry(kind)]).learners(num_learners=2).build_algo()
-    told = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
-    assert len(told) >= 2 or kind == "l2_init"  # which acts through the loss alone
-    assert any(event["units"] for event in told) or kind not in OF_UNITS
+    events = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
+    assert len(events) >= 2 or kind == "l2_init"  # which acts through the loss alone
+    assert any(event["neurons"] for event in events) or kind not in OF_NEURONS
     first, second = digests(algorithm)
     assert first == second
     algorithm.stop()

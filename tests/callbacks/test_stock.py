@@ -1,6 +1,7 @@
 """Plasticity in stock Learners: DQN, SAC and PPO, fed by hand (fast) and as whole algorithms (slow)."""
 
 import hashlib
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -15,14 +16,14 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rllib_reborn.callbacks import stock
-from rllib_reborn.callbacks.stock import (
-    PlasticityLearnerMixin,
-    average_over_ranks,
-    stock_dormancy_check,
-    stock_intervention,
-    with_plasticity,
-)
+from rllib_reborn.callbacks import DormancyCallback, InterventionCallback, LearnerCallback, ReBornCallback, ranks
+from rllib_reborn.callbacks.copies import copied_to
+from rllib_reborn.callbacks.plasticity_runtime import PlasticityRuntime
+from rllib_reborn.callbacks.ranks import average_over_ranks
+from rllib_reborn.callbacks.stock import ClockCallback, PlasticityLearnerMixin, with_plasticity
+from rllib_reborn.callbacks.stock_model import looking, online_view, run_module
+from rllib_reborn.callbacks.stock_settings import stock_dormancy_check, stock_intervention
+from rllib_reborn.plasticity.history import DormancyHistory
 from rllib_reborn.plasticity.statistics import LayerStatistics
 
 MODEL = {
@@ -113,14 +114,14 @@ def test_units_are_found_across_encoder_and_heads_and_target_networks_are_left_a
     assert interventions(learner) == []
     update(learner, 1, start=1)
     (event,) = interventions(learner)
-    assert event["clock"] == {"updates": 2, "env_steps": 20}
+    assert (event["clock"]["updates"], event["clock"]["env_steps"]) == (2, 20)
     # The encoder's last layer is read by the head, in another Sequential.
     assert [change["layer"] for change in event["changes"]] == [
         "module/af.net.mlp.0",
         "module/encoder.net.mlp.0",
         "module/encoder.net.mlp.2",
     ]
-    assert event["units"] > 0
+    assert event["neurons"] > 0
     assert event["dormant_after"]["module"] < event["dormant_before"]["module"]
     assert 0 < event["function_drift"] < 1
     assert event["greedy_actions_changed"] is not None
@@ -156,7 +157,7 @@ def test_measuring_changes_nothing(kind):
 def test_looking_moves_no_running_statistics_and_each_part_gets_its_own_flag_back():
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout())
     net[1].eval()
-    with stock._looking(net):
+    with looking(net):
         out = net(torch.randn(8, 4))
     assert not out.requires_grad
     assert net[0].num_batches_tracked == 0
@@ -190,29 +191,29 @@ def test_ppo_is_scored_with_its_value_function_and_counts_gradient_steps():
     # No batch by hand here: PPO's connectors need episodes. What is run, is what the loss runs.
     learner = built("ppo", {"interventions": [REBORN]})
     module = module_of(learner)
-    watched = learner._plasticity_watched[DEFAULT_MODULE_ID]
-    learner._plasticity_batch = {DEFAULT_MODULE_ID: {"obs": torch.randn(32, 4)}}
-    names = [layer.name for layer in learner._layers_of(watched, "released")]
+    model = learner._plasticity_models[DEFAULT_MODULE_ID]
+    model.batch = {"obs": torch.randn(32, 4)}
+    names = [layer.name for layer in model.neuron_layers("official_code")]
     assert "vf.net.mlp.0" in names
     assert "encoder.critic_encoder.net.mlp.2" in names  # the value head, a call of its own, reads it
-    assert "embeddings" not in stock.run_module(module, learner._plasticity_batch[DEFAULT_MODULE_ID])
+    assert "embeddings" not in run_module(module, model.batch)
 
 
 # ------------------------------------------------------------------------------------------- methods, targets, optimizers
 
 
-def test_pruned_units_stay_silent():
+def test_pruned_neurons_stay_silent():
     learner = built(
         "dqn", {"interventions": [{"kind": "prune", "every": 2, "unit": "updates", "alpha": 0.6, "stop": 2}]}
     )
     update(learner, 6)
-    changes = [change for event in interventions(learner) for change in event["changes"] if change["units"]]
+    changes = [change for event in interventions(learner) for change in event["changes"] if change["neurons"]]
     assert changes
     reader = {"module/encoder.net.mlp.0": "encoder.net.mlp.2", "module/af.net.mlp.0": "af.net.mlp.2"}
     for change in changes:
         if change["layer"] in reader:
             weight = weights(learner)[reader[change["layer"]] + ".weight"]
-            assert not weight[:, list(change["units"])].any()
+            assert not weight[:, list(change["neurons"])].any()
             assert weight.any()
 
 
@@ -223,21 +224,23 @@ def test_a_loss_term_reaches_the_gradients(kind):
     for strength in (0.0, 0.5):
         learner = built(kind, {"interventions": [{"kind": "l2_init", "strength": strength}]})
         moved = {}
-        for name, parameter in learner._plasticity_watched[DEFAULT_MODULE_ID].online.named_parameters():
+        for name, parameter in learner._plasticity_models[DEFAULT_MODULE_ID].online.named_parameters():
             parameter.data += 0.25
             moved[name] = parameter
         torch.manual_seed(1)
-        seen = {}
+        recorded = {}
         original = learner.postprocess_gradients
-        learner.postprocess_gradients = lambda found, seen=seen, go=original: seen.update(found) or go(found)
+        learner.postprocess_gradients = lambda found, recorded=recorded, go=original: (
+            recorded.update(found) or go(found)
+        )
         update(learner, 1)
-        gradients.append({name: seen[learner.get_param_ref(p)] for name, p in moved.items()})
+        gradients.append({name: recorded[learner.get_param_ref(p)] for name, p in moved.items()})
     for name in gradients[0]:
         torch.testing.assert_close(gradients[1][name] - gradients[0][name], torch.full_like(gradients[0][name], 0.25))
 
 
 def test_sync_copies_to_the_targets_and_mirror_treats_what_has_no_target_once():
-    reset = {"kind": "reset", "which": "all", "every": 1, "unit": "updates", "targets": "sync"}
+    reset = {"kind": "reset", "which": "all", "every": 1, "unit": "updates", "target_networks": "sync"}
     learner = built("dqn", {"interventions": [reset]}, dueling=False)
     update(learner, 1)
     found = weights(learner)
@@ -246,7 +249,8 @@ def test_sync_copies_to_the_targets_and_mirror_treats_what_has_no_target_once():
 
     halve = {"kind": "shrink_perturb", "towards": "noise", "sigma": 0.0, "shrink": 0.5, "every": 1, "unit": "updates"}
     plain, mirrored = (
-        built("sac", {"interventions": [halve | {"targets": targets}]}, tau=0.0) for targets in ("none", "mirror")
+        built("sac", {"interventions": [halve | {"target_networks": targets}]}, tau=0.0)
+        for targets in ("none", "mirror")
     )
     start = weights(mirrored)
     for learner in (plain, mirrored):
@@ -275,9 +279,9 @@ def test_all_optimizers_of_a_module_forget():
     for change in event["changes"]:
         source = module_of(learner).get_submodule(change["layer"].removeprefix("module/"))
         rows = averages[source.weight]
-        assert not rows[list(change["units"])].any()
+        assert not rows[list(change["neurons"])].any()
         assert rows.any()
-        touched += len(change["units"]) > 0
+        touched += len(change["neurons"]) > 0
     assert touched >= 3
 
 
@@ -302,8 +306,8 @@ def test_state_holds_the_clock_the_memories_and_the_history():
     assert other.take_events() == []
     # Nothing comes again at 5: check and prune at 6, ReBorn too at 8.
     update(other, 4, start=4)
-    told = other.take_events()
-    assert [event["clock"]["updates"] for event in told] == [6, 6, 8, 8, 8]
+    events = other.take_events()
+    assert [event["clock"]["updates"] for event in events] == [6, 6, 8, 8, 8]
     first, second = weights(learner), weights(other)
     assert all(torch.equal(first[name], second[name]) for name in first)
     history = other.get_state()["plasticity"]["modules"][DEFAULT_MODULE_ID]["history"]
@@ -318,7 +322,7 @@ def test_state_holds_copies_of_tensors_on_the_cpu(monkeypatch):
     settings = {"interventions": [{"kind": "l2_init"}, {"kind": "prune", "every": 1, "unit": "updates", "alpha": 0.6}]}
     learner = built("dqn", settings, dueling=False)
     update(learner, 1)
-    watched = learner._plasticity_watched[DEFAULT_MODULE_ID]
+    watched = learner._plasticity_runtimes[DEFAULT_MODULE_ID]
     ours = learner.get_state()["plasticity"]["modules"][DEFAULT_MODULE_ID]
     key, mask = next(iter(watched.memories[1]["pruned"].items()))
     saved = ours["memories"][1]["pruned"][key]
@@ -331,9 +335,14 @@ def test_state_holds_copies_of_tensors_on_the_cpu(monkeypatch):
     with pytest.raises(NotImplementedError, match="meta"):
         learner.get_state()
     state = learner.get_state(not_components=["plasticity"]) | {"plasticity": None}
-    state["plasticity"] = {"kinds": ["l2_init", "prune"], "updates": 1, "asked_at": {"updates": 1, "env_steps": 10}}
+    state["plasticity"] = {
+        "kinds": ["l2_init", "prune"],
+        "updates": 1,
+        "asked_at": {"updates": 1, "env_steps": 10},
+        "told": None,
+    }
     state["plasticity"]["modules"] = {DEFAULT_MODULE_ID: ours}
-    monkeypatch.setattr(stock._Watched, "device", torch.device("meta"))
+    monkeypatch.setattr(PlasticityRuntime, "device", torch.device("meta"))
     learner.set_state(state)
     assert {value.device.type for value in watched.initial["module"].values()} == {"meta"}
     assert watched.memories[1]["pruned"][key].device.type == "cpu"  # where plans are made
@@ -344,13 +353,13 @@ def test_state_holds_copies_of_tensors_on_the_cpu(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_tensors_of_a_gpu_travel_as_those_of_the_cpu():
     there = {"a": [torch.ones(2, device="cuda")], "b": (1, "text", None)}
-    here = stock.copied_to("cpu", there)
+    here = copied_to("cpu", there)
     assert here["a"][0].device.type == "cpu"
-    assert stock.copied_to("cuda", here)["a"][0].is_cuda
+    assert copied_to("cuda", here)["a"][0].is_cuda
 
 
 def test_nested_data_is_copied_with_its_tensors_moved():
-    moved = stock.copied_to("meta", {"a": [torch.ones(2)], "b": (1, torch.ones(3), None)})
+    moved = copied_to("meta", {"a": [torch.ones(2)], "b": (1, torch.ones(3), None)})
     assert moved["a"][0].device.type == moved["b"][1].device.type == "meta"
     assert (moved["b"][0], moved["b"][2]) == (1, None)
 
@@ -358,14 +367,14 @@ def test_nested_data_is_copied_with_its_tensors_moved():
 def test_donors_are_not_asked_whether_they_are_dormant_again(monkeypatch):
     noted = {}
     monkeypatch.setattr(
-        stock.DormancyHistory, "note_recycled", lambda self, clock, key, units: noted.update({key: set(units)})
+        DormancyHistory, "note_recycled", lambda self, clock, key, neurons: noted.update({key: set(neurons)})
     )
-    learner = built("dqn", {"interventions": [REBORN]}, dueling=False)
+    learner = built("dqn", {"interventions": [REBORN], "dormancy": {"every": 100}}, dueling=False)
     update(learner, 2)
     (event,) = interventions(learner)
     assert any(change["donors"] for change in event["changes"])
     for change in event["changes"]:
-        assert noted[change["layer"]] == set(change["units"]) - set(change["donors"])
+        assert noted[change["layer"]] == set(change["neurons"]) - set(change["donors"])
 
 
 def test_a_kind_without_a_schedule_is_never_due_and_needs_no_clock():
@@ -382,7 +391,7 @@ def test_a_kind_without_a_schedule_is_never_due_and_needs_no_clock():
     ("data", "message"),
     [
         ({"kind": "reborn", "scope": "mixer"}, "scope is 'mixer'.*no mixer"),
-        ({"kind": "reborn", "unit": "episodes"}, "unit is 'episodes'.*updates or env_steps"),
+        ({"kind": "reborn", "unit": "hours"}, "unit is 'hours'"),
         ({"kind": "reborn", "scoring_source": "latest"}, "scoring_source.*last training batch"),
         ({"kind": "reborn", "scoring_episodes": 4}, "scoring_episodes is 4"),
         ({"kind": "knife"}, "knife: it builds parameters"),
@@ -404,11 +413,38 @@ def test_scope_is_all_unless_it_is_given():
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [({"unit": "iterations"}, "unit is 'iterations'"), ({"source": "latest"}, "source"), ({"alfa": 1}, "alfa.*alpha")],
+    [({"unit": "hours"}, "unit is 'hours'"), ({"source": "latest"}, "source"), ({"alfa": 1}, "alfa.*alpha")],
 )
 def test_checks_that_cannot_be_are_refused(data, message):
     with pytest.raises(ValueError, match=message):
         stock_dormancy_check(data)
+
+
+@pytest.mark.parametrize("unit", ["iterations", "episodes"])
+def test_a_clock_that_nobody_tells_is_refused(unit):
+    learner = built("dqn", {"dormancy": {"every": 1, "unit": unit}}, dueling=False)
+    with pytest.raises(ValueError, match=rf"unit is '{unit}'.*ClockCallback"):
+        update(learner, 1)
+
+
+def test_what_is_due_by_iterations_comes_at_the_first_update_after_them():
+    learner = built("dqn", {"interventions": [{"kind": "redo", "every": 2, "unit": "iterations"}]}, dueling=False)
+    learner.start_run_clocks()
+    moments = []
+    for iteration in range(5):
+        update(learner, 3, start=3 * iteration)
+        moments += [(iteration, event["clock"]["updates"]) for event in interventions(learner)]
+        learner.tell_iteration(episodes=iteration)
+    assert moments == [(2, 7), (4, 13)]
+
+    other = built("dqn", {"interventions": [{"kind": "redo", "every": 2, "unit": "iterations"}]}, dueling=False)
+    other.start_run_clocks()
+    other.set_state(learner.get_state())
+    update(other, 1)
+    assert interventions(other) == []  # 5 are complete: the next is due at 6
+    other.tell_iteration(episodes=5)
+    update(other, 1)
+    assert [event["clock"]["iterations"] for event in interventions(other)] == [6]
 
 
 def test_a_misspelt_key_does_not_pass_for_no_settings():
@@ -419,7 +455,7 @@ def test_a_misspelt_key_does_not_pass_for_no_settings():
 TANH = {"fcnet_hiddens": [16, 16]}  # RLlib's default activation
 
 
-def test_splitting_units_of_the_default_activation_is_refused_with_the_remedy():
+def test_splitting_neurons_of_the_default_activation_is_refused_with_the_remedy():
     learner = built("dqn", {"interventions": [REBORN]}, model=TANH, dueling=False)
     with pytest.raises(ValueError, match=r"module/encoder.*Tanh.*allow_inexact"):
         update(learner, 2)
@@ -435,7 +471,7 @@ def test_reborn_leaves_inexact_layers_alone_where_there_are_exact_ones():
         (event,) = interventions(learner)
         treated.append({change["layer"] for change in event["changes"]})
     assert treated[1] - treated[0] == tanh
-    learner = built("sac", {"interventions": [REBORN | {"layers": "operable"}]})
+    learner = built("sac", {"interventions": [REBORN | {"layers": "editable"}]})
     with pytest.raises(ValueError, match=r"encoder.output_layer: Tanh.*allow_inexact"):
         update(learner, 2)
 
@@ -454,7 +490,7 @@ def test_reborn_leaves_inexact_layers_alone_where_there_are_exact_ones():
 def test_kinds_that_split_nothing_need_no_opt_in_for_it(settings):
     learner = built("dqn", {"interventions": [settings | {"every": 2, "unit": "updates"}]}, model=TANH, dueling=False)
     update(learner, 4)
-    assert any(change["units"] for event in interventions(learner) for change in event["changes"])
+    assert any(change["neurons"] for event in interventions(learner) for change in event["changes"])
 
 
 def test_layers_of_the_default_activation_are_scored():
@@ -467,7 +503,7 @@ def test_layers_of_the_default_activation_are_scored():
 def test_a_module_without_a_layer_to_treat_is_refused_with_the_remedy():
     redo = {"kind": "redo", "every": 1, "unit": "updates"}
     learner = built("dqn", {"interventions": [redo]}, model={"fcnet_hiddens": [16]}, dueling=True)
-    with pytest.raises(ValueError, match=r"no layer whose units can be operated on \(module/encoder.*dueling=False"):
+    with pytest.raises(ValueError, match=r"no layer whose neurons can be edited \(module/encoder.*dueling=False"):
         update(learner, 1)
 
 
@@ -491,7 +527,7 @@ def test_targets_that_cannot_be_told_apart_are_refused():
     inner.online, inner.target = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     module.both = inner
     with pytest.raises(ValueError, match="target networks inside"):
-        stock.online_view(module, [inner.target])
+        online_view(module, [inner.target])
 
 
 # ------------------------------------------------------------------------------------------- ranks
@@ -505,17 +541,61 @@ def test_statistics_of_ranks_are_means_over_all_rows(monkeypatch):
         nonzero=torch.tensor([1.0, 0.5]),
         rows=10,
         features=None,
-        live=torch.tensor([True, True]),
+        active=torch.tensor([True, True]),
     )
     assert average_over_ranks({"a": here})["a"] is here
     other = torch.tensor([30 * 3.0, 30 * 6, 30 * 3, 30 * 6, 30, 30, 30], dtype=torch.float64)
-    monkeypatch.setattr(stock, "_several_ranks", lambda: True)
-    monkeypatch.setattr(stock.dist, "all_reduce", lambda tensor: tensor.add_(other))
+    monkeypatch.setattr(ranks, "several_ranks", lambda: True)
+    monkeypatch.setattr(ranks.dist, "all_reduce", lambda tensor: tensor.add_(other))
+    monkeypatch.setattr(ranks.dist, "broadcast", lambda tensor, src: None)
     found = average_over_ranks({"a": here})["a"]
     assert found.mean_abs.tolist() == [2.5, 5.0]
     assert found.mean.tolist() == [2.0, 5.0]
     assert found.nonzero.tolist() == [1.0, 0.875]
     assert found.rows == 40
+
+
+# ------------------------------------------------------------------------------------------- callbacks that do nothing
+
+
+class _Mine(LearnerCallback):
+    pass
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (
+            partial(ReBornCallback, every=10, unit="updates"),
+            r"ReBornCallback, which PPO's learner \(PPOTorchLearner\) never calls.*with_plasticity\(PPOTorchLearner\).*"
+            r"'kind': 'reborn', 'every': 10",
+        ),
+        (partial(DormancyCallback, every=7), r"DormancyCallback.*with_plasticity.*'every': 7"),
+        (InterventionCallback, r"InterventionCallback.*with_plasticity"),
+        (_Mine, r"_Mine, which PPO's learner .* never calls.*rllib_reborn"),
+        (ClockCallback, r"ClockCallback.*with_plasticity\(PPOTorchLearner\)"),
+    ],
+)
+def test_a_callback_that_a_stock_learner_never_calls_is_refused(callback, message):
+    config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0).callbacks(callback)
+    with pytest.raises(ValueError, match=message):
+        config.build_algo()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_it_is_refused_with_remote_learners_too():
+    config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0).callbacks(ReBornCallback)
+    with pytest.raises(ValueError, match="with_plasticity"):
+        config.learners(num_learners=1, num_cpus_per_learner=1).build_algo()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_learner_with_plasticity_takes_its_settings_from_one_place():
+    config = configured("ppo", {"interventions": [REBORN]}).callbacks(partial(ReBornCallback, every=5))
+    with pytest.raises(ValueError, match=r"learner_config_dict=\{\"interventions\".*leave the callback out"):
+        config.build_algo()
 
 
 # ------------------------------------------------------------------------------------------- whole algorithms
@@ -524,7 +604,7 @@ def test_statistics_of_ranks_are_means_over_all_rows(monkeypatch):
 SETTINGS = {
     "interventions": [
         {"kind": "reborn", "every": 10, "unit": "updates", "alpha": 0.4, "beta": 2.0, "optimizer": "donor"},
-        {"kind": "redo", "every": 100, "alpha": 0.2, "targets": "mirror"},
+        {"kind": "redo", "every": 100, "alpha": 0.2, "target_networks": "mirror"},
     ],
     "dormancy": {"every": 10, "unit": "updates"},
 }
@@ -540,7 +620,7 @@ def whole(kind, learners=0):
     return config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=100).build_algo()
 
 
-def told_by(algorithm):
+def events_by_rank(algorithm):
     return [answer.get() for answer in algorithm.learner_group.foreach_learner(lambda learner: learner.take_events())]
 
 
@@ -576,10 +656,10 @@ def test_stock_algorithms_train_with_it_and_restore_it(kind, tmp_path):
     assert fractions
     assert all(0 <= fraction <= 1 for fraction in fractions)
     count = max(logged(results, "intervention", "count"))
-    (told,) = told_by(algorithm)
-    applied = [event for event in told if event["event"] == "intervention"]
+    (events,) = events_by_rank(algorithm)
+    applied = [event for event in events if event["event"] == "intervention"]
     assert count == len(applied) >= 3
-    assert sum(event["units"] for event in applied) > 0
+    assert sum(event["neurons"] for event in applied) > 0
 
     algorithm.save_to_path(str(tmp_path))
     restored = type(algorithm).from_checkpoint(str(tmp_path))
@@ -597,12 +677,38 @@ def test_two_learners_stay_equal_although_their_batches_differ(kind):
     algorithm = whole(kind, learners=2)
     for _ in range(3):
         algorithm.train()
-    told = told_by(algorithm)
-    for events in told:
+    by_rank = events_by_rank(algorithm)
+    for events in by_rank:
         for event in events:
             event.pop("seconds", None)  # wall time is each rank's own
-    assert told[0] == told[1]
-    assert sum(event["units"] for event in told[0] if event["event"] == "intervention") > 0
+    assert by_rank[0] == by_rank[1]
+    assert sum(event["neurons"] for event in by_rank[0] if event["event"] == "intervention") > 0
     digests = [answer.get() for answer in algorithm.learner_group.foreach_learner(digest)]
     assert digests[0] == digests[1]
     algorithm.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("kind", "learners"), [("dqn", 0), ("ppo", 0), ("ppo", 1)])
+def test_iterations_are_a_clock_of_whole_algorithms(kind, learners, tmp_path):
+    """As with our own algorithms: every 2 iterations, at the first update of the following one; a restored run goes on."""
+    settings = {"interventions": [{"kind": "redo", "every": 2, "unit": "iterations"}]}
+    config = configured(kind, settings, learners=learners, **TRAINING[kind]).callbacks(ClockCallback)
+    config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=100)
+    algorithm = config.build_algo()
+
+    def iterations_in(algorithm, iterations):
+        found = []
+        for _ in range(iterations):
+            algorithm.train()
+            found.append([event["clock"]["iterations"] for event in events_by_rank(algorithm)[0]])
+        return found
+
+    assert iterations_in(algorithm, 3) == [[], [], [2]]
+    algorithm.save_to_path(str(tmp_path))
+    restored = config.copy(copy_frozen=False).build_algo()
+    restored.restore_from_path(str(tmp_path))
+    assert iterations_in(restored, 2) == [[], [4]]
+    algorithm.stop()
+    restored.stop()

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rllib_reborn.cli import doctor
 from rllib_reborn.cli import envs as envs_command
 from rllib_reborn.cli.main import main
 from rllib_reborn.envs import CheckResult, env_names
-from rllib_reborn.experiments.library import config_names
+from rllib_reborn.experiments.load import experiment_from_dict, load_experiment
+from rllib_reborn.experiments.shipped_configs import configs_folder, experiment_names, part_names
 
 
 def output(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str:
@@ -55,17 +57,64 @@ class TestEnvs:
 
 
 class TestConfigs:
-    """The shipped experiments."""
+    """What experiments are composed of, and one of them."""
 
-    def test_all_are_listed_with_their_first_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lines = output(capsys, "configs").splitlines()
-        assert [line.split()[0] for line in lines] == config_names()
-        assert all(len(line.split()) > 4 for line in lines)
+    def test_every_part_is_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = output(capsys, "configs")
+        words = set(text.replace(",", " ").split())
+        for kind in ("algorithm", "intervention", "protocol", "resources"):
+            assert set(part_names(kind)) <= words, kind
+        assert set(experiment_names()) <= words
+        for env in env_names():
+            assert env.split("/")[1] in words or env in words, env
 
-    def test_one_is_printed_as_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
-        text = output(capsys, "configs", "predator_prey/small/qmix")
-        assert text.startswith("# QMIX on")
-        assert text == output(capsys, "configs", "configs/predator_prey/small/qmix.yaml")
+    def test_one_is_printed_with_the_source_of_every_key(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = output(capsys, "configs", "battle/8m/vdn+redo", "training.lr=0.002", "interventions.0.alpha=0.2")
+        lines = [line for line in text.splitlines() if not line.endswith(":") and not line.startswith("#")]
+        sources = {line.split(":")[0].strip(" -"): line.rpartition("# ")[2] for line in lines}
+        assert all("# " in line for line in lines)
+        assert sources["env"] == "the name"
+        assert sources["lr"] == "command line"
+        assert sources["gamma"] == "configs/algorithm/vdn.yaml"
+        assert sources["kind"] == "configs/intervention/redo.yaml"
+        assert sources["allow_inexact"] == "default"
+        assert sources["env_steps"] == "configs/env/battle.yaml"
+        changed = [line for line in lines if line.strip().startswith("alpha: 0.2 ")]
+        assert len(changed) == 1
+        assert changed[0].endswith("# command line")
+        # What is printed is the experiment itself.
+        assert experiment_from_dict(yaml.safe_load(text)) == load_experiment(
+            "battle/8m/vdn+redo", ["training.lr=0.002", "interventions.0.alpha=0.2"]
+        )
+
+    def test_options_take_the_place_of_a_name(self, capsys: pytest.CaptureFixture[str]) -> None:
+        named = output(capsys, "configs", "battle/8m/vdn+redo+reset", "seed=3")
+        options = ["--env", "battle/8m", "--algorithm", "VDN", "--intervention", "redo", "--intervention", "reset"]
+        given = output(capsys, "configs", *options, "seed=3")
+        assert named.splitlines()[1:] == given.splitlines()[1:]
+
+    def test_the_file_of_a_part_is_printed_as_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = output(capsys, "configs", "intervention/redo")
+        assert text == (configs_folder() / "intervention" / "redo.yaml").read_text()
+        assert text == output(capsys, "configs", "configs/intervention/redo.yaml")
+
+
+class TestDryRun:
+    """``train --dry-run``."""
+
+    @pytest.mark.parametrize("name", ["smacv2/zerg_5_vs_5/qmix", "predator_prey/large/rmix+redo+dormancy"])
+    def test_it_prints_checks_and_makes_nothing(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("SC2PATH", str(tmp_path / "no_game_here"))
+        assert output(capsys, "train", name, "--dry-run", "--seed", "5") == output(capsys, "configs", name, "seed=5")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_gpu_need_not_be_here(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = output(capsys, "train", "battle/3m/vdn", "--resources", "gpu", "--dry-run", "resources.num_learners=8")
+        assert "configs/resources/gpu.yaml" in text
+        assert "configs/resources/local.yaml" not in text
 
 
 class TestDoctor:
@@ -77,11 +126,11 @@ class TestDoctor:
         answer = json.loads(output(capsys, "doctor", "--json"))
         assert answer["ok"] is True
         assert answer["checks"][1] == {"name": "b", "ok": None, "sentence": "Not here.", "remedy": "get it"}
-        monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("c", False, "Broken.", "mend it")])
+        monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("c", False, "Broken.", "fix it")])
         assert json.loads(output(capsys, "doctor", "--json", status=1))["ok"] is False
         text = output(capsys, "doctor", status=1)
         assert "PROBLEM" in text
-        assert "Broken.; mend it" in text
+        assert "Broken.; fix it" in text
 
     def test_everything_that_the_issue_names_is_examined(self) -> None:
         findings = {finding.name: finding for finding in doctor.examine()}

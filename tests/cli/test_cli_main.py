@@ -76,7 +76,7 @@ class TestParsing:
 
     def test_missing_and_malformed_arguments(self, capsys: pytest.CaptureFixture[str]) -> None:
         message = mistake(capsys, "train")
-        assert "CONFIG" in message
+        assert "expected NAME, such as battle/8m/vdn+redo" in message
         assert "key.path" not in message
         assert "'-1' is not a whole number" in mistake(capsys, "train", QMIX, "--seed=-1")
         assert "'0' is not a whole number of at least 1" in mistake(capsys, "evaluate", "x", "--episodes", "0")
@@ -103,7 +103,7 @@ class TestParsing:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
-        assert "matrix/two_step/qmix" in done.stdout
+        assert "matrix/two_step, climbing" in done.stdout
 
     def test_the_module_is_the_command_line(self) -> None:
         assert entry.main is cli.main
@@ -142,7 +142,7 @@ class TestStatuses:
 
 
 class TestBadInput:
-    """Each "Bad input" of the issue: one sentence, status 2, and nothing made."""
+    """What users write wrong: one sentence, status 2, and nothing made."""
 
     @pytest.mark.parametrize(
         ("argv", "words"),
@@ -170,7 +170,19 @@ class TestBadInput:
             (["report", "nowhere"], ["nowhere does not exist"]),
             (["report", "."], ["holds no run"]),
             (["envs", "predator_prey/smal"], ["predator_prey/small"]),
-            (["configs", "predator_prey/small/qmx"], ["Did you mean"]),
+            (["configs", "predator_prey/small/qmx"], ["Did you mean 'predator_prey/small/qmix'?"]),
+            (["train", "--env", "battle/8m"], ["--algorithm is missing"]),
+            (["train", "--algorithm", "vdn", "seed=1"], ["--env is missing"]),
+            (["train", QMIX, "--env", "battle/8m"], ["--env and the name", "both given"]),
+            (["train", "seed=1"], ["no experiment is named"]),
+            (["train", "--env", "battle/8mm", "--algorithm", "vdn"], ["'battle/8mm'", "Did you mean 'battle/8m'?"]),
+            (["train", "--env", "battle/8m", "--algorithm", "vdm"], ["no algorithm 'vdm'", "'battle/8m/vdn'"]),
+            (["train", QMIX, "--intervention", "reddo"], ["no intervention 'reddo'", "'redo'"]),
+            (["train", QMIX, "--resources", "gpus"], ["no resources 'gpus'", "'gpu'"]),
+            (["train", QMIX, "--dry-run", "training.lrate=1"], ["unknown key 'training.lrate'"]),
+            (["train", QMIX, "--dry-run", "training.batch_episodes=600"], ["batch_episodes is 600"]),
+            (["train", "matrix/two_step/no_such_module:Config"], ["there is no module 'no_such_module'"]),
+            (["train", "matrix/two_step/json:JSONEncoder"], ["expected a subclass of ValueFactorizationConfig"]),
         ],
     )
     def test_it_is_one_sentence_and_nothing_is_made(

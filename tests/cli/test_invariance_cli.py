@@ -9,33 +9,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from rllib_reborn import QMIXConfig, VDNConfig
-from rllib_reborn.algorithms import ALGORITHMS, load_team
-from rllib_reborn.algorithms.value_factorization.invariance_study import (
-    _look,
-    draw_sample,
-    play_episodes,
-    study,
-)
+from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.cli import invariance_table
 from rllib_reborn.cli.main import main
 from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.plasticity.interventions.reset import ReSet
+from rllib_reborn.replay import EpisodeBlock
+from rllib_reborn.studies.invariance import (
+    _values_of,
+    draw_sample,
+    play_episodes,
+    study,
+)
+from rllib_reborn.studies.trained_policy import load_team
 from tests.algorithms.helpers import WALK, quick
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
-CONTRACT = {"strict_pairs", "order_flips", "greedy_changed", "function_drift", "units_touched"}
+CONTRACT = {"strict_pairs", "order_flips", "greedy_changed", "function_drift", "neurons_touched"}
 MORE = {
     *("greedy_changed_share", "control_greedy_changed_share", "greedy_pairs", "greedy_beaten", "agents_identical"),
     *("igm_checked", "igm_violations_before", "igm_violations"),
     *("mixer_reset_order_flips", "mixer_reset_greedy_changed", "mixer_reset_function_drift"),
-    *("intervention", "rule", "alpha", "beta", "layers", "settings", "mixer_units", "episodes", "states", "seed"),
+    *("intervention", "rule", "alpha", "beta", "layers", "settings", "mixer_neurons", "episodes", "states", "seed"),
 }
-# Thresholds at which a hardly trained mixer has units to treat.
+# Thresholds at which a hardly trained mixer has neurons to treat.
 LOOSE = ("--alpha", "0.5", "--beta", "1.5")
 
 
@@ -76,12 +79,12 @@ def mistake(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return printed.err
 
 
-@pytest.mark.parametrize("rule", ["paper", "released"])
+@pytest.mark.parametrize("rule", ["paper", "official_code"])
 def test_reborn_on_the_mixer_keeps_the_order_and_the_control_does_not(trained, capsys, rule: str) -> None:
     found = as_json(capsys, str(trained()), *LOOSE, "--rule", rule)
     assert set(found) == CONTRACT | {f"control_{name}" for name in CONTRACT} | MORE
     assert found["strict_pairs"] == found["control_strict_pairs"] == 20_000
-    assert found["units_touched"] >= 5
+    assert found["neurons_touched"] >= 5
     assert found["order_flips"] == found["greedy_changed"] == found["greedy_beaten"] == 0
     assert found["agents_identical"] is True
     assert found["igm_checked"] > 50
@@ -89,12 +92,12 @@ def test_reborn_on_the_mixer_keeps_the_order_and_the_control_does_not(trained, c
     assert found["greedy_pairs"] > 50
     assert found["control_order_flips"] > 2000
     assert found["control_greedy_changed"] > 0.2 * found["states"]
-    assert found["control_units_touched"] > 0
+    assert found["control_neurons_touched"] > 0
     assert found["mixer_reset_order_flips"] == found["mixer_reset_greedy_changed"] == 0
     assert 0 < found["function_drift"] < 1
     assert found["mixer_reset_function_drift"] > 0.1
     assert (found["intervention"], found["rule"], found["alpha"], found["beta"]) == ("reborn", rule, 0.5, 1.5)
-    assert (found["layers"], found["episodes"], found["seed"]) == ("released", 32, 0)
+    assert (found["layers"], found["episodes"], found["seed"]) == ("official_code", 32, 0)
 
 
 def test_equal_arguments_give_equal_numbers_and_the_checkpoint_is_left_as_it_is(trained, capsys) -> None:
@@ -133,7 +136,7 @@ def test_the_table_for_people(trained, capsys) -> None:
     assert main(["invariance", str(trained()), *LOOSE, "--episodes", "8", "--pairs", "1000"]) == 0
     printed = capsys.readouterr().out
     for words in (
-        "units with new weights",
+        "neurons with new weights",
         "orders reversed",
         "Q_tot changed by",
         "equal to the bit",
@@ -157,18 +160,18 @@ def test_each_verdict(trained) -> None:
     assert says(greedy_changed=2).startswith("NOT knowledge invariant")
     assert says(agents_identical=False).startswith("Order kept in these states, though")
     assert "the test had no power" in says(control_order_flips=0)
-    assert "found nothing to do here" in says(units_touched=0, function_drift=0.0)
+    assert "found nothing to do here" in says(neurons_touched=0, function_drift=0.0)
     assert "no order to keep" in says(strict_pairs=0, control_strict_pairs=0, control_order_flips=0)
-    assert "This mixer has no units" in says(mixer_units=0)
+    assert "This mixer has no neurons" in says(mixer_neurons=0)
 
 
-def test_vdn_has_no_units(trained, capsys) -> None:
+def test_vdn_has_no_neurons(trained, capsys) -> None:
     found = as_json(capsys, str(trained(VDNConfig)), "--episodes", "4", "--pairs", "1000")
-    assert found["units_touched"] == found["mixer_units"] == found["order_flips"] == 0
+    assert found["neurons_touched"] == found["mixer_neurons"] == found["order_flips"] == 0
     assert found["function_drift"] == found["mixer_reset_function_drift"] == 0
     assert found["control_order_flips"] > 100
     assert main(["invariance", str(trained(VDNConfig)), "--episodes", "4"]) == 0
-    assert "This mixer has no units" in capsys.readouterr().out
+    assert "This mixer has no neurons" in capsys.readouterr().out
 
 
 def test_a_real_game(trained, capsys) -> None:
@@ -182,22 +185,22 @@ def test_episodes_are_whole_and_legal(trained) -> None:
     team = load_team(trained())
     batch = play_episodes(team, 40, 3)  # more than 32 games play side by side
     assert len(batch["lengths"]) == 40
-    assert batch["obs"].shape[:2] == batch["action_mask"].shape[:2] == (40, batch["lengths"].max() + 1)
-    for episode, length in enumerate(batch["lengths"]):
-        mask, actions = batch["action_mask"][episode], batch["actions"][episode]
-        assert mask[: length + 1].any(-1).all()
-        assert not mask[length + 1 :].any()
-        legal = torch.from_numpy(mask[:length]).gather(2, torch.from_numpy(actions[:length]).unsqueeze(2))
-        assert legal.all()
+    steps = int(batch["lengths"].sum())
+    assert len(batch["actions"]) == len(batch["reward"]) == steps
+    assert len(batch["obs"]) == len(batch["action_mask"]) == steps + 40
+    for episode in EpisodeBlock(batch["lengths"], {k: v for k, v in batch.items() if k != "lengths"}).episodes():
+        mask, actions = episode["action_mask"], episode["actions"].astype(np.int64)
+        assert mask.any(-1).all()
+        assert np.take_along_axis(mask[:-1], actions[..., np.newaxis], 2).all()
     again = play_episodes(team, 40, 3)
     assert all((batch[name] == again[name]).all() for name in batch)
 
 
 def test_values_masks_and_actions_belong_to_the_same_states(trained) -> None:
     team = load_team(trained())
-    greedy = _look(team.module, play_episodes(team, 200, 3, epsilon=0.0))  # several by each game
+    greedy = _values_of(team.module, play_episodes(team, 200, 3, epsilon=0.0))  # several by each game
     assert torch.equal(greedy.greedy(), greedy.played)
-    random = _look(team.module, play_episodes(team, 12, 3, epsilon=1.0))
+    random = _values_of(team.module, play_episodes(team, 12, 3, epsilon=1.0))
     assert random.mask.gather(2, random.played.unsqueeze(2)).all()
     assert not torch.equal(random.greedy(), random.played)
 
@@ -226,7 +229,7 @@ def test_mistakes_end_in_a_sentence(trained, capsys, tmp_path: Path) -> None:
 def test_games_that_always_fail_end_in_a_sentence(trained, capsys, monkeypatch, command: str) -> None:
     team = load_team(trained())
     team.env_config = {"fault": "games_always_fail"}
-    monkeypatch.setattr("rllib_reborn.algorithms.load_team", lambda checkpoint: team)
+    monkeypatch.setattr("rllib_reborn.studies.trained_policy.load_team", lambda checkpoint: team)
     assert main([command, str(trained()), "--episodes", "2"]) == 2
     message = capsys.readouterr().err
     assert "failed 20 times without a finished episode" in message
@@ -249,12 +252,12 @@ def test_every_setting_can_be_set(trained, capsys) -> None:
     assert everything["agents_identical"] is True
     assert last["agents_identical"] is False
     named = as_json(capsys, str(trained()), *options, "--set", "scope=mixer", "--set", "parameters=[V.2]")
-    assert 0 < named["units_touched"] < everything["units_touched"]
+    assert 0 < named["neurons_touched"] < everything["neurons_touched"]
 
 
-def test_layers_that_are_operable(trained, capsys) -> None:
-    options = ("--episodes", "4", "--pairs", "200", *LOOSE, "--set", "scope=mixer", "--set", "layers=operable")
-    assert as_json(capsys, str(trained()), *options)["layers"] == "operable"
+def test_layers_that_are_editable(trained, capsys) -> None:
+    options = ("--episodes", "4", "--pairs", "200", *LOOSE, "--set", "scope=mixer", "--set", "layers=editable")
+    assert as_json(capsys, str(trained()), *options)["layers"] == "editable"
 
 
 def test_settings_that_are_none_end_in_a_sentence(trained, capsys) -> None:
@@ -292,16 +295,16 @@ def test_a_diverged_team_ends_in_a_sentence(trained, capsys, monkeypatch, net: s
     team = load_team(trained())
     last = list(getattr(team.module, net).parameters())[-1]
     last.data.fill_(value)
-    monkeypatch.setattr("rllib_reborn.algorithms.load_team", lambda checkpoint: team)
-    told = mistake(capsys, str(trained()), "--episodes", "2")
-    assert "not finite; this checkpoint is of a run that diverged" in told
+    monkeypatch.setattr("rllib_reborn.studies.trained_policy.load_team", lambda checkpoint: team)
+    message = mistake(capsys, str(trained()), "--episodes", "2")
+    assert "not finite; this checkpoint is of a run that diverged" in message
 
 
 def test_an_intervention_that_breaks_the_values_ends_in_a_sentence(trained, capsys) -> None:
     blow = ("--intervention", "shrink_perturb", "--set", "towards=noise", "--set", "sigma=1e38", "--set", "scope=mixer")
-    told = mistake(capsys, str(trained()), *blow, "--episodes", "2")
-    assert "error: shrink_perturb: mixer/" in told
-    assert "NaN or infinite" in told
+    message = mistake(capsys, str(trained()), *blow, "--episodes", "2")
+    assert "error: shrink_perturb: mixer/" in message
+    assert "NaN or infinite" in message
 
 
 def test_what_goes_wrong_in_the_study_is_a_sentence_too(trained, capsys, monkeypatch) -> None:
@@ -309,7 +312,7 @@ def test_what_goes_wrong_in_the_study_is_a_sentence_too(trained, capsys, monkeyp
         raise ValueError("a game runs on after its 9 steps.")
 
     folder = str(trained())
-    monkeypatch.setattr("rllib_reborn.algorithms.value_factorization.invariance_study.play_episodes", fail)
+    monkeypatch.setattr("rllib_reborn.studies.invariance.play_episodes", fail)
     capsys.readouterr()
     assert main(["invariance", folder]) == 1
     printed = capsys.readouterr()

@@ -19,7 +19,7 @@ import ray
 import yaml
 
 from rllib_reborn.cli.main import main
-from rllib_reborn.envs.failure_budget import EnvContractError
+from rllib_reborn.envs.contract import EnvContractError
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,9 @@ class BreaksLater(TwoStepGame):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Ray for all that runs in this process; what runs in processes of its own starts its own."""
+def own_ray(no_shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray for all that runs in this process, and not the shared one: its workers need another path. What runs in
+    processes of its own starts its own."""
     modules = tmp_path_factory.mktemp("modules")
     (modules / "breaking_env.py").write_text(BREAKS_LATER)
     with pytest.MonkeyPatch.context() as patch:
@@ -76,7 +77,7 @@ def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.syspath_prepend(modules)
         patch.setenv("PYTHONPATH", str(modules), prepend=os.pathsep)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+        ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
         yield
         ray.shutdown()
 
@@ -252,10 +253,15 @@ def test_an_environment_that_breaks_in_the_middle_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], runners: int
 ) -> None:
     folder = tmp_path / "run"
-    overrides = [*SETTINGS, "algorithm=VDN", "env=breaking_env:BreaksLater", LIMIT.replace("512", "1e7")]
-    config = tmp_path / "mine.yaml"
-    config.write_text("extends: protocols/matrix.yaml\n")
-    argv = ["train", str(config), *overrides, f"resources.num_env_runners={runners}", "--out", str(folder)]
+    overrides = [*SETTINGS, LIMIT.replace("512", "1e7")]
+    argv = [
+        "train",
+        "breaking_env:BreaksLater/vdn",
+        *overrides,
+        f"resources.num_env_runners={runners}",
+        "--out",
+        str(folder),
+    ]
     assert main([*argv, "--quiet"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: training broke off after")
@@ -272,7 +278,7 @@ def test_games_that_fail_in_the_final_evaluation_alone_are_one_sentence(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise EnvContractError("the games failed")
 
-    monkeypatch.setattr("rllib_reborn.algorithms.Team.play", fail)
+    monkeypatch.setattr("rllib_reborn.studies.trained_policy.TrainedPolicy.evaluate", fail)
     folder = tmp_path / "run"
     assert main(["train", CONFIG, *SETTINGS, "stop.env_steps=64", "--out", str(folder), "--quiet"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]

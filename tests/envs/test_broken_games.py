@@ -77,7 +77,7 @@ def test_the_command_line_says_it_too(capsys):
 def test_options_of_the_environment_are_given_behind_its_name(capsys):
     pytest.importorskip("mpe2", reason="not run: mpe2 is not installed")
     name = "pettingzoo:mpe2.simple_tag_v3"
-    flee = "rllib_reborn.envs.adapters.opponents:flee"
+    flee = "rllib_reborn.envs.adapters.scripted_prey:flee"
     given = ["max_cycles=10", "team.agents=adversary", f"team.opponents={{agent: '{flee}'}}"]
     assert main(["envs", name, *given, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

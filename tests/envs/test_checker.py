@@ -61,14 +61,14 @@ class Altered(TwoStepGame):
     """A good game whose outcomes a subclass changes."""
 
     def reset(self, *, seed=None, mask=None):
-        return self.alter_seen(super().reset(seed=seed, mask=mask))
+        return self.alter_obs(super().reset(seed=seed, mask=mask))
 
     def step(self, actions):
         out = super().step(actions)
-        return self.alter_step(out._replace(obs=self.alter_seen(out.obs)))
+        return self.alter_step(out._replace(obs=self.alter_obs(out.obs)))
 
-    def alter_seen(self, seen):
-        return seen
+    def alter_obs(self, obs):
+        return obs
 
     def alter_step(self, out):
         return out
@@ -86,8 +86,8 @@ class NotFiniteReward(Altered):
 
 
 class WrongShape(Altered):
-    def alter_seen(self, seen):
-        return seen._replace(state=seen.state[:, :2])
+    def alter_obs(self, obs):
+        return obs._replace(state=obs.state[:, :2])
 
 
 class WrongDtype(Altered):
@@ -96,9 +96,9 @@ class WrongDtype(Altered):
 
 
 class NothingLegal(Altered):
-    def alter_seen(self, seen):
-        seen.action_mask[1, 0] = False
-        return seen
+    def alter_obs(self, obs):
+        obs.action_mask[1, 0] = False
+        return obs
 
 
 class NotDeterministic(Altered):
@@ -144,8 +144,8 @@ class Crashes(Altered):
     [
         (NotFinite, "values", "obs holds a number that is not finite"),
         (NotFiniteReward, "values", "reward holds a number that is not finite"),
-        (WrongShape, "shapes", r"state has shape \(2, 2\); the spec says \(2, 3\)"),
-        (WrongDtype, "shapes", "reward has dtype float64; expected float32"),
+        (WrongShape, "shapes", r"state of shape \(2, 2\) and dtype \w+; expected \(2, 3\)"),
+        (WrongDtype, "shapes", r"reward of shape \(2,\) and dtype float64; expected \(2,\) and float32"),
         (NothingLegal, "action_mask", "agent 0 of game 1 has no available action"),
         (NotDeterministic, "determinism", "two runs with one seed differ"),
         (Endless, "episode_limit", "2 of 2 games went on beyond the limit of 2"),

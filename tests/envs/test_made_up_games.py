@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rllib_reborn import VDNConfig
-from rllib_reborn.algorithms.value_factorization.env_creator import create
-from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.losses import td_targets
+from rllib_reborn.runtime.env_creator import create
+from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from tests.algorithms.helpers import quick
 from tests.fakes.made_up_games import ENDS, LEDGER, make_env
 
@@ -53,9 +53,9 @@ OF_ALL_KINDS = {
 @pytest.fixture(autouse=True)
 def _no_warnings_of_crashes():
     """They are made up by the hundred."""
-    logging.getLogger("rllib_reborn.envs.lift").setLevel(logging.ERROR)
+    logging.getLogger("rllib_reborn.envs.vectorize").setLevel(logging.ERROR)
     yield
-    logging.getLogger("rllib_reborn.envs.lift").setLevel(logging.NOTSET)
+    logging.getLogger("rllib_reborn.envs.vectorize").setLevel(logging.NOTSET)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -65,12 +65,12 @@ def test_the_lift_passes_on_what_games_do(recipe, num_envs, seed):
     LEDGER.clear()
     env = make_env(num_envs, **recipe)
     policy = RandomStreams(num_envs, seed)
-    seen = env.reset(seed=seed)
+    obs = env.reset(seed=seed)
     running = [[] for _ in range(num_envs)]
-    first = [[np.array(part[game]) for part in seen] for game in range(num_envs)]
+    first = [[np.array(part[game]) for part in obs] for game in range(num_envs)]
     finished, failed = [], 0
     for _ in range(40):
-        step = env.step(random_legal_actions(seen.action_mask, policy.uniform(recipe["n_agents"])))
+        step = env.step(random_legal_actions(obs.action_mask, policy.uniform(recipe["n_agents"])))
         over = step.terminated | step.truncated | step.info["failed"]
         for game in range(num_envs):
             after = [np.array(part[game]) for part in step.obs]
@@ -80,9 +80,9 @@ def test_the_lift_passes_on_what_games_do(recipe, num_envs, seed):
                     finished.append((first[game], running[game]))
                 failed += int(step.info["failed"][game])
                 running[game] = []
-        seen = env.reset(mask=over) if over.any() else step.obs
+        obs = env.reset(mask=over) if over.any() else step.obs
         for game in np.flatnonzero(over):
-            first[game] = [np.array(part[game]) for part in seen]
+            first[game] = [np.array(part[game]) for part in obs]
     assert LEDGER.illegal == []
     assert failed == LEDGER.crashes
     assert len(finished) == len(LEDGER.finished)
@@ -91,9 +91,9 @@ def test_the_lift_passes_on_what_games_do(recipe, num_envs, seed):
         assert [bool(terminated) for _, _, terminated, _ in steps] == [False] * (len(steps) - 1) + [
             played.is_terminated
         ]
-        # Cut by the game or, at the limit, by the lift.
+        # Cut by the game or, at the limit, by VectorizedTeamEnv.
         assert steps[-1][3] == (played.end in ("truncated", "both", "limit"))
-        for mine, theirs in zip([beginning] + [after for after, _, _, _ in steps], played.seen, strict=True):
+        for mine, theirs in zip([beginning] + [after for after, _, _, _ in steps], played.observations, strict=True):
             for a, b in zip(mine, theirs):
                 np.testing.assert_array_equal(a, b)
 
@@ -148,7 +148,7 @@ def check_env_runner(recipe, num_envs, seed, epsilon):
         np.testing.assert_array_equal(episode["reward"], np.array(played.rewards, np.float32))
         np.testing.assert_array_equal(episode["actions"], played.actions)
         for name in ("obs", "state", "action_mask"):
-            np.testing.assert_array_equal(episode[name], [getattr(seen, name) for seen in played.seen])
+            np.testing.assert_array_equal(episode[name], [getattr(game_obs, name) for game_obs in played.observations])
         check_bootstrap(episode, played)
 
 

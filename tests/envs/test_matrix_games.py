@@ -38,18 +38,18 @@ def test_monotonic_game_is_a_sum_of_one_term_per_agent():
 def test_three_agents_and_agent_ids():
     payoff = np.arange(8.0).reshape(2, 2, 2)
     env = MatrixGame(payoff, num_envs=2, observation="agent_id")
-    seen = env.reset()
-    np.testing.assert_array_equal(seen.obs, np.tile(np.eye(3, dtype=np.float32), (2, 1, 1)))
-    np.testing.assert_array_equal(seen.state, [[1], [1]])
+    obs = env.reset()
+    np.testing.assert_array_equal(obs.obs, np.tile(np.eye(3, dtype=np.float32), (2, 1, 1)))
+    np.testing.assert_array_equal(obs.state, [[1], [1]])
     assert env.step(np.array([[1, 0, 1], [0, 1, 1]])).reward.tolist() == [5, 3]
 
 
 def test_constant_observation():
-    seen = MatrixGame([[1, 2], [3, 4]], num_envs=3).reset()
-    assert seen.obs.shape == (3, 2, 1)
-    assert (seen.obs == 1).all()
-    assert seen.obs.dtype == np.float32
-    assert seen.action_mask.all()
+    obs = MatrixGame([[1, 2], [3, 4]], num_envs=3).reset()
+    assert obs.obs.shape == (3, 2, 1)
+    assert (obs.obs == 1).all()
+    assert obs.obs.dtype == np.float32
+    assert obs.action_mask.all()
 
 
 @pytest.mark.parametrize("payoff", [[[1, 2, 3], [4, 5, 6]], [[1.0]], [[1, np.inf], [0, 0]]])
@@ -66,8 +66,8 @@ def test_bad_observation_is_refused():
 def test_two_step_game_pays_what_the_paper_says():
     joint = np.array(list(itertools.product(range(2), repeat=4)))  # both agents' first, then both second actions
     env = TwoStepGame(len(joint))
-    seen = env.reset()
-    np.testing.assert_array_equal(seen.state, np.tile([1, 0, 0], (16, 1)))
+    obs = env.reset()
+    np.testing.assert_array_equal(obs.state, np.tile([1, 0, 0], (16, 1)))
     out = env.step(joint[:, :2])
     assert not out.reward.any()
     assert not out.terminated.any()
@@ -86,8 +86,8 @@ def test_games_of_a_batch_are_reset_on_their_own():
     env = TwoStepGame(2)
     env.reset()
     env.step(np.array([[1, 0], [1, 0]]))
-    seen = env.reset(mask=np.array([True, False]))
-    np.testing.assert_array_equal(seen.state, [[1, 0, 0], [0, 0, 1]])
+    obs = env.reset(mask=np.array([True, False]))
+    np.testing.assert_array_equal(obs.state, [[1, 0, 0], [0, 0, 1]])
     out = env.step(np.ones((2, 2), int))
     assert out.reward.tolist() == [0, 8]
     assert out.terminated.tolist() == [False, True]

@@ -9,7 +9,8 @@ import pytest
 
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import CATCH, PRESETS, STAY, PredatorPreyRules
-from rllib_reborn.envs.random_policy import random_legal_actions, random_policy_returns
+from rllib_reborn.envs.random_baseline import random_policy_returns
+from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -91,7 +92,7 @@ def test_one_catcher_is_enough_for_a_hare():
 
 def test_diagonal_is_not_beside():
     env = board(rules("0.. .s. ..1"), "0.. .s. ..1")
-    assert not env._sight.seen.action_mask[0, :, CATCH].any()
+    assert not env._sight.team_obs.action_mask[0, :, CATCH].any()
     with pytest.raises(ValueError, match="action 5 of agent 0 in game 0 is not allowed"):
         env.step(np.array([[CATCH, STAY]]))
 
@@ -176,14 +177,14 @@ def test_torus_joins_the_edges():
     assert out.reward[0] == 10
     env, _ = play("0.. .s. ...", [UP], choices={1: 0}, **options)
     assert picture(env) == "... ..s 0.."
-    assert env._sight.seen.obs[0, 0].reshape(3, 3, 3)[0, 2].tolist() == [0, 0, 0]
-    assert env._sight.seen.obs[0, 0].reshape(3, 3, 3)[0, 0].tolist() == [0, 1, 0]
-    assert env._sight.seen.action_mask[0, 0, :4].all()
+    assert env._sight.team_obs.obs[0, 0].reshape(3, 3, 3)[0, 2].tolist() == [0, 0, 0]
+    assert env._sight.team_obs.obs[0, 0].reshape(3, 3, 3)[0, 0].tolist() == [0, 1, 0]
+    assert env._sight.team_obs.action_mask[0, 0, :4].all()
 
 
 def test_moves_off_a_bounded_grid_are_not_available():
     env = board(rules("0.. ... ..s"), "0.. ... ..s")
-    assert env._sight.seen.action_mask[0, 0].tolist() == [True, True, False, False, True, False]
+    assert env._sight.team_obs.action_mask[0, 0].tolist() == [True, True, False, False, True, False]
 
 
 def test_resting_prey_stays():
@@ -195,8 +196,8 @@ def test_resting_prey_stays():
 
 def test_observation_and_state_by_hand():
     env = board(rules("0s. .h1 ..."), "0s. .h1 ...")
-    seen = env._sight.seen
-    window = seen.obs[0, 1].reshape(3, 3, 3)
+    obs = env._sight.team_obs
+    window = obs.obs[0, 1].reshape(3, 3, 3)
     want = np.zeros((3, 3, 3), np.uint8)
     want[0, 0, 1] = 1  # the stag, up and left of predator 1
     want[1, 0, 2] = 1  # the hare, left of it
@@ -204,7 +205,7 @@ def test_observation_and_state_by_hand():
     np.testing.assert_array_equal(window, want)
     grid = np.zeros((3, 3, 3), np.uint8)
     grid[0, 0, 0] = grid[1, 2, 0] = grid[0, 1, 1] = grid[1, 1, 2] = 1
-    np.testing.assert_array_equal(seen.state[0], grid.reshape(-1))
+    np.testing.assert_array_equal(obs.state[0], grid.reshape(-1))
 
 
 def test_capture_can_end_the_episode():
@@ -228,15 +229,15 @@ def test_limit_truncates_and_termination_goes_first():
 def random_play(env: PredatorPrey, seed: int, steps: int, game: int = 0) -> list[tuple]:
     """What one game sees, under a policy whose random numbers belong to the game."""
     policy = RandomStreams(env.num_envs, seed, salt=9)
-    seen, record = env.reset(seed=seed), []
+    obs, record = env.reset(seed=seed), []
     for _ in range(steps):
-        out = env.step(random_legal_actions(seen.action_mask, policy.uniform(env.spec.n_agents)))
+        out = env.step(random_legal_actions(obs.action_mask, policy.uniform(env.spec.n_agents)))
         record.append((out.obs.obs[game].copy(), out.obs.state[game].copy(), out.reward[game], out.terminated[game]))
-        seen = out.obs
+        obs = out.obs
         over = out.terminated | out.truncated
         if over.any():
-            seen = env.reset(mask=over)
-            record.append((seen.obs[game].copy(), seen.state[game].copy(), 0.0, False))
+            obs = env.reset(mask=over)
+            record.append((obs.obs[game].copy(), obs.state[game].copy(), 0.0, False))
     return record
 
 
@@ -252,16 +253,16 @@ def test_a_game_does_not_depend_on_how_many_are_played(name):
     # pace.
     crowd_env = PredatorPrey(quick, 5)
     policy = RandomStreams(5, 3, salt=9)
-    seen, crowd = crowd_env.reset(seed=3), []
+    obs, crowd = crowd_env.reset(seed=3), []
     for _ in range(60):
-        out = crowd_env.step(random_legal_actions(seen.action_mask, policy.uniform(quick.n_predators)))
+        out = crowd_env.step(random_legal_actions(obs.action_mask, policy.uniform(quick.n_predators)))
         crowd.append((out.obs.obs[0].copy(), out.obs.state[0].copy(), out.reward[0], out.terminated[0]))
-        seen = out.obs
+        obs = out.obs
         over = out.terminated | out.truncated
         if over.any():
-            seen = crowd_env.reset(mask=over)
+            obs = crowd_env.reset(mask=over)
         if over[0]:
-            crowd.append((seen.obs[0].copy(), seen.state[0].copy(), 0.0, False))
+            crowd.append((obs.obs[0].copy(), obs.state[0].copy(), 0.0, False))
     assert same(alone, crowd)
 
 
@@ -288,23 +289,23 @@ def test_reset_of_some_games_touches_no_other():
 def test_get_state_goes_on_exactly_in_another_env():
     rules_ = dataclasses.replace(PRESETS["stag_hunt"], height=6, width=5, episode_limit=30)
     env, other = PredatorPrey(rules_, 6), PredatorPrey(rules_, 6)
-    policy, seen = RandomStreams(6, 0), env.reset(seed=4)
+    policy, obs = RandomStreams(6, 0), env.reset(seed=4)
     for step in range(80):
         if step == 25:  # by now predators and prey have left
             state = env.get_state()
             assert (state["positions"] < 0).any()
             restored = other.set_state(state)
-            for a, b in zip(restored, seen):
+            for a, b in zip(restored, obs):
                 np.testing.assert_array_equal(a, b)
-        actions = random_legal_actions(seen.action_mask, policy.uniform(8))
+        actions = random_legal_actions(obs.action_mask, policy.uniform(8))
         out = env.step(actions)
         over = out.terminated | out.truncated
-        seen = env.reset(mask=over) if over.any() else out.obs
+        obs = env.reset(mask=over) if over.any() else out.obs
         if step >= 25:
             theirs = other.step(actions)
             np.testing.assert_array_equal(out.reward, theirs.reward)
-            seen_there = other.reset(mask=over) if over.any() else theirs.obs
-            for a, b in zip(seen, seen_there):
+            other_obs = other.reset(mask=over) if over.any() else theirs.obs
+            for a, b in zip(obs, other_obs):
                 np.testing.assert_array_equal(a, b)
 
 

@@ -61,21 +61,21 @@ def play_both(rules: PredatorPreyRules, num_envs: int, seed: int, steps: int, p_
     may_rest = rules.rest_probability_stag > 0 or rules.rest_probability_hare > 0
     entities = rules.n_predators + rules.n_prey
 
-    def same(seen) -> None:
+    def same(obs) -> None:
         for b, game in enumerate(games):
-            np.testing.assert_array_equal(seen.obs[b], game.observations())
-            np.testing.assert_array_equal(seen.state[b], game.state())
-            np.testing.assert_array_equal(seen.action_mask[b], game.action_mask())
+            np.testing.assert_array_equal(obs.obs[b], game.observations())
+            np.testing.assert_array_equal(obs.state[b], game.state())
+            np.testing.assert_array_equal(obs.action_mask[b], game.action_mask())
 
-    seen = env.reset(seed=seed)
+    obs = env.reset(seed=seed)
     for game, bits in zip(games, numbers.bits(rules.height * rules.width).tolist()):
         game.reset(bits)
-    same(seen)
+    same(obs)
     caught = 0
     for _ in range(steps):
-        scores = rng.random(seen.action_mask.shape)
+        scores = rng.random(obs.action_mask.shape)
         scores[:, :, 5] += rng.random(scores.shape[:2]) < p_catch
-        actions = (scores * seen.action_mask).argmax(axis=2)
+        actions = (scores * obs.action_mask).argmax(axis=2)
         out = env.step(actions)
         bits = numbers.bits(entities).tolist()
         rests = numbers.uniform(rules.n_prey).tolist() if may_rest else [None] * num_envs
@@ -90,14 +90,14 @@ def play_both(rules: PredatorPreyRules, num_envs: int, seed: int, steps: int, p_
         np.testing.assert_array_equal(out.truncated, truncated)
         np.testing.assert_array_equal(out.info["won"], won)
         same(out.obs)
-        seen = out.obs
+        obs = out.obs
         done = out.terminated | out.truncated
         if done.any():
-            seen = env.reset(mask=done)
+            obs = env.reset(mask=done)
             fresh = numbers.bits_at(done, rules.height * rules.width).tolist()
             for b, number in zip(np.flatnonzero(done), fresh):
                 games[b].reset(number)
-            same(seen)
+            same(obs)
     return caught
 
 

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rllib_reborn.envs import random_policy
-from rllib_reborn.envs.failure_budget import EnvContractError
-from rllib_reborn.envs.random_policy import epsilon_greedy, random_legal_actions, random_policy_returns
-from tests.fakes.envs import MaskedWalk
+from rllib_reborn.envs.random_policy import RandomActor, epsilon_greedy, random_legal_actions
+from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.team_env import TeamObs
 
 
 @given(
@@ -41,23 +40,6 @@ def test_available_actions_are_equally_likely(n_actions):
     np.testing.assert_allclose(counts[[1, 3, n_actions - 1]] / 20000, 1 / 3, atol=0.015)
 
 
-def test_returns_of_known_games():
-    assert random_policy_returns("matrix/monotonic", 3000, seed=1).mean() == pytest.approx(3.0, abs=0.15)
-    returns = random_policy_returns("matrix/two_step", 3000, seed=1, num_envs=7)
-    assert len(returns) == 3000
-    assert set(returns) == {0.0, 1.0, 7.0, 8.0}
-    assert returns.mean() == pytest.approx(0.5 * 7 + 0.5 * 2.5, abs=0.25)
-
-
-def test_returns_are_a_function_of_the_seed():
-    options = {"episodes": 5, "num_envs": 2, "episode_limit": 30}
-    first = random_policy_returns("predator_prey/stag_hunt", seed=3, **options)
-    np.testing.assert_array_equal(first, random_policy_returns("predator_prey/stag_hunt", seed=3, **options))
-    assert set(first) != set(random_policy_returns("predator_prey/stag_hunt", seed=4, **options))
-    with pytest.raises(ValueError, match="episodes is 0"):
-        random_policy_returns("matrix/climbing", 0)
-
-
 def test_epsilon_greedy_by_hand():
     greedy = np.array([[0, 0]])
     mask = np.array([[[True, False, True], [True, True, True]]])
@@ -76,12 +58,20 @@ def test_epsilon_greedy_explores_at_its_rate_and_uniformly():
     np.testing.assert_allclose(rate, [0.7 + 0.1, 0.0, 0.1, 0.1], atol=0.016)
 
 
-def test_failed_games_are_not_counted_and_those_that_always_fail_are_given_up(monkeypatch):
-    def walk(fault):
-        monkeypatch.setattr(random_policy, "make_team_env", lambda name, num_envs: MaskedWalk(num_envs, fault=fault))
+def test_the_random_actor_draws_from_its_own_streams_and_begins_again_with_a_seed():
+    rng = np.random.default_rng(0)
+    mask = rng.random((3, 2, 5)) < 0.5
+    mask[..., 0] = True
+    obs = TeamObs(np.zeros((3, 2, 1), np.float32), np.zeros((3, 0), np.float32), mask)
 
-    walk("game_failed")
-    assert len(random_policy_returns("walk", 6, num_envs=2)) == 6
-    walk("games_always_fail")
-    with pytest.raises(EnvContractError, match="'walk' failed 20 times without a finished episode"):
-        random_policy_returns("walk", 6, num_envs=2)
+    def expected(seed, steps):
+        streams = RandomStreams(3, seed, salt=9)
+        return [random_legal_actions(mask, streams.uniform(2)).tolist() for _ in range(steps)]
+
+    actor = RandomActor(3, 2, 4, salt=9)
+    first = [actor.act(obs).tolist() for _ in range(8)]
+    actor.begin(np.array([True, False, True]), None)  # an episode begins: the streams go on
+    assert first + [actor.act(obs).tolist() for _ in range(8)] == expected(4, 16)
+    actor.begin(None, 5)
+    assert [actor.act(obs).tolist() for _ in range(8)] == expected(5, 8)
+    assert expected(4, 8) != expected(5, 8)

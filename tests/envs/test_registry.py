@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from rllib_reborn.envs.factories import UnknownEnvError
 from rllib_reborn.envs.matrix_games import MatrixGame
-from rllib_reborn.envs.registry import UnknownEnvError, env_names, make_team_env, starts_programs, team_spec
+from rllib_reborn.envs.registry import env_names, launches_external_process, make_team_env, team_spec
 
 HERE = __name__
 
@@ -42,7 +43,7 @@ def test_every_name_is_built_with_the_spec_that_is_promised():
         env = make_team_env(name, num_envs=2)
         assert env.num_envs == 2
         assert env.spec == team_spec(name)
-        if not starts_programs(name) and not name.startswith(
+        if not launches_external_process(name) and not name.startswith(
             "battle/"
         ):  # of these a few are played in tests/envs/battle
             assert env.reset().obs.shape == (2, env.spec.n_agents, env.spec.obs_dim)
@@ -50,10 +51,10 @@ def test_every_name_is_built_with_the_spec_that_is_promised():
 
 
 def test_which_names_start_programs():
-    programs = [name for name in env_names() if starts_programs(name)]
+    programs = [name for name in env_names() if launches_external_process(name)]
     assert len(programs) == 23 + 15
     assert {name.split("/")[0] for name in programs} == {"smac", "smacv2"}
-    assert not starts_programs(f"{HERE}:small_game")
+    assert not launches_external_process(f"{HERE}:small_game")
 
 
 def test_options_reach_the_rules_and_the_spec():

@@ -27,9 +27,9 @@ def test_every_environment_can_be_drawn(name):
 
 def test_every_entity_is_drawn_where_it_stands():
     env = PredatorPrey(PRESETS["gradps_small"])
-    seen = env.reset(seed=0)
+    obs = env.reset(seed=0)
     picture = env.render()
-    grid = seen.state[0].reshape(20, 20, 3)
+    grid = obs.state[0].reshape(20, 20, 3)
     for y in range(20):
         for x in range(20):
             # A little below the middle of the cell, where all three shapes are filled.

@@ -96,13 +96,13 @@ def final(
     }
 
 
-# Method reference, section 1: the thresholds of the paper.
+# docs/method.md 1: the thresholds of the paper.
 DORMANCY = {
     "every": 1000,
     "unit": "env_steps",
     "start": 0,
     "stop": None,
-    "layers": "released",
+    "layers": "official_code",
     "alpha": 0.1,
     "beta": 3.0,
     "source": "replay",
@@ -116,11 +116,11 @@ REBORN = {
     "start": 0,
     "stop": None,
     "scope": "mixer",
-    "layers": "released",
+    "layers": "official_code",
     "scoring_source": "replay",
     "scoring_episodes": 32,
     "optimizer": "keep",
-    "targets": "none",
+    "target_networks": "none",
     "bias_compensation": False,
     "allow_inexact": False,
     "dry_run": False,
@@ -161,14 +161,14 @@ def application(
     dry_run: bool = False,
     drift: float | None = 0.01,
 ) -> dict[str, Any]:
-    """The event of an application, given the recycled units and the donors of each layer."""
-    told = [
+    """The event of an application, given the recycled neurons and the donors of each layer."""
+    changes_made = [
         {
             "layer": layer,
             "width": 64,
             "dormant": len(recycled),
             "overactive": len(donors),
-            "units": [*recycled, *donors],
+            "neurons": [*recycled, *donors],
             "donors": donors,
             "reinitialised": recycled,
         }
@@ -180,8 +180,8 @@ def application(
         "kind": kind,
         "dry_run": dry_run,
         "clock": _clock(env_steps, updates, iteration),
-        "changes": told,
-        "units": sum(len(change["units"]) for change in told),
+        "changes": changes_made,
+        "neurons": sum(len(change["neurons"]) for change in changes_made),
         "dormant_before": {"mixer": 0.5},
         "dormant_after": {"mixer": 0.0},
         "function_drift": drift,
@@ -193,7 +193,7 @@ def application(
 def plasticity(
     *, seed: int = 1, lines: list[dict[str, Any]], treated: bool = False, level: float = 0.7, width: int = 64
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows with dormancy checks in every second one, and the events beside them: the mixer's units fall silent up to
+    """Rows with dormancy checks in every second one, and the events beside them: the mixer's neurons fall silent up to
     the share ``level``, mostly the same ones; where ``treated``, ReBorn recycles them at every fourth row."""
     rng = np.random.default_rng([seed, 2])
     order = np.random.default_rng(seed).permutation(width)
@@ -201,13 +201,13 @@ def plasticity(
     before: set[int] = set()
     for i, row in enumerate(lines):
         iteration, steps = i + 1, int(row["env_steps"])
-        told: dict[str, Any] = {f"dormancy/{net}/{name}": None for net in ("mixer", "agent") for name in _OF_NET}
-        told |= {f"intervention/{name}": None for name in ("units", "function_drift", "greedy_actions_changed")}
+        metrics: dict[str, Any] = {f"dormancy/{net}/{name}": None for net in ("mixer", "agent") for name in _OF_NET}
+        metrics |= {f"intervention/{name}": None for name in ("neurons", "function_drift", "greedy_actions_changed")}
         dormant: list[int] = []
         silent = min(level, silent + level / 8)
         if i % 2:
             moved = np.concatenate([order[3:], order[:3]]) if i % 6 == 1 else order
-            dormant = sorted(int(unit) for unit in moved[: round(silent * width)])
+            dormant = sorted(int(neuron) for neuron in moved[: round(silent * width)])
             scores = {}
             for layer, share in (("hyper_w_final", 1.0), ("V", 0.5)):
                 raw = rng.exponential(1.0, width) ** 2 + 0.3
@@ -219,22 +219,22 @@ def plasticity(
             events.append(event)
             nets = {net: [v for k, v in event["layers"].items() if k.startswith(net)] for net in ("mixer", "agent")}
             for net, found in nets.items():
-                told[f"dormancy/{net}/dormant_fraction"] = sum(len(f["dormant"]) for f in found) / width / len(found)
-                told[f"dormancy/{net}/overactive_fraction"] = 0.05
-                held = sum(sum(f["scores"][unit] for unit in f["overactive"]) for f in found)
-                told[f"dormancy/{net}/overactive_sum"] = held / width / len(found)
+                metrics[f"dormancy/{net}/dormant_fraction"] = sum(len(f["dormant"]) for f in found) / width / len(found)
+                metrics[f"dormancy/{net}/overactive_fraction"] = 0.05
+                share = sum(sum(f["scores"][neuron] for neuron in f["overactive"]) for f in found)
+                metrics[f"dormancy/{net}/overactive_sum"] = share / width / len(found)
             now = set(dormant)
             if before and now:
-                told["dormancy/mixer/overlap"] = len(before & now) / min(len(before), len(now))
+                metrics["dormancy/mixer/overlap"] = len(before & now) / min(len(before), len(now))
             before = now
         if treated and i % 4 == 3:
             applied, silent = applied + 1, 0.0
             changes = {"mixer/hyper_w_final": (dormant, []), "mixer/V": (dormant[: len(dormant) // 2], [])}
             events.append(application(steps, changes, iteration=iteration, updates=row["updates"] + 1))
-            told["intervention/units"] = events[-1]["units"]
-            told["intervention/function_drift"] = events[-1]["function_drift"]
-            told["intervention/greedy_actions_changed"] = events[-1]["greedy_actions_changed"]
-        result.append({"iteration": iteration, **row, **told, "intervention/count": applied})
+            metrics["intervention/neurons"] = events[-1]["neurons"]
+            metrics["intervention/function_drift"] = events[-1]["function_drift"]
+            metrics["intervention/greedy_actions_changed"] = events[-1]["greedy_actions_changed"]
+        result.append({"iteration": iteration, **row, **metrics, "intervention/count": applied})
     return result, events
 
 

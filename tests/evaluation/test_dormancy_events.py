@@ -28,8 +28,8 @@ def test_a_check_and_an_application(tmp_path: Path) -> None:
     assert one.layers["mixer/V"].scores.tolist() == LAYERS["mixer/V"]
     assert one.layers["mixer/V"].dormant == {0, 1, 3}
     assert one.layers["mixer/V"].overactive == {2}
-    assert (two.env_steps, two.kind, two.dry_run, two.units) == (200, "reborn", False, 3)
-    assert two.recycled == {"mixer/V": {0, 1}}  # the donor, unit 2, is none of them
+    assert (two.env_steps, two.kind, two.dry_run, two.neurons) == (200, "reborn", False, 3)
+    assert two.recycled == {"mixer/V": {0, 1}}  # the donor, neuron 2, is none of them
     assert (two.function_drift, two.greedy_actions_changed) == (0.25, 0.025)
     assert one.position < two.position
     assert found.unreadable == 0

@@ -1,4 +1,4 @@
-"""The paper's figures from events, on sets of units that can be counted by hand."""
+"""The paper's figures from events, on sets of neurons that can be counted by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {"reps": 20}
 
 
 def scores(dormant: set[int], overactive: set[int] = frozenset(), width: int = 8) -> list[float]:
-    """Scores that make just these units dormant and over-active."""
+    """Scores that make just these neurons dormant and over-active."""
     return [0.0 if i in dormant else 4.0 if i in overactive else 1.0 for i in range(width)]
 
 
@@ -68,7 +68,7 @@ class TestRanking:
         assert nas_ranking(groups, **OPTIONS).table["layer"].unique().tolist() == [W, V]
         assert nas_ranking(groups, layers=[AGENT], **OPTIONS).table["layer"].unique().tolist() == [AGENT]
 
-    def test_a_team_without_units_in_its_mixer_shows_its_agents(self, tmp_path: Path) -> None:
+    def test_a_team_without_neurons_in_its_mixer_shows_its_agents(self, tmp_path: Path) -> None:
         groups = groups_of(tmp_path, [check(1, {AGENT: [1.0, 1.0]}), check(2, {AGENT: [0.0, 2.0]})])
         assert nas_ranking(groups, **OPTIONS).table["layer"].unique().tolist() == [AGENT]
         assert "layers of the agent" in overlap(groups, **OPTIONS).caption
@@ -89,7 +89,7 @@ class TestRanking:
 
 class TestOverlap:
     def test_earlier_checks_are_compared_with_the_last_and_with_chance(self, tmp_path: Path) -> None:
-        # Last: {0, 1, 2, 3}. First: {0, 1}, all within: 2 / min(2, 4) = 1; by chance 2 * 4 / 8 = 1 unit, so 0.5.
+        # Last: {0, 1, 2, 3}. First: {0, 1}, all within: 2 / min(2, 4) = 1; by chance 2 * 4 / 8 = 1 neuron, so 0.5.
         # Second: {2, 3, 4, 5, 6, 7}: 2 / min(6, 4) = 0.5; by chance 6 * 4 / 8 = 3 of 4.
         sets = [{0, 1}, {2, 3, 4, 5, 6, 7}, {0, 1, 2, 3}]
         events = [check(100 * (i + 1), {V: scores(found)}, iteration=i + 1) for i, found in enumerate(sets)]
@@ -105,7 +105,7 @@ class TestOverlap:
         table = overlap(groups_of(tmp_path, [check(1, first), check(2, last, iteration=2)]), **OPTIONS).table
         assert points(table, "dormant") == [(1, 0.5)]
 
-    def test_overactive_units_and_empty_sets(self, tmp_path: Path) -> None:
+    def test_overactive_neurons_and_empty_sets(self, tmp_path: Path) -> None:
         events = [
             check(100, {V: scores(set(), {0})}, iteration=1),
             check(200, {V: scores({5}, set())}, iteration=2),
@@ -129,7 +129,7 @@ class TestOverlap:
 
 class TestRedormancy:
     def events(self) -> list[dict[str, Any]]:
-        """Units 0..3 are recycled at 100, 200, 300 and 400 (and donor 7), with a check between each two."""
+        """Neurons 0..3 are recycled at 100, 200, 300 and 400 (and donor 7), with a check between each two."""
         after = {1: {0, 7}, 2: {0, 1}, 3: {2}}
         found = []
         for i in (1, 2, 3, 4):
@@ -138,10 +138,10 @@ class TestRedormancy:
                 found.append(check(100 * i + 50, {V: scores(after[i])}, updates=10 * i + 5))
         return found
 
-    def test_share_of_the_recycled_units_that_a_check_in_the_window_finds_dormant(self, tmp_path: Path) -> None:
+    def test_share_of_the_recycled_neurons_that_a_check_in_the_window_finds_dormant(self, tmp_path: Path) -> None:
         table = redormancy(groups_of(tmp_path, self.events()), **OPTIONS).table
         assert points(table, "before the next application") == [(100, 0.25), (200, 0.5), (300, 0.25)]
-        # {0} or {0, 1} or {2}: three of four units; for later applications the window is not over.
+        # {0} or {0, 1} or {2}: three of four neurons; for later applications the window is not over.
         assert points(table, "before the third next application") == [(100, 0.75)]
 
     def test_the_check_at_the_update_of_the_next_application_is_in_the_window(self, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_dormancy_by_layer(tmp_path: Path) -> None:
     assert points(spec.table, V) == [(100, 0.125), (200, 0.25)]
     assert points(spec.table, AGENT) == [(100, 0.0), (200, 0.125)]
     titles = [axes.get_title(loc="left") for axes in spec.draw(spec).axes]
-    assert titles == ["mixer/V, 8 units", "agent/fc1, 8 units"]
+    assert titles == ["mixer/V, 8 neurons", "agent/fc1, 8 neurons"]
 
 
 def test_groups_without_events_have_no_figure_and_take_none_from_others(tmp_path: Path) -> None:

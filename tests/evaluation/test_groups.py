@@ -103,14 +103,14 @@ def test_where_two_settings_are_not_enough_labels_are_numbered(make) -> None:
 
 
 def test_interventions_are_told_apart_by_kind_and_rule(make) -> None:
-    released, reset = REBORN | {"rule": "released"}, REDO | {"kind": "reset"}
-    kinds = ([REBORN], [released], [REDO], [reset], [REBORN, REDO], [])
+    official_code, reset = REBORN | {"rule": "official_code"}, REDO | {"kind": "reset"}
+    kinds = ([REBORN], [official_code], [REDO], [reset], [REBORN, REDO], [])
     records = [make(algorithm="QMIX", interventions=listed) for listed in kinds]
     assert [label for _, label, _ in labels(records)] == [
         "QMIX",
+        "QMIX + ReBorn (official code)",
         "QMIX + ReBorn (paper)",
         "QMIX + ReBorn (paper) + ReDo",
-        "QMIX + ReBorn (released)",
         "QMIX + ReDo",
         "QMIX + ReSet",
     ]

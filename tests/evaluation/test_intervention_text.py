@@ -23,20 +23,32 @@ def test_every_kind_has_a_name() -> None:
 
 def test_all_settings_in_words() -> None:
     assert words(**REBORN) == (
-        "every 2,000 env steps, on the mixer, released layers, paper rule, alpha 0.1, beta 3, partners [2, 5], "
+        "every 2,000 env steps, on the mixer, official code's layers, paper rule, alpha 0.1, beta 3, partners [2, 5], "
         "unpaired reinit, scored on 32 episodes (uniform replay sample), optimizer state kept, targets left alone"
     )
 
 
 def test_what_is_switched_on_is_said() -> None:
-    text = words(**REDO | {"start": 10, "stop": 5_000, "optimizer": "zero", "targets": "sync", "dry_run": True})
+    text = words(**REDO | {"start": 10, "stop": 5_000, "optimizer": "zero", "target_networks": "sync", "dry_run": True})
     assert text.startswith("every 2,000 env steps after 10 up to 5,000, on mixer and agents")
     assert text.endswith("optimizer state of changed weights zeroed, targets synchronised, dry run: nothing is written")
 
 
+@pytest.mark.parametrize(
+    ("scope", "text"),
+    [
+        ("critic", "on the critic"),
+        (["agent", "critic"], "on the agents and the critic"),
+        (["agent", "torso"], "scope agent, torso"),
+    ],
+)
+def test_scopes_of_several_networks(scope: Any, text: str) -> None:
+    assert words(kind="redo", scope=scope) == text
+
+
 def test_settings_of_kinds_that_it_does_not_know_are_told_by_name() -> None:
-    assert words(kind="new", scope="critic", replay_ratio=4, noisy=True, quiet=False, none=None) == (
-        "scope critic, replay ratio 4, noisy, no quiet"
+    assert words(kind="new", scope="torso", replay_ratio=4, noisy=True, quiet=False, none=None) == (
+        "scope torso, replay ratio 4, noisy, no quiet"
     )
     assert words(kind="new") == "settings not recorded"
 

@@ -78,8 +78,8 @@ def test_old_runs_have_nothing_to_tell(tmp_path: Path) -> None:
 
 
 class TestInterventions:
-    def applied(self, units: int, kind: str = "reborn", drift: float | None = 0.1) -> dict[str, Any]:
-        return application(10, {"mixer/V": (list(range(units)), [])}, kind=kind, drift=drift)
+    def applied(self, neurons: int, kind: str = "reborn", drift: float | None = 0.1) -> dict[str, Any]:
+        return application(10, {"mixer/V": (list(range(neurons)), [])}, kind=kind, drift=drift)
 
     def test_medians_are_over_the_applications_of_all_seeds(self, tmp_path: Path) -> None:
         events = [
@@ -88,7 +88,7 @@ class TestInterventions:
         ]
         lines = [[{"intervention/count": n}] for n in (2, 1)]
         (found,) = summary(group_of(tmp_path, lines, events, interventions=[REBORN])).interventions
-        assert (found.name, found.applications, found.units) == ("ReBorn (paper)", [2, 1], 4)
+        assert (found.name, found.applications, found.neurons) == ("ReBorn (paper)", [2, 1], 4)
         assert found.function_drift == pytest.approx(0.2)
         assert found.greedy_actions_changed == pytest.approx(0.02)
         assert found.settings[0].startswith("every 2,000 env steps, on the mixer")
@@ -97,25 +97,25 @@ class TestInterventions:
         events = [[self.applied(2), self.applied(8, kind="redo"), self.applied(6, kind="redo")]]
         group = group_of(tmp_path, [[{"intervention/count": 3}]], events, interventions=[REBORN, REDO])
         reborn, redo = summary(group).interventions
-        assert (reborn.name, reborn.applications, reborn.units) == ("ReBorn (paper)", [1], 2)
-        assert (redo.name, redo.applications, redo.units) == ("ReDo", [2], 7)
+        assert (reborn.name, reborn.applications, reborn.neurons) == ("ReBorn (paper)", [1], 2)
+        assert (redo.name, redo.applications, redo.neurons) == ("ReDo", [2], 7)
 
     def test_without_events_the_rows_tell_and_several_kinds_are_one(self, tmp_path: Path) -> None:
         lines = [
-            {"intervention/count": 1, "intervention/units": 4, "intervention/function_drift": 0.1},
-            {"intervention/count": 1, "intervention/units": None, "intervention/function_drift": None},
-            {"intervention/count": 3, "intervention/units": 6, "intervention/function_drift": 0.3},
+            {"intervention/count": 1, "intervention/neurons": 4, "intervention/function_drift": 0.1},
+            {"intervention/count": 1, "intervention/neurons": None, "intervention/function_drift": None},
+            {"intervention/count": 3, "intervention/neurons": 6, "intervention/function_drift": 0.3},
         ]
         (found,) = summary(group_of(tmp_path, [lines], interventions=[REBORN, REDO])).interventions
         # Two applications in the third row, of which the last one's numbers are known.
-        assert (found.name, found.applications, found.units) == ("ReBorn (paper) + ReDo", [3], 5)
+        assert (found.name, found.applications, found.neurons) == ("ReBorn (paper) + ReDo", [3], 5)
         assert found.function_drift == pytest.approx(0.2)
         assert found.greedy_actions_changed is None
         assert len(found.settings) == 2
 
     def test_an_intervention_that_never_came_is_told_too(self, tmp_path: Path) -> None:
         (found,) = summary(group_of(tmp_path, [[{"intervention/count": 0}]], interventions=[REDO])).interventions
-        assert (found.applications, found.units, found.function_drift) == ([0], None, None)
+        assert (found.applications, found.neurons, found.function_drift) == ([0], None, None)
 
 
 def test_thresholds_come_from_the_configs_and_all_are_named(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_thresholds_come_from_the_configs_and_all_are_named(tmp_path: Path) -> N
     text = dormancy_terms(groups)
     assert "at most alpha (0.1 or 0.025)" in text
     assert "at least beta (3)" in text
-    assert "(released)" in text
+    assert "(official_code)" in text
     assert "alpha (not recorded)" in dormancy_terms([group_of(tmp_path / "old", [[{}]])])
 
 

@@ -335,7 +335,7 @@ class TestPlasticity:
     def test_the_section_has_a_row_for_each_group_that_was_measured(self, measured: Report) -> None:
         text = measured.markdown.read_text()
         section = text[text.index("### Plasticity") : text.index("### Curves")]
-        assert "| QMIX | 52.3 % [" in section  # 45 and 22 of 64 units
+        assert "| QMIX | 52.3 % [" in section  # 45 and 22 of 64 neurons
         assert "| QMIX + ReBorn (paper) | ReBorn (paper) | 5 per seed |" in section
         assert "- **QMIX + ReBorn (paper)**, ReBorn (paper): every 2,000 env steps, on the mixer" in section
         assert "VDN" not in section
@@ -348,8 +348,8 @@ class TestPlasticity:
         assert plain["nets"]["mixer"]["final"]["n"] == 2
         assert plain["interventions"] == []
         assert treated["nets"]["mixer"]["final"]["estimate"] < plain["nets"]["mixer"]["final"]["estimate"]
-        (told,) = treated["interventions"]
-        assert (told["applications"], told["function_drift"]) == ([5, 5], 0.01)
+        (intervention,) = treated["interventions"]
+        assert (intervention["applications"], intervention["function_drift"]) == ([5, 5], 0.01)
 
     def test_the_caption_defines_what_is_shown_with_the_thresholds_of_the_config(self, measured: Report) -> None:
         (files,) = [files for files in measured.figures if files.png.stem.endswith("small_dormancy")]

@@ -246,14 +246,16 @@ class TestGameVersion:
         assert run.game_versions == ("4.10.0.75689", "4.6.2.69232")
         assert "several versions, which may differ in difficulty: 4.10.0.75689, 4.6.2.69232" in run.notes[0]
 
-    def test_the_loopback_server_is_refused_even_if_only_once(self, tmp_path: Path) -> None:
-        lines = [row(n, 1.0, **{"env/game_version": version}) for n, version in ((1, "loopback"), (2, "4.10.0.75689"))]
+    def test_the_mock_server_is_refused_even_if_only_once(self, tmp_path: Path) -> None:
+        lines = [
+            row(n, 1.0, **{"env/game_version": version}) for n, version in ((1, "mock_server"), (2, "4.10.0.75689"))
+        ]
         write_run(tmp_path / "a", settings=config(env="smac/3m"), lines=lines)
         write_run(tmp_path / "b")
         with pytest.raises(
-            RunError, match=r"a was played on the loopback server.*not those of smac/3m and are not reported"
+            RunError, match=r"a was played on the mock server.*not those of smac/3m and are not reported"
         ):
             read_run(tmp_path / "a")
         used, left_out = load_runs(tmp_path)
         assert [run.name for run in used] == ["b"]
-        assert "loopback server" in left_out[0].reason
+        assert "mock server" in left_out[0].reason

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples import own_game, plasticity_on_any_module, toy_dormant_units
+from examples import own_game, plasticity_on_any_module, toy_dormant_neurons
 
 FOLDER = Path(plasticity_on_any_module.__file__).parent
 DOCS = FOLDER.parent / "docs"
@@ -20,22 +20,22 @@ def test_the_readme_lists_every_example():
 
 
 def test_plasticity_on_any_module(capsys):
-    # Two short tasks make few units dormant; with wider thresholds there is something to treat.
+    # Two short tasks make few neurons dormant; with wider thresholds there is something to treat.
     found = plasticity_on_any_module.main(["--quick", "--alpha", "0.3", "--beta", "2"])
     redo, reborn = found["redo"], found["reborn"]
     assert redo["dry_run"]
-    assert reborn["units"] > 0
+    assert reborn["neurons"] > 0
     # The dry run left everything as it was: both found the same.
     assert redo["dormant_before"] == reborn["dormant_before"]
     assert reborn["dormant_after"]["net"] < reborn["dormant_before"]["net"]
     assert 0 <= reborn["function_drift"] < 0.5
     printed = capsys.readouterr().out
-    assert "net/0: 64 units, ReLU, surgery exact" in printed
+    assert "net/0: 64 neurons, ReLU, surgery exact" in printed
     assert "ReBorn: " in printed
 
 
-def test_toy_dormant_units_keeps_the_order_of_the_paper(tmp_path, capsys):
-    table = toy_dormant_units.main(["--quick", "--out", str(tmp_path / "figures" / "toy.png")])
+def test_toy_dormant_neurons_keeps_the_order_of_the_paper(tmp_path, capsys):
+    table = toy_dormant_neurons.main(["--quick", "--out", str(tmp_path / "figures" / "toy.png")])
     for row in table.values():
         assert len(row) == 4
         assert row == sorted(row)
@@ -43,14 +43,14 @@ def test_toy_dormant_units_keeps_the_order_of_the_paper(tmp_path, capsys):
     assert capsys.readouterr().out.count("| yes |") == 2
 
 
-def test_a_silenced_unit_of_the_toy_network_neither_speaks_nor_learns():
-    """With all 4 units silenced only the output's bias is left: the error cannot fall below the variance of the target."""
+def test_a_dormant_neuron_of_the_toy_network_has_no_output_and_does_not_learn():
+    """With all 4 neurons silenced only the output's bias is left: the error cannot fall below the variance of the target."""
     import torch
 
-    curve = toy_dormant_units.losses(4, lr=0.5, seeds=1, steps=600)[0]
+    curve = toy_dormant_neurons.losses(4, lr=0.5, seeds=1, steps=600)[0]
     torch.manual_seed(0)
     torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
-    wanted = toy_dormant_units.targets(torch.randn(toy_dormant_units.SAMPLES, 3))
+    wanted = toy_dormant_neurons.targets(torch.randn(toy_dormant_neurons.SAMPLES, 3))
     assert curve[-1].item() == pytest.approx(wanted.var(correction=0).item(), rel=1e-3)
 
 
@@ -59,9 +59,9 @@ def test_a_silenced_unit_of_the_toy_network_neither_speaks_nor_learns():
 def test_reborn_on_stock_dqn(capsys):
     from examples import reborn_on_stock_dqn
 
-    told = reborn_on_stock_dqn.main(["--quick", "--alpha", "0.3", "--beta", "2"])
-    assert {event["event"] for event in told} == {"dormancy", "intervention"}
-    assert sum(event["units"] for event in told if event["event"] == "intervention") > 0
+    events = reborn_on_stock_dqn.main(["--quick", "--alpha", "0.3", "--beta", "2"])
+    assert {event["event"] for event in events} == {"dormancy", "intervention"}
+    assert sum(event["neurons"] for event in events if event["event"] == "intervention") > 0
     assert "reborn gave" in capsys.readouterr().out
 
 
@@ -120,7 +120,7 @@ def test_own_game_runs_as_its_first_lines_say(command, tmp_path):
 def test_the_ten_lines_of_the_docs_run(tmp_path):
     """As they stand in docs/your_env.md, with less training."""
     [code] = re.findall(
-        r"```python\n(from rllib_reborn import QMIXConfig.*?)```", (DOCS / "your_env.md").read_text(), re.S
+        r"```python\n(from rllib_reborn import QMIXConfig, load_team.*?)```", (DOCS / "your_env.md").read_text(), re.S
     )
     assert "20_000" in code
     script = tmp_path / "ten_lines.py"

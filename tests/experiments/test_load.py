@@ -169,7 +169,8 @@ class TestOverrides:
             ("training..lr=3", "expected key.path=value"),
             ("training.lr=", "write training.lr=null"),
             ("training.lr=[1", "training.lr=[1"),
-            ("extends=algorithms/vdn.yaml", "read from files only"),
+            ("extends=algorithm/vdn.yaml", "read from files only"),
+            ("compose.resources=gpu", "read from files only"),
             ("training.lrr=1", "unknown key 'training.lrr'"),
             ("training.lr=fast", "training.lr=fast: training.lr is 'fast'"),
             ("seed.x=1", "seed is {'x': 1}"),
@@ -201,7 +202,7 @@ class TestExtends:
         assert load_experiment(write("extends: parts/outer.yaml\n" + BASE)).seed == 5
 
     def test_shipped_parts_are_found_from_anywhere(self, write: Write) -> None:
-        experiment = load_experiment(write("extends: algorithms/vdn.yaml\nenv: x\nstop: {iterations: 1}\n"))
+        experiment = load_experiment(write("extends: algorithm/vdn.yaml\nenv: x\nstop: {iterations: 1}\n"))
         assert experiment.algorithm == "VDN"
 
     def test_lists_are_replaced_and_null_overwrites(self, write: Write) -> None:
@@ -233,7 +234,7 @@ class TestExtends:
 
 
 def test_a_config_that_is_not_there(tmp_path: Path) -> None:
-    assert "no experiment" in refused(tmp_path / "nowhere.yaml")
+    assert "there is no such file" in refused(tmp_path / "nowhere.yaml")
     assert "is a folder" in refused(tmp_path)
     assert "Did you mean 'predator_prey/small/qmix'?" in refused("predator_prey/small/qmx")
 

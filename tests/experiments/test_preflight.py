@@ -13,7 +13,7 @@ from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
-from rllib_reborn.experiments.run import final_booking
+from rllib_reborn.experiments.run import final_resource_request
 from rllib_reborn.experiments.schema import Experiment, ResourcesSection
 
 MODULE = '''
@@ -120,8 +120,8 @@ def test_the_driver_starts_no_game(resources: int, evaluation: dict[str, object]
 
 
 def test_nor_does_it_for_the_final_evaluation() -> None:
-    assert final_booking(experiment("battle/3m")) is None
-    assert final_booking(experiment("smac/3m")) == {"num_cpus": 1.0, "resources": {}}
+    assert final_resource_request(experiment("battle/3m")) is None
+    assert final_resource_request(experiment("smac/3m")) == {"num_cpus": 1.0, "resources": {}}
 
 
 class TestGamesThatArePrograms:

@@ -108,12 +108,12 @@ def test_every_runner_that_books_has_a_place_evaluation_included(
         return
     with pytest.raises(ExperimentError) as caught:
         ray_session(run).__enter__()
-    said = str(caught.value)
-    assert said.startswith(
+    message = str(caught.value)
+    assert message.startswith(
         "the experiment books 3 x 8 = 24 of 'sc2' (resources.num_env_runners=2 and evaluation.num_env"
     )
-    assert f"have {sum(nodes):g}, room for 2 of these; take fewer runners" in said
-    assert """ray start --resources='{"sc2": 24}'""" in said
+    assert f"have {sum(nodes):g}, room for 2 of these; take fewer runners" in message
+    assert """ray start --resources='{"sc2": 24}'""" in message
 
 
 def test_a_ray_that_runs_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from rllib_reborn.experiments.load import dump_experiment, experiment_from_dict
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.run_folder import RunFolder
-from rllib_reborn.experiments.training_loop import Progress
+from rllib_reborn.experiments.training_loop import RunPosition
 
 
 def resolved(**changes: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def assert_goes_on(planned: RunPlan, run: RunFolder) -> None:
     assert planned.folder.root.resolve() == run.root.resolve()
     assert planned.checkpoint is not None
     assert planned.checkpoint.name == "checkpoint_000002"
-    assert planned.progress == Progress(4, 40, 4.0)
+    assert planned.progress == RunPosition(4, 40, 4.0)
     assert iterations(planned) == [1, 2, 3, 4]
 
 
@@ -150,7 +150,7 @@ def test_a_checkpoint_without_its_run_is_taken_if_its_hash_fits(run: RunFolder, 
     (run.checkpoints / "checkpoint_000002").rename(alone)
     planned = plan(resume=str(alone))
     assert planned.checkpoint == alone
-    assert planned.progress == Progress(4, 40, 0.0)
+    assert planned.progress == RunPosition(4, 40, 0.0)
     assert planned.folder.root != run.root
     with pytest.raises(ExperimentError, match="other settings"):
         plan(resume=str(alone), training={"lr": 0.1})

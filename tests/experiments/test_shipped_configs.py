@@ -1,22 +1,38 @@
-"""The shipped YAML files: every one is valid, fits its environment, and explains each of its keys."""
+"""The shipped YAML files, and the experiments composed of them: valid, fitting their environments, each key explained."""
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
+import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rllib_reborn.algorithms import ALGORITHMS
-from rllib_reborn.experiments.build import build_config
-from rllib_reborn.experiments.library import PART_FOLDERS, config_names, configs_folder, first_comment
+from rllib_reborn.envs import env_names
+from rllib_reborn.experiments.build import build_config, resolved_dict
 from rllib_reborn.experiments.load import experiment_from_dict, load_experiment
+from rllib_reborn.experiments.shipped_configs import (
+    configs_folder,
+    env_names_with_own_settings,
+    experiment_names,
+    first_comment,
+    part_names,
+)
 from rllib_reborn.experiments.yaml_text import parse_yaml
+from rllib_reborn.plasticity.interventions import KINDS
 
 FOLDER = configs_folder()
-assert FOLDER is not None
 FILES = sorted(FOLDER.rglob("*.yaml"))
-KEY = re.compile(r"^\s*[A-Za-z_]\w*:(\s|$)")
+KEY = re.compile(r"^\s*[A-Za-z_][\w/.*]*:(\s|$)")
+# Each algorithm with each intervention and with none, in each environment that names alone describe.
+PRODUCT = list(
+    itertools.product(env_names(), part_names("algorithm"), ["", *(f"+{n}" for n in part_names("intervention"))])
+)
 
 
 def keys_without_comment(text: str) -> list[str]:
@@ -25,7 +41,8 @@ def keys_without_comment(text: str) -> list[str]:
 
 
 def test_the_finder_finds() -> None:
-    assert keys_without_comment("a: 1\nb: 2  # why\nc:\n  d: 3\n# e: 4\n") == ["a: 1", "c:", "  d: 3"]
+    text = "a: 1\nb: 2  # why\nc:\n  d: 3\n  battle/x_*:\n# e: 4\n"
+    assert keys_without_comment(text) == ["a: 1", "c:", "  d: 3", "  battle/x_*:"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FOLDER).as_posix())
@@ -36,45 +53,141 @@ def test_every_key_has_a_comment(path: Path) -> None:
     assert "{" not in re.sub(r"#.*", "", path.read_text())
 
 
-def test_what_the_issue_names_is_there() -> None:
-    predator_prey = ("small", "middle", "large", "gradps_small", "gradps_medium", "gradps_large", "stag_hunt")
-    scenarios = [
-        "matrix/two_step",
-        "matrix/nonmonotonic",
-        *(f"predator_prey/{name}" for name in predator_prey),
-    ]
-    names = config_names()
-    for scenario in scenarios:
-        assert f"{scenario}/qmix" in names
-        assert f"{scenario}/vdn" in names
-    # The ReBorn paper's tasks (Tables 5 and 6), on StarCraft II and on the simulator, for every algorithm.
-    smac = ("3s_vs_5z", "2c_vs_64zg", "MMM2", "27m_vs_30m", "3s5z_vs_3s6z", "corridor")
-    smacv2 = ("zerg_10_vs_11", "terran_10_vs_11", "protoss_10_vs_11")
-    tasks = [*(f"smac/{name}" for name in smac), *(f"smacv2/{name}" for name in smacv2)]
-    for scenario in [*tasks, *(f"battle/{name}" for name in (*smac, *smacv2))]:
-        for algorithm in ALGORITHMS:
-            assert f"{scenario}/{algorithm.lower()}" in names
-        assert f"{scenario}/qmix_reborn" in names
-    for scenario in ("3m", "2s3z"):
-        assert {f"smac/{scenario}/qmix", f"battle/{scenario}/qmix"} <= set(names)
-    assert "predator_prey/small/qmix_quick" in names
-    assert not any(name.startswith(PART_FOLDERS) for name in names)
+def test_there_are_few_files() -> None:
+    assert len(FILES) <= 100
 
 
-@pytest.mark.parametrize("name", config_names())
-def test_an_experiment_is_valid_and_stands_where_its_name_says(name: str) -> None:
-    experiment = load_experiment(name)
-    scenario, _, file = name.rpartition("/")
-    # A colon has no place in a folder's name: pettingzoo/mpe2.x holds the experiments of pettingzoo:mpe2.x.
-    assert experiment.env in (scenario, scenario.replace("/", ":", 1))
-    assert file.split("_")[0] == experiment.algorithm.lower()
+def compositions(data: object) -> Iterator[dict[str, Any]]:
+    """All ``compose`` mappings in a file's data."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if key == "compose":
+                yield value
+            yield from compositions(value)
+
+
+def test_what_environments_files_refer_to_is_there() -> None:
+    """A folder or a pattern that matches nothing would be passed over."""
+    folders, patterns, resources = set(), set(), set()
+    for path in (FOLDER / "env").rglob("*.yaml"):
+        for composition in compositions(parse_yaml(path.read_text(), str(path))):
+            folders |= set(composition.get("by_algorithm", []))
+            patterns |= set(composition.get("by_env", {}))
+            resources.add(composition.get("resources", "local"))
+    assert resources <= set(part_names("resources"))
+    assert {"paper", "paper/starcraft"} <= folders
+    for folder in folders:
+        names = {path.stem for path in (FOLDER / folder).glob("*.yaml")}
+        assert names, folder
+        assert names <= set(part_names("algorithm")), folder
+    for pattern in patterns:
+        assert fnmatch.filter(env_names(), pattern), pattern
+
+
+def test_every_algorithm_and_every_intervention_has_a_file() -> None:
+    """Nothing that the tables hold is left out of names, and no file is about something else."""
+    assert sorted(part_names("algorithm")) == sorted(name.lower() for name in ALGORITHMS)
+    kinds = {
+        entry["kind"]
+        for name in part_names("intervention")
+        for entry in load_experiment(f"matrix/two_step/qmix+{name}").interventions
+    }
+    assert kinds == set(KINDS)
+
+
+def check(env: str, algorithm: str, intervention: str) -> None:
+    """One experiment of the product."""
+    experiment = load_experiment(f"{env}/{algorithm}{intervention}")
+    assert experiment.env == env
+    assert experiment.algorithm.lower() == algorithm
+    assert (experiment.training.dormancy is not None) == bool(intervention)
+    assert bool(experiment.interventions) == (intervention not in ("", "+dormancy"))
     build_config(experiment)
+
+
+# Every environment once, and with it every algorithm and intervention many times; drawn again only when the lists change.
+SAMPLE = [random.Random(env).choice([one for one in PRODUCT if one[0] == env]) for env in env_names()]
+
+
+@pytest.mark.parametrize(("env", "algorithm", "intervention"), SAMPLE)
+def test_a_sample_of_the_product_composes_and_is_valid(env: str, algorithm: str, intervention: str) -> None:
+    check(env, algorithm, intervention)
+
+
+@pytest.mark.parametrize("algorithm", part_names("algorithm"))
+def test_every_algorithm_takes_every_intervention(algorithm: str) -> None:
+    for name in part_names("intervention"):
+        check("matrix/nonmonotonic", algorithm, f"+{name}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("env", env_names())
+def test_the_whole_product_composes_and_is_valid(env: str) -> None:
+    for _, algorithm, intervention in (one for one in PRODUCT if one[0] == env):
+        check(env, algorithm, intervention)
+
+
+@pytest.mark.parametrize("name", [*experiment_names(), *(f"{env}/qmix+redo" for env in env_names_with_own_settings())])
+def test_what_has_a_file_of_its_own_is_valid_and_stands_where_its_name_says(name: str) -> None:
+    experiment = load_experiment(name)
+    env, _, file = name.rpartition("/")
+    assert experiment.env == env
+    assert re.split(r"[_+]", file)[0] == experiment.algorithm.lower()
+    build_config(experiment)
+
+
+@pytest.mark.parametrize("env", env_names_with_own_settings())
+def test_suites_take_every_algorithm(env: str) -> None:
+    for algorithm in part_names("algorithm"):
+        build_config(load_experiment(f"{env}/{algorithm}"))
+
+
+def test_the_lengths_of_maps() -> None:
+    """Tables 5 and 6 of the ReBorn paper, on StarCraft II and on the simulator; GradPS's; the matrix games'."""
+    millions = {"3m": 2, "MMM2": 2, "corridor": 4, "3s5z_vs_3s6z": 4, "27m_vs_30m": 2}
+    wanted = {f"{family}/{name}": steps for name, steps in millions.items() for family in ("smac", "battle")}
+    for name in ("zerg_10_vs_11", "terran_5_vs_5", "protoss_20_vs_23"):
+        wanted |= {f"smacv2/{name}": 5, f"battle/{name}": 5}
+    wanted |= {"predator_prey/small": 1, "predator_prey/stag_hunt": 1, "predator_prey/gradps_large": 1.05}
+    wanted |= {"matrix/two_step": 0.02, "matrix/climbing": 0.01}
+    assert {env: load_experiment(f"{env}/qmix").stop.env_steps for env in wanted} == {
+        env: round(steps * 1e6) for env, steps in wanted.items()
+    }
+
+
+def test_table_2_is_for_the_tasks_of_the_paper_alone() -> None:
+    def embed_dim(env: str) -> int:
+        return load_experiment(f"{env}/qmix").training.mixer.embed_dim  # type: ignore[attr-defined]
+
+    assert {embed_dim(env) for env in ("predator_prey/middle", "battle/8m", "smac/3m", "smacv2/zerg_5_vs_5")} == {64}
+    assert {embed_dim(env) for env in ("predator_prey/gradps_small", "predator_prey/stag_hunt", "matrix/two_step")} == {
+        32
+    }
+
+
+def test_the_short_comparison_scales_what_is_due_by_env_steps() -> None:
+    experiment = load_experiment("predator_prey/small/qmix+reborn_official_code+sr+short")
+    reborn, sr = experiment.interventions
+    assert (reborn["every"], reborn["unit"], reborn["scoring_source"]) == (20_000, "env_steps", "replay")
+    assert (sr["every"], sr["unit"]) == (5000, "updates")
+    assert experiment.training.dormancy is not None
+    assert experiment.training.dormancy["every"] == 5000
+    assert experiment.stop.env_steps == 200_000
+    # Wherever it stands.
+    assert load_experiment("predator_prey/small/qmix+short+reborn_official_code+sr") == experiment
+
+
+@pytest.mark.parametrize("algorithm", ["vdn", "iql"])
+def test_without_a_mixer_interventions_treat_the_agents(algorithm: str) -> None:
+    assert load_experiment(f"battle/3m/{algorithm}+reborn").interventions[0]["scope"] == "agent"
+    assert load_experiment(f"battle/3m/{algorithm}+redo").interventions[0]["scope"] == "all"
+    assert load_experiment("battle/3m/qmix+reborn").interventions[0]["scope"] == "mixer"
 
 
 @pytest.mark.parametrize("algorithm", ["qmix", "qplex", "dmix", "rmix"])
 def test_the_papers_settings_of_starcraft(algorithm: str) -> None:
     """Table 2 of the ReBorn paper, and its run lengths."""
-    experiment = load_experiment(f"smac/MMM2/{algorithm}_reborn")
+    experiment = load_experiment(f"smac/MMM2/{algorithm}+reborn")
     config = build_config(experiment)
     assert (config.batch_episodes, config.buffer_episodes, config.lr, config.gamma) == (32, 5000, 5e-4, 0.99)
     assert config.team_model["hidden_dim"] == 64
@@ -84,16 +197,12 @@ def test_the_papers_settings_of_starcraft(algorithm: str) -> None:
     assert config.team_optimizer["kind"] == ("rmsprop" if algorithm in ("qmix", "qplex") else "adam")
     (reborn,) = config.interventions
     assert (reborn["alpha"], reborn["beta"], reborn["every"], reborn["unit"]) == (0.1, 3.0, 200_000, "env_steps")
-    lengths = {"smac/MMM2": 2, "smac/corridor": 4, "smac/3s5z_vs_3s6z": 4, "smacv2/zerg_10_vs_11": 5}
-    for task, millions in lengths.items():
-        for name in (task, task.replace(task.split("/")[0], "battle")):
-            assert load_experiment(f"{name}/{algorithm}").stop.env_steps == millions * 1_000_000
 
 
 def test_starcraft_never_plays_in_the_driver_and_books_a_ticket_for_each_game() -> None:
-    for name in config_names():
-        if name.startswith(("smac/", "smacv2/")):
-            experiment = load_experiment(name)
+    for env in env_names():
+        if env.startswith(("smac/", "smacv2/")):
+            experiment = load_experiment(f"{env}/vdn")
             resources = experiment.resources
             assert resources.num_env_runners >= 1
             assert experiment.evaluation.num_env_runners >= 1
@@ -102,24 +211,23 @@ def test_starcraft_never_plays_in_the_driver_and_books_a_ticket_for_each_game() 
             assert evaluation.num_envs_per_env_runner <= resources.num_envs_per_env_runner
 
 
-@pytest.mark.parametrize("name", sorted(f"algorithms/{path.stem}" for path in (FOLDER / "algorithms").glob("*.yaml")))
-def test_the_algorithm_parts_say_every_setting_and_agree_with_the_defaults(name: str) -> None:
+@pytest.mark.parametrize("name", part_names("algorithm"))
+def test_the_files_of_algorithms_say_every_setting_and_agree_with_the_defaults(name: str, tmp_path: Path) -> None:
     """A shipped default and the one in Python must not drift apart."""
-    data = parse_yaml((FOLDER / f"{name}.yaml").read_text(), name)
-    written = load_experiment(f"{name}.yaml", ["env=matrix/two_step", "stop.iterations=1"])
+    data = parse_yaml((FOLDER / "algorithm" / f"{name}.yaml").read_text(), name)
+    path = tmp_path / "bare.yaml"
+    path.write_text(f"extends: algorithm/{name}\nenv: matrix/two_step\nstop: {{iterations: 1}}\n")
+    written = load_experiment(path)
     bare = experiment_from_dict(
         {"algorithm": data["algorithm"], "env": "matrix/two_step", "stop": {"iterations": 1}}, name
     )
-    from rllib_reborn.experiments.build import resolved_dict
-
-    resolved = resolved_dict(bare, build_config(bare))["training"]
-    assert written.training.given() == resolved
+    assert written.training.given() == resolved_dict(bare, build_config(bare))["training"]
 
 
-@pytest.mark.parametrize("resources", ["two_learners", "gpu"])
+@pytest.mark.parametrize("resources", part_names("resources"))
 def test_resources_can_be_laid_over_any_experiment(resources: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(f"extends: [predator_prey/small/qmix.yaml, resources/{resources}.yaml]\n")
+    path.write_text(f"extends: [predator_prey/small/qmix, resources/{resources}.yaml]\n")
     experiment = load_experiment(path)
-    assert experiment.training.sampling == "async"
+    assert (experiment.training.sampling == "async") == (resources != "local")
     build_config(experiment)

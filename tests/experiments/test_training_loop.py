@@ -13,7 +13,7 @@ from rllib_reborn.checkpoints import CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
-from rllib_reborn.experiments.training_loop import Progress, TrainingError, TrainingLoop
+from rllib_reborn.experiments.training_loop import RunPosition, TrainingError, TrainingLoop
 
 
 class Counter:
@@ -88,8 +88,8 @@ class Run:
 )
 def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: StopSection, iterations: int) -> None:
     run = Run(tmp_path, stop, None, Counter())
-    progress = run.loop.run(Progress())
-    assert progress == Progress(iterations, 10 * iterations, 2.0 * iterations)
+    progress = run.loop.run(RunPosition())
+    assert progress == RunPosition(iterations, 10 * iterations, 2.0 * iterations)
     assert run.saved() == [10 * iterations]
     assert run.log.rows() == run.observer.rows
     assert [row["iteration"] for row in run.log.rows()] == list(range(1, iterations + 1))
@@ -98,10 +98,10 @@ def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: Stop
 def test_checkpoints_come_by_env_steps_and_not_by_the_limit(tmp_path: Path) -> None:
     short = Run(tmp_path / "short", StopSection(env_steps=70), 25, Counter())
     (tmp_path / "short").mkdir()
-    short.loop.run(Progress())
+    short.loop.run(RunPosition())
     long = Run(tmp_path / "long", StopSection(env_steps=110), 25, Counter())
     (tmp_path / "long").mkdir()
-    long.loop.run(Progress())
+    long.loop.run(RunPosition())
     assert short.saved() == [30, 50, 70]
     assert long.saved() == [30, 50, 80, 100, 110]
     assert short.log.rows() == long.log.rows()[:7]
@@ -111,18 +111,18 @@ def test_plasticity_events_are_written_beside_the_rows(tmp_path: Path) -> None:
     class Telling(Counter):
         def train(self) -> dict[str, Any]:
             result = super().train()
-            told = [{"event": "dormancy", "clock": {"env_steps": result["team"]["env_steps"]}}]
-            return result | {"plasticity": told if self.iterations % 2 else []}
+            events = [{"event": "dormancy", "clock": {"env_steps": result["team"]["env_steps"]}}]
+            return result | {"plasticity": events if self.iterations % 2 else []}
 
     run = Run(tmp_path, StopSection(iterations=4), None, Telling())
-    run.loop.run(Progress())
+    run.loop.run(RunPosition())
     assert [(event["iteration"], event["clock"]["env_steps"]) for event in run.events.rows()] == [(1, 10), (3, 30)]
     assert len(run.log.rows()) == 4
 
 
 def test_the_last_iteration_is_not_saved_twice(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=50), 25, Counter())
-    run.loop.run(Progress())
+    run.loop.run(RunPosition())
     assert run.saved() == [30, 50]
 
 
@@ -130,7 +130,7 @@ def test_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
     algo = Counter()
     algo.iterations = 4
     run = Run(tmp_path, StopSection(env_steps=60), 25, algo)
-    assert run.loop.run(Progress(4, 40, 8.0)).iteration == 6
+    assert run.loop.run(RunPosition(4, 40, 8.0)).iteration == 6
     assert [row["iteration"] for row in run.log.rows()] == [5, 6]
     assert run.saved() == [50, 60]
 
@@ -138,7 +138,7 @@ def test_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
 def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:
     algo = Counter()
     run = Run(tmp_path, StopSection(env_steps=40), 25, algo)
-    assert run.loop.run(Progress(4, 40, 8.0)) == Progress(4, 40, 8.0)
+    assert run.loop.run(RunPosition(4, 40, 8.0)) == RunPosition(4, 40, 8.0)
     assert algo.iterations == 0
     assert run.store.paths() == []
 
@@ -146,7 +146,7 @@ def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:
 def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=1000), None, Counter(signal_at=3))
     with run.interruption:
-        progress = run.loop.run(Progress())
+        progress = run.loop.run(RunPosition())
     assert run.interruption.received == "SIGTERM"
     assert progress.iteration == 3
     assert run.saved() == [30]
@@ -155,7 +155,7 @@ def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) 
 def test_a_failure_is_one_sentence_and_leaves_earlier_checkpoints(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=1000), 20, Counter(fail_at=4))
     with pytest.raises(TrainingError) as caught:
-        run.loop.run(Progress())
+        run.loop.run(RunPosition())
     assert str(caught.value) == "training broke off after 30 env steps: ValueError: first line"
     assert run.saved() == [20]
     assert len(run.log.rows()) == 3
@@ -172,7 +172,7 @@ def test_an_error_that_came_through_ray_is_told_by_its_origin(tmp_path: Path) ->
 
     algo.train = train  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="ValueError: the env returned NaN"):
-        Run(tmp_path, StopSection(iterations=1), None, algo).loop.run(Progress())
+        Run(tmp_path, StopSection(iterations=1), None, algo).loop.run(RunPosition())
 
 
 class TestInterruption:

@@ -63,10 +63,10 @@ class Whole(Good):
 
 class NotANumber(Whole):
     def see(self):
-        seen = super().see()
+        obs = super().see()
         if self.time == 3:
-            seen.obs[1, 2] = np.nan
-        return seen
+            obs.obs[1, 2] = np.nan
+        return obs
 
 
 class InfiniteReward(Whole):
@@ -81,8 +81,8 @@ class WrongSize(Whole):
 
 class GrowsOnTheWay(Whole):
     def see(self):
-        seen = super().see()
-        return seen if self.time < 2 else seen._replace(state=np.zeros(S + 1, np.float32))
+        obs = super().see()
+        return obs if self.time < 2 else obs._replace(state=np.zeros(S + 1, np.float32))
 
 
 class FractionsAsBytes(Whole):
@@ -91,9 +91,9 @@ class FractionsAsBytes(Whole):
 
 class NoActionLeft(Whole):
     def see(self):
-        seen = super().see()
-        seen.action_mask[1] = self.time < 3
-        return seen
+        obs = super().see()
+        obs.action_mask[1] = self.time < 3
+        return obs
 
 
 class DishonestMask(Whole):

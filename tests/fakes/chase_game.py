@@ -44,7 +44,7 @@ class ChaseGame(pettingzoo.ParallelEnv):
     def _look(self, agents: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         observations, infos = {}, {}
         for agent in agents:
-            random = np.random.default_rng([self._seed, self._t, self._told, *agent.encode()])
+            random = np.random.default_rng([self._seed, self._t, self._action_digest, *agent.encode()])
             observations[agent] = random.normal(size=self.observation_space(agent).shape).astype(np.float32)
             mask = random.random(int(self.action_space(agent).n)) < 0.7
             mask[0] |= not mask.any()
@@ -52,7 +52,7 @@ class ChaseGame(pettingzoo.ParallelEnv):
         return observations, infos
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
-        self._seed, self._t, self._told = seed, 0, 0
+        self._seed, self._t, self._action_digest = seed, 0, 0
         self.agents = self.possible_agents[:]
         return self._look(self.agents)
 
@@ -60,7 +60,9 @@ class ChaseGame(pettingzoo.ParallelEnv):
         assert set(actions) == set(self.agents)
         self.received.append({agent: int(action) for agent, action in actions.items()})
         self._t += 1
-        self._told = 7 * self._told + sum(len(agent) * int(action) for agent, action in actions.items())
+        self._action_digest = 7 * self._action_digest + sum(
+            len(agent) * int(action) for agent, action in actions.items()
+        )
         present = self.agents
         ended = {agent: agent.endswith("_1") and self._t == 4 for agent in present}
         cut = dict.fromkeys(present, self._t == self.max_cycles)

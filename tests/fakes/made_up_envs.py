@@ -46,10 +46,10 @@ class Recipe:
 
 
 @dataclasses.dataclass
-class Told:
-    """What the world said at one moment; ``seen`` and ``masks`` have the agents that were shown something."""
+class Moment:
+    """The world at one moment; ``observations`` and ``masks`` have the agents that were shown something."""
 
-    seen: dict[str, Any]
+    observations: dict[str, Any]
     masks: dict[str, np.ndarray]
     before: tuple[str, ...]  #: who was alive before the step
     alive: tuple[str, ...]  #: who is now
@@ -71,41 +71,43 @@ class World:
         self.recipe, self.names = recipe, names
         self.observation_spaces = dict(zip(names, recipe.observation_spaces))
         self.action_spaces = dict(zip(names, recipe.action_spaces))
-        self.told: Told | None = None
+        self.moment: Moment | None = None
         self.illegal: list[str] = []
 
     def space(self, agent: str) -> Any:
         """Observation space as the env declares it."""
-        seen = self.observation_spaces[agent]
+        own_space = self.observation_spaces[agent]
         if self.recipe.masks != "observation":
-            return seen
-        return spaces.Dict({"observation": seen, "action_mask": spaces.MultiBinary(int(self.action_spaces[agent].n))})
+            return own_space
+        return spaces.Dict(
+            {"observation": own_space, "action_mask": spaces.MultiBinary(int(self.action_spaces[agent].n))}
+        )
 
-    def begin(self, seed: int) -> Told:
+    def begin(self, seed: int) -> Moment:
         self.random = np.random.default_rng(seed)
         for space in self.observation_spaces.values():
             space.seed(seed)
         self._time = 0
-        self.told = Told(*self._look(self.names, self.names), self.names, self.names)
-        return self.told
+        self.moment = Moment(*self._look(self.names, self.names), self.names, self.names)
+        return self.moment
 
-    def play(self, actions: dict[str, Any]) -> Told:
-        told = self.told
-        assert told is not None
-        acting = set(told.alive) & set(told.seen)
+    def play(self, actions: dict[str, Any]) -> Moment:
+        moment = self.moment
+        assert moment is not None
+        acting = set(moment.alive) & set(moment.observations)
         if set(actions) != acting:
             self.illegal.append(f"actions of {sorted(actions)}; expected {sorted(acting)}")
         for agent, action in actions.items():
             space = self.action_spaces[agent]
-            if not space.contains(action) or not told.masks[agent][action - int(space.start)]:
-                self.illegal.append(f"{agent} did {action} of {space} with the mask {told.masks.get(agent)}")
+            if not space.contains(action) or not moment.masks[agent][action - int(space.start)]:
+                self.illegal.append(f"{agent} did {action} of {space} with the mask {moment.masks.get(agent)}")
         self._time += 1
-        before = told.alive
+        before = moment.alive
         fates = self._fates(before)
         alive = tuple(agent for agent in before if fates[agent] is None)
         dead = [agent for agent in self.names if agent not in before]
         paid = [*before, *(agent for agent in dead if self.random.random() < self.recipe.late_rewards)]
-        self.told = Told(
+        self.moment = Moment(
             *self._look(before, alive),
             before,
             alive,
@@ -114,7 +116,7 @@ class World:
             {agent: fate in ("terminated", "both") for agent, fate in fates.items()},
             {agent: fate in ("truncated", "both") for agent, fate in fates.items()},
         )
-        return self.told
+        return self.moment
 
     def _fates(self, agents: tuple[str, ...]) -> dict[str, str | None]:
         recipe, random = self.recipe, self.random
@@ -140,18 +142,21 @@ class World:
 
     def shown(self, agent: str) -> Any:
         """What the env shows ``agent``, with its mask if it is given there."""
-        assert self.told is not None
+        assert self.moment is not None
         if self.recipe.masks != "observation":
-            return self.told.seen[agent]
-        return {"observation": self.told.seen[agent], "action_mask": self.given_mask(agent)}
+            return self.moment.observations[agent]
+        return {"observation": self.moment.observations[agent], "action_mask": self.given_mask(agent)}
 
     def given_mask(self, agent: str) -> np.ndarray:
-        assert self.told is not None
-        return self.told.masks[agent].astype(self.recipe.mask_dtype)
+        assert self.moment is not None
+        return self.moment.masks[agent].astype(self.recipe.mask_dtype)
 
     def infos(self) -> dict[str, Any]:
-        assert self.told is not None
-        return {a: {"action_mask": self.given_mask(a)} if self.recipe.masks == "info" else {} for a in self.told.seen}
+        assert self.moment is not None
+        return {
+            a: {"action_mask": self.given_mask(a)} if self.recipe.masks == "info" else {}
+            for a in self.moment.observations
+        }
 
 
 class MadeUpParallelEnv(pettingzoo.ParallelEnv):
@@ -173,15 +178,15 @@ class MadeUpParallelEnv(pettingzoo.ParallelEnv):
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         assert seed is not None
-        told = self.world.begin(seed)
-        self.agents = list(told.alive)
-        return {a: self.world.shown(a) for a in told.seen}, self.world.infos()
+        moment = self.world.begin(seed)
+        self.agents = list(moment.alive)
+        return {a: self.world.shown(a) for a in moment.observations}, self.world.infos()
 
     def step(self, actions: dict[str, Any]) -> Any:
-        told = self.world.play(actions)
-        self.agents = list(told.alive)
-        observations = {a: self.world.shown(a) for a in told.seen}
-        return observations, told.rewards, told.terminated, told.truncated, self.world.infos()
+        moment = self.world.play(actions)
+        self.agents = list(moment.alive)
+        observations = {a: self.world.shown(a) for a in moment.observations}
+        return observations, moment.rewards, moment.terminated, moment.truncated, self.world.infos()
 
 
 class MadeUpTupleEnv(gymnasium.Env):
@@ -200,31 +205,31 @@ class MadeUpTupleEnv(gymnasium.Env):
         return self._shown(), self._info()
 
     def step(self, actions: Any) -> Any:
-        world, told = self.world, self.world.told
-        assert told is not None
+        world, moment = self.world, self.world.moment
+        assert moment is not None
         for agent, action in zip(world.names, actions, strict=True):
-            if agent not in told.alive and action != world.action_spaces[agent].start:
+            if agent not in moment.alive and action != world.action_spaces[agent].start:
                 world.illegal.append(f"{agent}, which is dead, did {action}")
-        told = world.play({a: action for a, action in zip(world.names, actions) if a in told.alive})
-        told.rewards = {a: told.rewards.get(a, 0.0) for a in world.names}
-        ends: Any = told.same_end_for_all
+        moment = world.play({a: action for a, action in zip(world.names, actions) if a in moment.alive})
+        moment.rewards = {a: moment.rewards.get(a, 0.0) for a in world.names}
+        ends: Any = moment.same_end_for_all
         if ends is None:
             # Flags of the dead count no more.
-            ends = [[flags.get(a, True) for a in world.names] for flags in (told.terminated, told.truncated)]
-        return self._shown(), list(told.rewards.values()), *ends, self._info()
+            ends = [[flags.get(a, True) for a in world.names] for flags in (moment.terminated, moment.truncated)]
+        return self._shown(), list(moment.rewards.values()), *ends, self._info()
 
     def _shown(self) -> tuple[Any, ...]:
         world = self.world
-        assert world.told is not None
-        return tuple(world.shown(a) if a in world.told.seen else world.space(a).sample() for a in world.names)
+        assert world.moment is not None
+        return tuple(world.shown(a) if a in world.moment.observations else world.space(a).sample() for a in world.names)
 
     def _info(self) -> dict[str, Any]:
         world = self.world
         if world.recipe.masks != "info":
             return {}
-        assert world.told is not None
+        assert world.moment is not None
         nothing = {a: np.zeros(int(world.action_spaces[a].n)) for a in world.names}
-        return {"action_mask": [world.given_mask(a) if a in world.told.masks else nothing[a] for a in world.names]}
+        return {"action_mask": [world.given_mask(a) if a in world.moment.masks else nothing[a] for a in world.names]}
 
 
 class MadeUpMultiAgentEnv(MultiAgentEnv):
@@ -241,16 +246,16 @@ class MadeUpMultiAgentEnv(MultiAgentEnv):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         assert seed is not None
-        told = self.world.begin(seed)
-        return {a: self.world.shown(a) for a in told.seen}, self.world.infos()
+        moment = self.world.begin(seed)
+        return {a: self.world.shown(a) for a in moment.observations}, self.world.infos()
 
     def step(self, action_dict: dict[str, Any]) -> Any:
-        told = self.world.play(action_dict)
-        same = told.same_end_for_all
+        moment = self.world.play(action_dict)
+        same = moment.same_end_for_all
         if same is not None:
             flags = [{"__all__": one} for one in same]
         else:
-            over = {"__all__": not told.alive}
-            flags = [told.terminated | over, told.truncated | over]
-        observations = {a: self.world.shown(a) for a in told.seen}
-        return observations, told.rewards, *flags, self.world.infos()
+            over = {"__all__": not moment.alive}
+            flags = [moment.terminated | over, moment.truncated | over]
+        observations = {a: self.world.shown(a) for a in moment.observations}
+        return observations, moment.rewards, *flags, self.world.infos()

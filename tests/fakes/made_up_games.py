@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rllib_reborn.envs.lift import LiftedTeamEnv
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
 #: How an episode may end: by itself in one of these ways, or not at all before the limit.
 ENDS = ("terminated", "truncated", "both", "limit")
@@ -21,7 +21,7 @@ class Played:
     ``crash``."""
 
     end: str
-    seen: list[GameObs] = dataclasses.field(default_factory=list)
+    observations: list[GameObs] = dataclasses.field(default_factory=list)
     actions: list[np.ndarray] = dataclasses.field(default_factory=list)
     rewards: list[float] = dataclasses.field(default_factory=list)
 
@@ -97,9 +97,9 @@ class MadeUpGame(TeamGame):
         if episode is None:
             LEDGER.illegal.append("a game was stepped that has no running episode")
             raise AssertionError
-        allowed = episode.seen[-1].action_mask[np.arange(self.spec.n_agents), actions]
+        allowed = episode.observations[-1].action_mask[np.arange(self.spec.n_agents), actions]
         if not allowed.all():
-            LEDGER.illegal.append(f"{actions} are not all allowed by {episode.seen[-1].action_mask}")
+            LEDGER.illegal.append(f"{actions} are not all allowed by {episode.observations[-1].action_mask}")
             raise AssertionError
         time = len(episode.rewards) + 1
         if episode.end == "crash" and time == self._length:
@@ -131,11 +131,11 @@ class MadeUpGame(TeamGame):
         mask[~alive] = np.arange(spec.n_actions) == 0
         obs = random.integers(0, 256, (spec.n_agents, spec.obs_dim)) * alive[:, None]
         state = random.random(spec.state_dim, np.float32)
-        seen = GameObs(obs.astype(spec.obs_dtype), state, mask)
-        self._episode.seen.append(GameObs(*(part.copy() for part in seen)))
-        return seen
+        game_obs = GameObs(obs.astype(spec.obs_dtype), state, mask)
+        self._episode.observations.append(GameObs(*(part.copy() for part in game_obs)))
+        return game_obs
 
 
-def make_env(num_envs: int = 1, **recipe: Any) -> LiftedTeamEnv:
+def make_env(num_envs: int = 1, **recipe: Any) -> VectorizedTeamEnv:
     """Made-up games for a config: ``tests.fakes.made_up_games:make_env``."""
-    return LiftedTeamEnv(lambda: MadeUpGame(**recipe), num_envs)
+    return VectorizedTeamEnv(lambda: MadeUpGame(**recipe), num_envs)

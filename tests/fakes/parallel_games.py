@@ -52,9 +52,9 @@ class ScriptedParallelEnv(pettingzoo.ParallelEnv):
         return self._action_spaces.get(agent, spaces.Discrete(3))
 
     def see(self, agent: str) -> Any:
-        seen = np.array([self.possible_agents.index(agent) + 1, self.t], np.float32)
+        obs = np.array([self.possible_agents.index(agent) + 1, self.t], np.float32)
         return (
-            {"observation": seen, "action_mask": np.array(self.mask_of[agent])} if self.masks == "observation" else seen
+            {"observation": obs, "action_mask": np.array(self.mask_of[agent])} if self.masks == "observation" else obs
         )
 
     def _infos(self) -> dict[str, Any]:
@@ -68,12 +68,12 @@ class ScriptedParallelEnv(pettingzoo.ParallelEnv):
 
     def step(self, actions: dict[str, Any]) -> Any:
         self.received.append(dict(actions))
-        said = self.script[self.t] if self.t < len(self.script) else {}
+        moment = self.script[self.t] if self.t < len(self.script) else {}
         self.t += 1
         present = self.agents[:]
-        ended = {a: bool(said.get("terminated", {}).get(a)) for a in present}
-        cut = {a: bool(said.get("truncated", {}).get(a)) for a in present}
-        rewards = dict.fromkeys(present, 0.0) | said.get("rewards", {})
+        ended = {a: bool(moment.get("terminated", {}).get(a)) for a in present}
+        cut = {a: bool(moment.get("truncated", {}).get(a)) for a in present}
+        rewards = dict.fromkeys(present, 0.0) | moment.get("rewards", {})
         out = ({a: self.see(a) for a in present}, rewards, ended, cut, self._infos())
         self.agents = [a for a in present if not ended[a] and not cut[a]]
         return out

@@ -33,7 +33,7 @@ class RandomRewards(VectorTeamEnv):
         self._noise = noise
         self._streams = RandomStreams(num_envs)
         self._mask = np.ones((num_envs, 2, 2), bool)
-        self._seen = TeamObs(
+        self._obs = TeamObs(
             np.ones((num_envs, 2, 1), np.float32), np.ones((num_envs, 1), np.float32), self._mask.copy()
         )
 
@@ -41,7 +41,7 @@ class RandomRewards(VectorTeamEnv):
         chosen = np.ones(self.num_envs, bool) if mask is None else mask
         if seed is not None:
             self._streams.seed(seed, chosen)
-        return self._seen
+        return self._obs
 
     def step(self, actions: np.ndarray) -> TeamStep:
         check_actions(actions, self._mask, self.num_envs)
@@ -50,11 +50,11 @@ class RandomRewards(VectorTeamEnv):
         by_count = np.stack([quantile(self._noise, tau, count) for count in range(3)], axis=1)
         reward = by_count[np.arange(self.num_envs), brave].astype(np.float32)
         ended = np.ones(self.num_envs, bool)
-        return TeamStep(self._seen, reward, ended, ~ended, {})
+        return TeamStep(self._obs, reward, ended, ~ended, {})
 
     def get_state(self) -> dict[str, Any]:
         return {"streams": self._streams.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> TeamObs:
         self._streams.set_state(state["streams"])
-        return self._seen
+        return self._obs

@@ -48,6 +48,6 @@ class RiskyGame(VectorTeamEnv):
         return TeamStep(self._obs(), reward, over, np.zeros_like(over), {"failed": np.zeros_like(over)})
 
     def _obs(self) -> TeamObs:
-        seen = np.eye(4, dtype=np.float32)[self._stage]
+        obs = np.eye(4, dtype=np.float32)[self._stage]
         everything = np.ones((self.num_envs, 2, 2), bool)
-        return TeamObs(np.repeat(seen[:, None], 2, axis=1), np.ones((self.num_envs, 1), np.float32), everything)
+        return TeamObs(np.repeat(obs[:, None], 2, axis=1), np.ones((self.num_envs, 1), np.float32), everything)

@@ -108,9 +108,9 @@ class FaultyGame(CountingGame):
     def _is_time(self) -> bool:
         return self._time == self._at and (self._seeds is None or self._seed in self._seeds)
 
-    def _go_wrong(self, seen: GameObs) -> GameObs:
+    def _go_wrong(self, obs: GameObs) -> GameObs:
         if not self._is_time():
-            return seen
+            return obs
         match self._fault:
             case "raise" | "close":
                 raise RuntimeError(f"the script says so at {self._time}")
@@ -123,22 +123,22 @@ class FaultyGame(CountingGame):
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "obs":
-                return seen._replace(obs=seen.obs[:2])
+                return obs._replace(obs=obs.obs[:2])
             case "state":
-                return seen._replace(state=seen.state[None])
+                return obs._replace(state=obs.state[None])
             case "mask":
-                return seen._replace(action_mask=seen.action_mask[:, :3])
+                return obs._replace(action_mask=obs.action_mask[:, :3])
             case "additive_mask":
-                return seen._replace(action_mask=np.where(seen.action_mask, 0.0, -1e9))
+                return obs._replace(action_mask=np.where(obs.action_mask, 0.0, -1e9))
             case "floats_as_bytes":
-                return seen._replace(obs=seen.obs.astype(complex))
+                return obs._replace(obs=obs.obs.astype(complex))
             case "list":
-                return seen._replace(obs=seen.obs.tolist())
+                return obs._replace(obs=obs.obs.tolist())
             case "no_action":
-                mask = seen.action_mask.copy()
+                mask = obs.action_mask.copy()
                 mask[1] = False
-                return seen._replace(action_mask=mask)
-        return seen
+                return obs._replace(action_mask=mask)
+        return obs
 
 
 class VersionedGame(CountingGame):

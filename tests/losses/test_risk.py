@@ -1,4 +1,5 @@
-"""RMIX's local loss: the quantile Huber loss without pairs, the released one, and what each does to a distribution."""
+"""RMIX's local loss: the quantile Huber loss without pairs, the official code's rule, and what each does to a
+distribution."""
 
 import pytest
 import torch
@@ -31,27 +32,29 @@ def test_it_is_the_quantile_huber_loss(dtype, scale, monkeypatch):
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=1e-5, atol=1e-6)
 
 
-def test_the_released_form_by_hand():
+def test_the_official_code_by_hand():
     prediction = torch.tensor([[0.0, 3.0]], requires_grad=True)
     target = torch.tensor([[0.5, 1.0]])
-    # error = prediction - target; |fraction of the target - 1(error < 0)| * huber; sum over targets, mean over predictions
+    # error = prediction - target; |fraction of the target - 1(error < 0)| * huber; sum over targets, mean over
+    # predictions
     expected = ((0.75 * 0.125 + 0.25 * 0.5) + (0.25 * 2.0 + 0.75 * 1.5)) / 2
-    loss = local_distribution_loss(prediction, target, released=True)
+    loss = local_distribution_loss(prediction, target, official_code=True)
     assert loss.item() == pytest.approx(expected)
     (gradient,) = torch.autograd.grad(loss.sum(), prediction)
     torch.testing.assert_close(gradient, torch.tensor([[-(0.75 * 0.5 + 0.25 * 1) / 2, (0.25 * 1 + 0.75 * 1) / 2]]))
 
 
-@pytest.mark.parametrize(("released", "least", "most"), [(False, 2.0, 3.2), (True, 0.0, 0.05)])
-def test_what_becomes_of_a_spread(released, least, most):
-    """Method reference D25: the standard rule fits the targets' spread, the released one draws all atoms to one value."""
+@pytest.mark.parametrize(("official_code", "least", "most"), [(False, 2.0, 3.2), (True, 0.0, 0.05)])
+def test_what_becomes_of_a_spread(official_code, least, most):
+    """docs/method.md D25: the standard rule fits the targets' spread, the official code's draws all atoms to one
+    value."""
     torch.manual_seed(0)
     target = 2.9 * torch.randn(1, 40)
     atoms = torch.randn(1, 40, requires_grad=True)
     optimizer = torch.optim.Adam([atoms], lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
-        local_distribution_loss(atoms, target, released=released).sum().backward()
+        local_distribution_loss(atoms, target, official_code=official_code).sum().backward()
         optimizer.step()
     assert least <= atoms.std().item() <= most
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rllib_reborn.nets.agents import AgentTeam
-from rllib_reborn.nets.critic import CentralCritic
 from rllib_reborn.nets.mixers import FeedForwardMixer, ResQMixer, WQMixer
+from rllib_reborn.nets.mixers.critic import CentralCritic
 
 N, A, D, S = 3, 3, 4, 5
 

@@ -1,4 +1,4 @@
-"""CVaR: the definition, closed forms, its gradient, and the released code's defect."""
+"""CVaR: the definition, closed forms, its gradient, and the official code's defect."""
 
 import math
 
@@ -76,9 +76,9 @@ def test_equal_atoms_at_the_edge_share_the_gradient():
     torch.testing.assert_close(gradient, torch.tensor([[0.25, 0.5, 0.25, 0.0]]))
 
 
-def test_the_released_code_divides_by_one_atom_too_few():
-    """Method reference D17: 10 atoms / 9 at level 0.1; float rounding gives 31 / 30 at level 0.3."""
-    weights = tail_weights([0.1, 0.3, 1.0], 100, released=True)
+def test_the_official_code_divides_by_one_atom_too_few():
+    """docs/method.md D17: 10 atoms / 9 at level 0.1; float rounding gives 31 / 30 at level 0.3."""
+    weights = tail_weights([0.1, 0.3, 1.0], 100, official_code=True)
     assert (weights > 0).sum(1).tolist() == [10, 31, 100]
     torch.testing.assert_close(weights.sum(1), torch.tensor([10 / 9, 31 / 30, 100 / 99], dtype=torch.float64))
 
@@ -90,4 +90,4 @@ def test_refusals():
     with pytest.raises(ValueError, match="atoms is 0"):
         tail_weights([0.5], 0)
     with pytest.raises(ValueError, match="divides by 0"):
-        tail_weights([0.1], 10, released=True)
+        tail_weights([0.1], 10, official_code=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from rllib_reborn.nets import dense
+from rllib_reborn.nets import dense, onednn
 
 ROWS = st.one_of(st.integers(1, 700), st.sampled_from([2047, 2048, 2049, 2496, 4096, 5000]))
 
@@ -17,18 +17,18 @@ ROWS = st.one_of(st.integers(1, 700), st.sampled_from([2047, 2048, 2049, 2496, 4
 @pytest.fixture(params=["onednn", "torch's own"], scope="module", autouse=True)
 def library(request):
     """Both, whichever one this CPU would get."""
-    found = dense._find_onednn()
+    found = onednn.find_operator()
     if request.param == "onednn" and found is None:
         pytest.skip("oneDNN is taken on CPUs with AVX-512 alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "_onednn", found if request.param == "onednn" else None)
+        patch.setattr(onednn, "operator", found if request.param == "onednn" else None)
         yield request.param
 
 
 def test_the_operator_is_there_where_the_cpu_is():
     """The one private name of torch that speed rests on; without it everything works, at MKL's speed."""
     wanted = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    assert (dense._find_onednn() is not None) == wanted
+    assert (onednn.find_operator() is not None) == wanted
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_vendor_and_family_decide(cpuinfo, wide, tmp_path):
     path = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         path.write_text(cpuinfo)
-    assert dense._is_wide_amd(path) == wide
+    assert onednn.is_wide_amd(path) == wide
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,9 +57,9 @@ def test_product_and_weight_gradient_equal_float64(rows, k, width, bias):
     )
     expected = x.double() @ weight.double().T + (b.double() if bias else 0)
     torch.testing.assert_close(
-        dense.product(x, weight, b if bias else None).double(), expected, rtol=0, atol=1e-5 * math.sqrt(k)
+        onednn.product(x, weight, b if bias else None).double(), expected, rtol=0, atol=1e-5 * math.sqrt(k)
     )
-    by_weight = dense.weight_gradient(grad, x)
+    by_weight = onednn.weight_gradient(grad, x)
     torch.testing.assert_close(by_weight.double(), grad.double().T @ x.double(), rtol=0, atol=1e-5 * math.sqrt(rows))
 
 
@@ -115,12 +115,12 @@ def test_other_dtypes_and_shapes_are_left_to_torch():
     assert layer.double()(torch.randn(600, 8, dtype=torch.float64)).dtype == torch.float64
 
 
-@pytest.mark.parametrize("rest", [dense._REST, dense._SUM_REST])
+@pytest.mark.parametrize("rest", [onednn.REST, onednn.SUM_REST])
 def test_pieces_are_all_rows_once_and_of_few_sizes(rest):
     """A kernel is compiled for every size that oneDNN gets, and only the last 1,024 of all layers are kept."""
     sizes = set()
     for rows in [*range(1, 9000), 51_456, 100_001]:
-        pieces = list(dense._pieces(rows, rest))
+        pieces = list(onednn.pieces_of(rows, rest))
         assert [piece.start for piece, _ in pieces] == [0, *(piece.stop for piece, _ in pieces[:-1])]
         assert pieces[-1][0].stop == rows
         sizes |= {piece.stop - piece.start for piece, of_onednn in pieces if of_onednn}
@@ -131,9 +131,9 @@ def test_a_rows_values_do_not_depend_on_the_rows_beside_it():
     """So that a trajectory does not depend on how many envs are stepped together (from three rows on)."""
     torch.manual_seed(0)
     x, weight, bias = torch.randn(2100, 75), torch.randn(64, 75), torch.randn(64)
-    whole = dense.product(x, weight, bias)
+    whole = onednn.product(x, weight, bias)
     for rows in (32, 96, 512, 2048):
-        torch.testing.assert_close(dense.product(x[:rows], weight, bias), whole[:rows], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(onednn.product(x[:rows], weight, bias), whole[:rows], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("bias", [torch.randn(16)[::2], torch.randn(1).expand(8)], ids=["strided", "expanded"])

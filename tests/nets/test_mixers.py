@@ -56,9 +56,9 @@ def test_qmix_refuses_a_task_without_state_and_other_depths():
 
 def test_relus_are_modules_so_that_hooks_see_their_output():
     mixer = QMixer(2, 3, embed_dim=4, hypernet_dim=5)
-    seen = []
+    shapes = []
     for module in (mixer.hyper_w_final[1], mixer.V[1]):
         assert isinstance(module, nn.ReLU)
-        module.register_forward_hook(lambda _m, _i, out: seen.append(out.shape))
+        module.register_forward_hook(lambda _m, _i, out: shapes.append(out.shape))
     mixer(torch.randn(6, 2), torch.randn(6, 3))
-    assert sorted(seen) == [(6, 4), (6, 5)]
+    assert sorted(shapes) == [(6, 4), (6, 5)]

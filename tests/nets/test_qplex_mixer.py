@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.joint_actions import greedy_actions
+from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.mixers import QPLEXMixer
+from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions import Injection, ReBorn
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
-from rllib_reborn.plasticity.slots import InjectedLinear
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from rllib_reborn.plasticity.statistics import measure
 
 OPTIONS = [
@@ -45,7 +46,7 @@ def drawn(rows: int, n: int = 3, actions: int = 4, state: int = 5) -> tuple[Tens
 
 
 def of_one_row(mixer: QPLEXMixer, q: Tensor, taken: Tensor, mask: Tensor, state: Tensor) -> Tensor:
-    """The formula of method reference 7.4 with plain loops: ``q`` [n, A], ``taken`` [n], ``mask`` [n, A], ``state`` [s]."""
+    """The formula of docs/method.md 7.4 with plain loops: ``q`` [n, A], ``taken`` [n], ``mask`` [n, A], ``state`` [s]."""
     n, actions = q.shape
     joint = torch.zeros(n * actions, dtype=q.dtype)
     for i in range(n):
@@ -173,12 +174,12 @@ def test_where_the_gradient_of_the_values_goes(stop):
 
 def test_layers_for_plasticity():
     def names(choice, **options):
-        return [layer.key for layer in made(**options).unit_layers(choice)]
+        return [layer.key for layer in declared_layers("mixer", made(**options), choice)]
 
     head = ["mixer/hyper_w_final", "mixer/V"]
-    assert names("released", adv_hypernet_layers=2) == head
-    for choice in ("operable", "full"):
-        assert names(choice) == head  # nets of one layer have no hidden units
+    assert names("official_code", adv_hypernet_layers=2) == head
+    for choice in ("editable", "full"):
+        assert names(choice) == head  # nets of one layer have no hidden neurons
         assert names(choice, adv_hypernet_layers=2, n_head=2) == [
             *head,
             *(f"mixer/{net}_extractors.{k}.0" for net in ("key", "agents", "action") for k in (0, 1)),
@@ -186,12 +187,12 @@ def test_layers_for_plasticity():
         assert names(choice, adv_hypernet_layers=3, n_head=1, weighted_head=False) == [
             f"mixer/{net}_extractors.0.{at}" for net in ("key", "agents", "action") for at in (0, 2)
         ]
-    assert names("released", weighted_head=False) == []
-    # Declared taps see what the layers do, and the mixer itself can be hooked, though layers are computed together.
+    assert names("official_code", weighted_head=False) == []
+    # Declared hooks see what the layers do, and the mixer itself can be hooked, though layers are computed together.
     mixer = made(adv_hypernet_layers=2)
     called: list[str] = []
     mixer.register_forward_hook(lambda *_: called.append("mixer"))
-    layers = mixer.unit_layers("full")
+    layers = declared_layers("mixer", mixer, "full")
     inputs = drawn(9)
     found = measure(layers, lambda: mixer.of_actions(*inputs))
     assert called == ["mixer"]
@@ -200,7 +201,7 @@ def test_layers_for_plasticity():
     torch.testing.assert_close(found["mixer/V"].mean_abs, mixer.V[:2](inputs[3]).mean(0).detach())
 
 
-@pytest.mark.parametrize("choice", ["released", "operable"])
+@pytest.mark.parametrize("choice", ["official_code", "editable"])
 def test_reborn_keeps_the_function(choice):
     torch.manual_seed(3)
     mixer = QPLEXMixer(3, 4, 10, adv_hypernet_layers=2).double()
@@ -209,32 +210,34 @@ def test_reborn_keeps_the_function(choice):
         for net in [module for module in mixer.modules() if isinstance(module, nn.Sequential)]:
             net[0].weight[:12], net[0].bias[:12] = 0.0, -1.0
             net[0].weight[12:14] *= 15.0
-    said = mixer.of_actions(*inputs)
-    layers = mixer.unit_layers(choice)
-    subject = Subject(
+    values_before = mixer.of_actions(*inputs)
+    layers = declared_layers("mixer", mixer, choice)
+    model_view = ModelView(
         nets={"mixer": mixer},
         layers=layers,
         measure=lambda which: measure(which, lambda: mixer.of_actions(*inputs)),
     )
-    # At so low a threshold the dormant units are the dead ones, which the function does not miss.
+    # At so low a threshold the dormant neurons are the dead ones, which the function does not miss.
     intervention = ReBorn(layers=choice, alpha=1e-9)
-    report = perform(intervention, subject, generator=torch.Generator().manual_seed(0))
-    assert {change.layer: len(change.units) >= 12 for change in report.changes} == {layer.key: True for layer in layers}
-    torch.testing.assert_close(mixer.of_actions(*inputs), said, rtol=1e-9, atol=1e-9)
+    report = apply_intervention(intervention, model_view, generator=torch.Generator().manual_seed(0))
+    assert {change.layer: len(change.neurons) >= 12 for change in report.changes} == {
+        layer.key: True for layer in layers
+    }
+    torch.testing.assert_close(mixer.of_actions(*inputs), values_before, rtol=1e-9, atol=1e-9)
 
 
 def test_a_first_layer_that_plasticity_was_injected_into_is_read_as_it_applies():
     mixer = made()
     inputs = drawn(8)
-    said = mixer.of_actions(*inputs)
+    values_before = mixer.of_actions(*inputs)
     Injection(parameters=("V.0", "action_extractors.1")).prepare({"mixer": mixer})
     layer = mixer.action_extractors[1][0]
     assert isinstance(layer, InjectedLinear)
-    assert torch.equal(mixer.of_actions(*inputs), said)
+    assert torch.equal(mixer.of_actions(*inputs), values_before)
     with torch.no_grad():
         layer.fresh_weight.normal_()
     changed = mixer.of_actions(*inputs)
-    assert not torch.allclose(changed, said)
+    assert not torch.allclose(changed, values_before)
     torch.testing.assert_close(
         changed, torch.stack([of_one_row(mixer, *row) for row in zip(*inputs, strict=True)]), rtol=1e-10, atol=1e-11
     )

@@ -9,10 +9,11 @@ from torch import nn
 
 from rllib_reborn.nets.agent_kinds import AGENT_KINDS, agent_maker, kind_of
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
+from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.quantile_agent import QuantileAgentNet, midpoints, team_quantiles
+from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions.whole_layers import chains
-from rllib_reborn.plasticity.slots import InjectedLinear
-from rllib_reborn.plasticity.units import Surgery
+from rllib_reborn.plasticity.neuron_layers import Surgery
 
 ROWS, N_AGENTS, D, A, H = 7, 3, 5, 4, 6
 
@@ -96,22 +97,25 @@ def test_midpoints_cut_in_equal_parts():
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_layers_that_plasticity_sees(recurrent):
     net = make(recurrent=recurrent, fc_layers=2)
-    names = {choice: [layer.name for layer in net.unit_layers(choice)] for choice in ("released", "operable", "full")}
+    names = {
+        choice: [layer.name for layer in declared_layers("agent", net, choice)]
+        for choice in ("official_code", "editable", "full")
+    }
     memory = "memory" if recurrent else "memory.0"
-    assert names["released"] == ["encoder.0"]
-    assert names["operable"] == ["encoder.0", "encoder.2"]
+    assert names["official_code"] == ["encoder.0"]
+    assert names["editable"] == ["encoder.0", "encoder.2"]
     assert names["full"] == ["encoder.0", "encoder.2", memory, "phi.0"]
-    assert [layer.surgery for layer in net.unit_layers("full")[2:]] == [Surgery.IMPOSSIBLE] * 2
+    assert [layer.surgery for layer in declared_layers("agent", net, "full")[2:]] == [Surgery.IMPOSSIBLE] * 2
     # The last layer is the head, behind the embedding.
     assert [chain[-2:] for chain in chains(net)] == [["phi.0", "head"]]
 
 
 def test_the_memory_is_watched_itself_and_not_its_product():
     net = make()
-    seen = []
-    net.unit_layers("full")[1].tap.attach(lambda h: seen.append(h))
+    recorded = []
+    declared_layers("agent", net, "full")[1].hook.attach(lambda h: recorded.append(h))
     features, _ = net.step_features(torch.randn(ROWS, D), torch.randn(ROWS, H))
-    assert torch.equal(seen[0], features)
+    assert torch.equal(recorded[0], features)
 
 
 def test_settings_are_checked():

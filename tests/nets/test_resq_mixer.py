@@ -2,8 +2,8 @@
 
 import torch
 
-from rllib_reborn.nets.joint_actions import chosen_values, greedy_actions
 from rllib_reborn.nets.mixers import QMixer, ResQMixer
+from rllib_reborn.nets.mixers.mixer import chosen_values, greedy_actions
 from tests.nets.central_mixers import A, N, S, critic, joint_actions, resq_mixer
 
 

@@ -9,8 +9,9 @@ import torch
 from rllib_reborn.nets import risk_agent
 from rllib_reborn.nets.agents import AgentTeam
 from rllib_reborn.nets.cvar import cvar
+from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.risk_agent import RiskAgentNet, of_each_net, one_step_later
-from rllib_reborn.plasticity.slots import InjectedLinear
+from rllib_reborn.plasticity.declared_layers import declared_layers
 
 D, A, ATOMS = 5, 4, 9
 
@@ -131,9 +132,9 @@ def test_the_predictor_gets_the_gradient_of_the_mean_over_levels():
     assert len(predictor) > len(used)
 
 
-def test_every_parameter_learns_and_the_released_predictor_does_not():
+def test_every_parameter_learns_and_the_official_code_predictor_does_not():
     x, sizes = torch.randn(9, D), [3, 3, 3]
-    for compat in (None, "released"):
+    for compat in (None, "official_code"):
         net = make(compat=compat, levels=4)
         value = net.chosen(net.unroll_features(x, sizes), torch.tensor([0, 1, 2, 3] * 2 + [0])).value
         for name, gradient in zip(
@@ -141,7 +142,7 @@ def test_every_parameter_learns_and_the_released_predictor_does_not():
             torch.autograd.grad(value.square().sum(), list(net.parameters())),
             strict=True,
         ):
-            untrained = compat == "released" and name.startswith("predictor")
+            untrained = compat == "official_code" and name.startswith("predictor")
             assert (gradient.norm() == 0) == untrained, name
 
 
@@ -199,18 +200,18 @@ def test_settings_make_the_same_net():
 
 def test_unit_layers():
     def names(net, choice):
-        return [layer.name for layer in net.unit_layers(choice)]
+        return [layer.name for layer in declared_layers("agent", net, choice)]
 
     net = make()
-    assert names(net, "released") == ["encoder.0"]
-    assert names(net, "operable") == ["encoder.0", "predictor.encoder.0"]
+    assert names(net, "official_code") == ["encoder.0"]
+    assert names(net, "editable") == ["encoder.0", "predictor.encoder.0"]
     assert names(net, "full") == ["encoder.0", "memory", "predictor.encoder.0", "predictor.memory"]
-    assert names(make(0.5, recurrent=False), "operable") == ["encoder.0", "memory.0"]
-    seen = {}
-    for layer in net.unit_layers("full"):
-        layer.tap.attach(lambda h, key=layer.key: seen.setdefault(key, []).append(h.shape))
+    assert names(make(0.5, recurrent=False), "editable") == ["encoder.0", "memory.0"]
+    shapes = {}
+    for layer in declared_layers("agent", net, "full"):
+        layer.hook.attach(lambda h, key=layer.key: shapes.setdefault(key, []).append(h.shape))
     net.chosen(net.unroll_features(torch.randn(6, D), [3, 3]), torch.zeros(6, dtype=torch.int64))
-    assert seen == {f"agent/{name}": [(6, 6)] for name in names(net, "full")}  # each once, with every row
+    assert shapes == {f"agent/{name}": [(6, 6)] for name in names(net, "full")}  # each once, with every row
 
 
 def test_refusals():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rllib_reborn.nets import dense, sequence
+from rllib_reborn.nets import onednn, sequence
 from rllib_reborn.nets.sequence import PackedLayout, gru_sequence
 
 lengths_strategy = st.lists(st.integers(1, 7), min_size=1, max_size=6)
@@ -14,28 +14,39 @@ lengths_strategy = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 
 @given(lengths_strategy)
 def test_layout_names_every_step_once_and_in_order(lengths):
-    horizon = max(lengths)
+    horizon = max(lengths) + 1
     layout = PackedLayout.of(torch.tensor(lengths), horizon, torch.device("cpu"))
-    wanted_obs = {e * (horizon + 1) + t for e, length in enumerate(lengths) for t in range(length + 1)}
-    wanted_steps = {e * horizon + t for e, length in enumerate(lengths) for t in range(length)}
-    assert sorted(layout.obs_rows.tolist()) == sorted(wanted_obs)
-    assert sorted(layout.step_rows.tolist()) == sorted(wanted_steps)
+    observations = [
+        (e, t) for e, length in enumerate(lengths) for t in range(length + 1)
+    ]  # one episode after the other
+    steps = [(e, t) for e, length in enumerate(lengths) for t in range(length)]
+    assert sorted(layout.obs_rows.tolist()) == list(range(len(observations)))
+    assert sorted(layout.step_rows.tolist()) == list(range(len(steps)))
     assert list(layout.obs_sizes) == sorted(layout.obs_sizes, reverse=True)
     assert sum(layout.obs_sizes) == len(layout.obs_rows)
+    packed = [observations[row] for row in layout.obs_rows.tolist()]
+    assert [t for _, t in packed] == sorted(t for _, t in packed)  # time-major
+    assert [e for e, _ in packed] == layout.obs_episodes.tolist()
     rows = torch.arange(len(layout.obs_rows))  # indexing it takes tensors and slices alike
-    for step, now, following in zip(layout.step_rows.tolist(), rows[layout.now].tolist(), rows[layout.next].tolist()):
-        episode, t = divmod(step, horizon)
-        assert layout.obs_rows[now] == episode * (horizon + 1) + t
-        assert layout.obs_rows[following] == episode * (horizon + 1) + t + 1
+    now, following = rows[layout.now].tolist(), rows[layout.next].tolist()
+    assert len(now) == len(following) == len(steps)
+    for i, row in enumerate(layout.step_rows.tolist()):
+        episode, t = steps[row]
+        assert packed[now[i]] == (episode, t)
+        assert packed[following[i]] == (episode, t + 1)
+        assert layout.dense_rows[i] == episode * horizon + t
 
 
 def test_layout_of_two_episodes_by_hand():
-    layout = PackedLayout.of(torch.tensor([1, 2]), 2, torch.device("cpu"))
+    layout = PackedLayout.of(torch.tensor([1, 2]), 3, torch.device("cpu"))
     # Sorted: episode 1 (two steps), then episode 0 (one step).
     assert layout.order.tolist() == [1, 0]
     assert layout.obs_sizes == (2, 2, 1)
-    assert layout.obs_rows.tolist() == [3, 0, 4, 1, 5]
-    assert layout.step_rows.tolist() == [2, 0, 3]
+    # Observations 0 and 1 are those of episode 0, 2 to 4 those of episode 1.
+    assert layout.obs_rows.tolist() == [2, 0, 3, 1, 4]
+    assert layout.obs_episodes.tolist() == [1, 0, 1, 0, 1]
+    assert layout.step_rows.tolist() == [1, 0, 2]
+    assert layout.dense_rows.tolist() == [3, 0, 4]  # of [2, 3] arrays
     assert layout.now.tolist() == [0, 1, 2]
     assert layout.next.tolist() == [2, 3, 4]
 
@@ -89,10 +100,10 @@ def test_gru_sequence_equals_a_cell_loop_in_value_and_gradient(sizes, seed):
 )
 def test_gru_sequence_over_blocks_equals_a_cell_loop(sizes, library, monkeypatch):
     """In float32, by both libraries, whichever one this CPU would get; the loop, in float64, is the truth."""
-    found = dense._find_onednn() if library == "onednn" else None
+    found = onednn.find_operator() if library == "onednn" else None
     if library == "onednn" and found is None:
         pytest.skip("oneDNN is taken on CPUs with AVX-512 alone")
-    monkeypatch.setattr(dense, "_onednn", found)
+    monkeypatch.setattr(onednn, "operator", found)
     torch.manual_seed(0)
     gru = nn.GRU(24, 16)
     exact = nn.GRU(24, 16, dtype=torch.float64)
@@ -120,11 +131,11 @@ def test_blocks_are_all_rows_and_steps_in_order(sizes):
 
 
 def test_steps_of_many_row_counts_are_not_compiled_each(monkeypatch):
-    monkeypatch.setattr(dense, "_onednn", dense._find_onednn() or object())
-    assert sequence._step_sum((256, 248, 8)) is dense.sum_by_onednn
-    assert sequence._step_sum((300, 299, 1)) is not dense.sum_by_onednn
-    monkeypatch.setattr(dense, "_onednn", None)
-    assert sequence._step_sum((256, 248, 8)) is not dense.sum_by_onednn
+    monkeypatch.setattr(onednn, "operator", onednn.find_operator() or object())
+    assert sequence._step_sum((256, 248, 8)) is onednn.sum_by_onednn
+    assert sequence._step_sum((300, 299, 1)) is not onednn.sum_by_onednn
+    monkeypatch.setattr(onednn, "operator", None)
+    assert sequence._step_sum((256, 248, 8)) is not onednn.sum_by_onednn
 
 
 def test_equal_lengths_take_views():

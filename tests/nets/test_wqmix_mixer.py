@@ -7,8 +7,9 @@ import torch
 from torch.nn.functional import relu
 
 from rllib_reborn.nets.mixers import FeedForwardMixer, QMixer
+from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions import ReBorn
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from rllib_reborn.plasticity.statistics import measure
 from tests.nets.central_mixers import A, D, N, S, critic, joint_actions, resq_mixer, wqmixer
 
@@ -24,10 +25,10 @@ def test_the_feed_forward_mixer_equals_its_formula():
         hidden = relu(mixer.net[at](hidden))
     value = mixer.V[2](relu(mixer.V[0](state)))
     expected = (mixer.net[6](hidden) + value).squeeze(1)
-    said = mixer(q, state)
-    torch.testing.assert_close(said, expected)
+    values_before = mixer(q, state)
+    torch.testing.assert_close(values_before, expected)
     for of_ours, of_formula in zip(
-        torch.autograd.grad(said.square().sum(), [q, *mixer.parameters()]),
+        torch.autograd.grad(values_before.square().sum(), [q, *mixer.parameters()]),
         torch.autograd.grad(expected.square().sum(), [q, *mixer.parameters()]),
         strict=True,
     ):
@@ -118,14 +119,16 @@ def of_mixer(name):
 @pytest.mark.parametrize(("make", "critics"), [(wqmixer, ["central"]), (resq_mixer, ["central", "residual"])])
 def test_declared_layers(make, critics):
     mixer = make()
-    released, operable, full = (names(mixer.unit_layers(choice)) for choice in ("released", "operable", "full"))
+    official_code, editable, full = (
+        names(declared_layers("mixer", mixer, choice)) for choice in ("official_code", "editable", "full")
+    )
     agents = {name: [f"mixer/{name}.agents.encoder.0"] for name in critics}
-    assert released == QMIX_RELEASED + [key for name in critics for key in of_mixer(name)]
-    assert operable == QMIX_FULL[:3] + [key for name in critics for key in agents[name] + of_mixer(name)]
+    assert official_code == QMIX_RELEASED + [key for name in critics for key in of_mixer(name)]
+    assert editable == QMIX_FULL[:3] + [key for name in critics for key in agents[name] + of_mixer(name)]
     memory = {name: [f"mixer/{name}.agents.memory"] for name in critics}
     assert full == QMIX_FULL + [key for name in critics for key in agents[name] + memory[name] + of_mixer(name)]
     weights = {id(parameter) for parameter in mixer.parameters()}
-    assert all(id(layer.input_weight) in weights for layer in mixer.unit_layers("operable"))
+    assert all(id(layer.input_weight) in weights for layer in declared_layers("mixer", mixer, "editable"))
 
 
 def test_reborn_finds_and_treats_the_critics_layers_and_keeps_what_they_compute():
@@ -136,14 +139,14 @@ def test_reborn_finds_and_treats_the_critics_layers_and_keeps_what_they_compute(
         for first in (mixer.net[0], mixer.net[2], mixer.net[4], mixer.V[0]):
             first.weight[:12], first.bias[:12] = 0.0, -1.0
             first.weight[12:14] *= 15.0
-    said = mixer(q, state)
-    subject = Subject(
+    values_before = mixer(q, state)
+    model_view = ModelView(
         nets={"mixer": mixer},
-        layers=mixer.unit_layers(),
+        layers=declared_layers("mixer", mixer),
         measure=lambda layers: measure(layers, lambda: mixer(q, state)),
     )
-    report = perform(ReBorn(alpha=1e-6), subject, generator=torch.Generator().manual_seed(0))
-    treated = {change.layer: len(change.units) for change in report.changes}
+    report = apply_intervention(ReBorn(alpha=1e-6), model_view, generator=torch.Generator().manual_seed(0))
+    treated = {change.layer: len(change.neurons) for change in report.changes}
     assert set(treated) == {"mixer/net.0", "mixer/net.2", "mixer/net.4", "mixer/V"}
     assert min(treated.values()) >= 12
-    torch.testing.assert_close(mixer(q, state), said, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mixer(q, state), values_before, rtol=1e-5, atol=1e-5)

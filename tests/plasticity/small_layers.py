@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.plasticity.interventions.base import Context
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer, declare_neurons
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import UnitLayer, declare_units
 
 
 def network(inputs: int, width: int, outputs: int, activation: nn.Module | None = None) -> nn.Sequential:
@@ -18,8 +18,8 @@ def network(inputs: int, width: int, outputs: int, activation: nn.Module | None 
     return nn.Sequential(nn.Linear(inputs, width), activation or nn.ReLU(), nn.Linear(width, outputs))
 
 
-def four_units() -> nn.Sequential:
-    """2 inputs, 4 ReLU units, 2 outputs; every weight another small number."""
+def four_neurons() -> nn.Sequential:
+    """2 inputs, 4 ReLU neurons, 2 outputs; every weight another small number."""
     net = network(2, 4, 2)
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]))
@@ -29,14 +29,14 @@ def four_units() -> nn.Sequential:
     return net
 
 
-def units_of(net: nn.Sequential, net_name: str = "mixer", name: str = "V") -> UnitLayer:
-    return declare_units(net_name, name, net[0], net[1], net[2])
+def neurons_of(net: nn.Sequential, net_name: str = "mixer", name: str = "V") -> NeuronLayer:
+    return declare_neurons(net_name, name, net[0], net[1], net[2])
 
 
-def said(mean_abs: Tensor, live: Tensor | None = None) -> LayerStatistics:
-    """Statistics of units that are never negative."""
+def layer_statistics(mean_abs: Tensor, active: Tensor | None = None) -> LayerStatistics:
+    """Statistics of neurons that are never negative."""
     everyone = torch.ones(len(mean_abs), dtype=torch.bool)
-    return LayerStatistics(mean_abs, mean_abs, (mean_abs > 0).float(), 1, None, everyone if live is None else live)
+    return LayerStatistics(mean_abs, mean_abs, (mean_abs > 0).float(), 1, None, everyone if active is None else active)
 
 
 def observed(h: Tensor) -> LayerStatistics:
@@ -46,7 +46,7 @@ def observed(h: Tensor) -> LayerStatistics:
 
 
 def context(
-    layers: list[UnitLayer],
+    layers: list[NeuronLayer],
     statistics: Mapping[str, LayerStatistics],
     *,
     seed: int = 0,

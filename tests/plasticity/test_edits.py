@@ -9,25 +9,25 @@ import torch
 from torch import nn
 
 from rllib_reborn.plasticity.interventions.edits import (
+    NeuronEdit,
     ParameterEdit,
     SurgeryRefused,
-    UnitEdit,
     compensation_for,
-    fresh_units_edit,
-    hold_silent,
-    require_operable,
-    silencing_edit,
+    fresh_neurons_edit,
+    require_editable,
     write_edits,
+    zero_outgoing,
+    zero_outgoing_edit,
 )
-from rllib_reborn.plasticity.units import Surgery, Tap, UnitLayer, declare_units
-from tests.plasticity.small_layers import bits, four_units, network, same_bits, units_of, write_and_check_identity
+from rllib_reborn.plasticity.neuron_layers import ActivationHook, NeuronLayer, Surgery, declare_neurons
+from tests.plasticity.small_layers import bits, four_neurons, network, neurons_of, same_bits, write_and_check_identity
 
 
-def swap_and_start_anew() -> UnitEdit:
-    """Units 0 and 1 swap (scaled), unit 3 starts anew."""
-    return UnitEdit(
+def swap_and_start_anew() -> NeuronEdit:
+    """Neurons 0 and 1 swap (scaled), neuron 3 is re-initialised."""
+    return NeuronEdit(
         layer="mixer/V",
-        units=torch.tensor([0, 1, 3]),
+        neurons=torch.tensor([0, 1, 3]),
         donors=torch.tensor([1, 0, -1]),
         in_scale=torch.tensor([2.0, 0.5, 1.0]),
         out_scale=torch.tensor([[0.5, 3.0, 9.0], [1.0, 4.0, 9.0]]),
@@ -39,35 +39,35 @@ def swap_and_start_anew() -> UnitEdit:
 
 
 def test_an_edit_reads_the_old_weights_of_donors() -> None:
-    net = four_units()
-    write_and_check_identity(lambda: write_edits([swap_and_start_anew()], {"mixer/V": units_of(net)}, {}), net)
+    net = four_neurons()
+    write_and_check_identity(lambda: write_edits([swap_and_start_anew()], {"mixer/V": neurons_of(net)}, {}), net)
     # Rows: 0 <- 2 * old 1 = 2 * (3, 4); 1 <- 0.5 * old 0 = 0.5 * (1, 2); 2 stays; 3 fresh.
     assert net[0].weight.tolist() == [[6.0, 8.0], [0.5, 1.0], [5.0, 6.0], [-1.0, -2.0]]
     assert net[0].bias.tolist() == [4.0, 0.5, 3.0, -3.0]
     # Columns, old (1, 2, 3, 4) and (5, 6, 7, 8): 0 <- (0.5, 1) * old 1 = (1, 6); 1 <- (3, 4) * old 0 = (3, 20).
     assert net[2].weight.tolist() == [[1.0, 3.0, 3.0, 40.0], [6.0, 20.0, 7.0, 80.0]]
-    # The bias takes over 10 times the OLD column of unit 3: 0.5 + 40, -0.5 + 80.
+    # The bias takes over 10 times the OLD column of neuron 3: 0.5 + 40, -0.5 + 80.
     assert net[2].bias.tolist() == [40.5, 79.5]
 
 
-def test_silenced_units_keep_what_goes_in() -> None:
-    net = four_units()
+def test_silenced_neurons_keep_what_goes_in() -> None:
+    net = four_neurons()
     before = bits(net)
-    write_edits([silencing_edit(units_of(net), torch.tensor([1]))], {"mixer/V": units_of(net)}, {})
+    write_edits([zero_outgoing_edit(neurons_of(net), torch.tensor([1]))], {"mixer/V": neurons_of(net)}, {})
     assert net[2].weight.tolist() == [[1.0, 0.0, 3.0, 4.0], [5.0, 0.0, 7.0, 8.0]]
     net[2].weight.data.copy_(before["2.weight"])
     assert same_bits(net, before)
 
 
 def test_old_weights_that_diverged_do_not_reach_fresh_ones() -> None:
-    net = four_units()
+    net = four_neurons()
     with torch.no_grad():
         net[0].weight[2] = torch.nan
         net[2].weight[:, 2] = torch.inf
         net[0].bias[0] = torch.nan
-    edit = fresh_units_edit(units_of(net), torch.tensor([2]), torch.ones(1, 2), torch.ones(1))
+    edit = fresh_neurons_edit(neurons_of(net), torch.tensor([2]), torch.ones(1, 2), torch.ones(1))
     write_edits(
-        [edit, ParameterEdit("mixer", "0.bias", 0.0, torch.ones(4))], {"mixer/V": units_of(net)}, {"mixer": net}
+        [edit, ParameterEdit("mixer", "0.bias", 0.0, torch.ones(4))], {"mixer/V": neurons_of(net)}, {"mixer": net}
     )
     assert all(bool(torch.isfinite(p).all()) for p in net.parameters())
 
@@ -76,13 +76,13 @@ def test_flattened_channels_take_all_their_columns_and_compensate_each_position(
     # 2 channels of 3 positions, flattened: the columns of channel c are 3c .. 3c+2.
     torch.manual_seed(0)
     conv, act, reader = nn.Conv1d(1, 2, 1), nn.ReLU(), nn.Linear(6, 1)
-    layer = declare_units("net", "conv", conv, act, reader)
+    layer = declare_neurons("net", "conv", conv, act, reader)
     with torch.no_grad():
         reader.weight.copy_(torch.arange(1.0, 7.0).reshape(1, 6))
         reader.bias.zero_()
-    edit = UnitEdit(
+    edit = NeuronEdit(
         layer="net/conv",
-        units=torch.tensor([1]),
+        neurons=torch.tensor([1]),
         donors=torch.tensor([0]),
         in_scale=torch.tensor([2.0]),
         out_scale=torch.tensor([[0.5]]),
@@ -101,21 +101,21 @@ def test_channels_last_weights_are_written_to() -> None:
     source, reader = nn.Conv2d(1, 3, 2), nn.Conv2d(3, 2, 2)
     source.to(memory_format=torch.channels_last)
     reader.to(memory_format=torch.channels_last)
-    layer = declare_units("net", "conv", source, nn.ReLU(), reader)
+    layer = declare_neurons("net", "conv", source, nn.ReLU(), reader)
     before = reader.weight.detach().clone()
-    write_edits([silencing_edit(layer, torch.tensor([2]))], {"net/conv": layer}, {})
+    write_edits([zero_outgoing_edit(layer, torch.tensor([2]))], {"net/conv": layer}, {})
     assert reader.weight[:, 2].count_nonzero() == 0
     assert torch.equal(reader.weight[:, :2], before[:, :2])
-    hold_silent(layer, torch.tensor([0]))
+    zero_outgoing(layer, torch.tensor([0]))
     assert reader.weight[:, [0, 2]].count_nonzero() == 0
     assert torch.equal(reader.weight[:, 1], before[:, 1])
 
 
 def test_holding_flattened_channels_silent_takes_all_their_columns() -> None:
     reader = nn.Linear(6, 2)
-    layer = declare_units("net", "conv", nn.Conv1d(1, 2, 1), nn.ReLU(), reader)
+    layer = declare_neurons("net", "conv", nn.Conv1d(1, 2, 1), nn.ReLU(), reader)
     before = reader.weight.detach().clone()
-    write_and_check_identity(lambda: hold_silent(layer, torch.tensor([1])), reader)
+    write_and_check_identity(lambda: zero_outgoing(layer, torch.tensor([1])), reader)
     assert reader.weight[:, 3:].count_nonzero() == 0
     assert torch.equal(reader.weight[:, :3], before[:, :3])
 
@@ -123,11 +123,11 @@ def test_holding_flattened_channels_silent_takes_all_their_columns() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_gru_as_reader_and_any_precision(dtype: torch.dtype) -> None:
     source, gru = nn.Linear(2, 4, bias=False).to(dtype), nn.GRU(4, 3).to(dtype)
-    layer = declare_units("agent", "fc1", source, nn.ReLU(), gru)
+    layer = declare_neurons("agent", "fc1", source, nn.ReLU(), gru)
     rows, columns = source.weight.detach().clone(), gru.weight_ih_l0.detach().clone()
-    edit = UnitEdit(
+    edit = NeuronEdit(
         layer="agent/fc1",
-        units=torch.tensor([3, 1]),
+        neurons=torch.tensor([3, 1]),
         donors=torch.tensor([3, 3]),
         in_scale=torch.tensor([0.5, 2.0], dtype=torch.float64),
         out_scale=torch.tensor([[1.0, 0.25]], dtype=torch.float64),
@@ -146,16 +146,16 @@ def test_splits_of_two_layers_in_a_chain_keep_the_function(order: tuple[str, str
     """The middle weight is read by columns for one layer and written by rows for the other."""
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).double()
-    with torch.no_grad():  # unit 0 of both hidden layers is dead
+    with torch.no_grad():  # neuron 0 of both hidden layers is dead
         for linear in (net[0], net[2]):
             linear.weight[0] = 0.0
             linear.bias[0] = -1.0
-    layers = {f"net/{k}": declare_units("net", str(k), net[2 * k], net[2 * k + 1], net[2 * k + 2]) for k in (0, 1)}
+    layers = {f"net/{k}": declare_neurons("net", str(k), net[2 * k], net[2 * k + 1], net[2 * k + 2]) for k in (0, 1)}
 
-    def split(key: str) -> UnitEdit:  # unit 0 and 1 both become half of unit 1, at other scales
-        return UnitEdit(
+    def split(key: str) -> NeuronEdit:  # neuron 0 and 1 both become half of neuron 1, at other scales
+        return NeuronEdit(
             layer=key,
-            units=torch.tensor([0, 1]),
+            neurons=torch.tensor([0, 1]),
             donors=torch.tensor([1, 1]),
             in_scale=torch.tensor([2.0, 0.5]),
             out_scale=torch.tensor([[0.25, 1.0]]),
@@ -185,8 +185,8 @@ def test_parameters_and_buffers_are_edited_by_name() -> None:
 
 
 def test_a_network_learns_on_after_an_edit() -> None:
-    net = four_units()
-    write_edits([swap_and_start_anew()], {"mixer/V": units_of(net)}, {})
+    net = four_neurons()
+    write_edits([swap_and_start_anew()], {"mixer/V": neurons_of(net)}, {})
     net(torch.ones(3, 2)).sum().backward()
     assert all(p.grad is not None and p.is_leaf for p in net.parameters())
 
@@ -194,10 +194,10 @@ def test_a_network_learns_on_after_an_edit() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"units": torch.tensor([0, 0, 3])}, "each once"),
-        ({"units": torch.tensor([0, 1, 4])}, r"0\.\.3"),
-        ({"units": torch.tensor([0, 1])}, r"units is \[2\]|donors is"),
-        ({"units": torch.tensor([0, 1, 3], dtype=torch.int32)}, "int64"),
+        ({"neurons": torch.tensor([0, 0, 3])}, "each once"),
+        ({"neurons": torch.tensor([0, 1, 4])}, r"0\.\.3"),
+        ({"neurons": torch.tensor([0, 1])}, r"neurons is \[2\]|donors is"),
+        ({"neurons": torch.tensor([0, 1, 3], dtype=torch.int32)}, "int64"),
         ({"donors": torch.tensor([0, 1, -2])}, r"-1\.\.3"),
         ({"in_scale": torch.tensor([1.0, 0.0, 1.0])}, "> 0"),
         ({"in_scale": torch.tensor([1.0, torch.nan, 1.0])}, "> 0"),
@@ -210,11 +210,11 @@ def test_a_network_learns_on_after_an_edit() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(wrong: dict[str, object], message: str) -> None:
-    net = four_units()
+    net = four_neurons()
     before = bits(net)
     good = swap_and_start_anew()
     with pytest.raises(SurgeryRefused, match=message):
-        write_edits([good, dataclasses.replace(good, **wrong)], {"mixer/V": units_of(net)}, {})  # type: ignore[arg-type]
+        write_edits([good, dataclasses.replace(good, **wrong)], {"mixer/V": neurons_of(net)}, {})  # type: ignore[arg-type]
     assert same_bits(net, before)
 
 
@@ -227,33 +227,35 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(wrong: dict[str
     ],
 )
 def test_unknown_parameters_are_refused_before_anything_is_written(edit: ParameterEdit, message: str) -> None:
-    net = four_units()
+    net = four_neurons()
     before = bits(net)
     with pytest.raises(SurgeryRefused, match=message):
-        write_edits([swap_and_start_anew(), edit], {"mixer/V": units_of(net)}, {"mixer": net})
+        write_edits([swap_and_start_anew(), edit], {"mixer/V": neurons_of(net)}, {"mixer": net})
     assert same_bits(net, before)
 
 
 def test_layers_without_weights_of_their_own_are_refused_with_the_reason() -> None:
     elu = nn.ELU()
-    mixing = UnitLayer("mixer", "mixing", 4, Tap(elu), "ELU", Surgery.IMPOSSIBLE, "hypernetworks make the weights")
+    mixing = NeuronLayer(
+        "mixer", "mixing", 4, ActivationHook(elu), "ELU", Surgery.IMPOSSIBLE, "hypernetworks make the weights"
+    )
     edit = dataclasses.replace(swap_and_start_anew(), layer="mixer/mixing")
-    with pytest.raises(SurgeryRefused, match=r"hypernetworks make the weights.*layers='operable'"):
+    with pytest.raises(SurgeryRefused, match=r"hypernetworks make the weights.*layers='editable'"):
         write_edits([edit], {"mixer/mixing": mixing}, {})
 
 
 def test_splitting_where_it_changes_the_function_needs_the_opt_in() -> None:
-    layer = units_of(network(2, 4, 2, nn.Tanh()))
+    layer = neurons_of(network(2, 4, 2, nn.Tanh()))
     with pytest.raises(SurgeryRefused, match=r"Tanh is not positively homogeneous.*allow_inexact"):
-        require_operable(layer, splits=True, allow_inexact=False)
-    require_operable(layer, splits=True, allow_inexact=True)
-    require_operable(layer, splits=False, allow_inexact=False)  # dropping a unit is the same for every activation
+        require_editable(layer, splits=True, allow_inexact=False)
+    require_editable(layer, splits=True, allow_inexact=True)
+    require_editable(layer, splits=False, allow_inexact=False)  # dropping a neuron is the same for every activation
 
 
 def test_no_bias_can_take_over() -> None:
-    layer = declare_units("net", "l", nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=False))
+    layer = declare_neurons("net", "l", nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=False))
     with pytest.raises(SurgeryRefused, match="no bias"):
         compensation_for(layer, torch.ones(3), torch.tensor([1]))
-    edit = silencing_edit(layer, torch.tensor([1]), compensation=torch.ones(3))
+    edit = zero_outgoing_edit(layer, torch.tensor([1]), compensation=torch.ones(3))
     with pytest.raises(SurgeryRefused, match="no bias"):
         write_edits([edit], {"net/l": layer}, {})

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rllib_reborn.plasticity.history import DormancyHistory, metric_names, redormant_name
+from rllib_reborn.plasticity.neuron_layers import ActivationHook, NeuronLayer, Surgery
 from rllib_reborn.plasticity.scores import LayerDormancy, layer_dormancy
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import Surgery, Tap, UnitLayer
 
 
 def clock(steps: int) -> dict[str, int]:
@@ -22,13 +22,13 @@ def clock(steps: int) -> dict[str, int]:
 
 
 def found(**dormant: set[int]) -> dict[str, LayerDormancy]:
-    """Layers ``net__name`` of 8 units of which these say nothing and the others all the same."""
+    """Layers ``net__name`` of 8 neurons of which these have activation 0 and the others 1."""
     result = {}
-    for name, units in dormant.items():
+    for name, neurons in dormant.items():
         key = name.replace("__", "/")
-        means = torch.tensor([0.0 if unit in units else 1.0 for unit in range(8)])
-        live = torch.ones(8, dtype=torch.bool)
-        result[key] = layer_dormancy(key, LayerStatistics(means, means, (means > 0).float(), 1, None, live))
+        means = torch.tensor([0.0 if neuron in neurons else 1.0 for neuron in range(8)])
+        active = torch.ones(8, dtype=torch.bool)
+        result[key] = layer_dormancy(key, LayerStatistics(means, means, (means > 0).float(), 1, None, active))
     return result
 
 
@@ -51,7 +51,7 @@ def test_metrics_of_a_check() -> None:
 
 def test_metric_names_are_all_there_are() -> None:
     layers = [
-        UnitLayer(net, name, 8, Tap(nn.Identity()), "ReLU", Surgery.IMPOSSIBLE, "a test")
+        NeuronLayer(net, name, 8, ActivationHook(nn.Identity()), "ReLU", Surgery.IMPOSSIBLE, "a test")
         for net, name in (("mixer", "W"), ("mixer", "V"), ("agent", "A.0"))
     ]
     history = DormancyHistory()
@@ -63,7 +63,7 @@ def test_metric_names_are_all_there_are() -> None:
     assert "dormancy/agent/A.0/overlap" in names
 
 
-def test_redormant_units_are_those_that_an_intervention_treated_before_the_check() -> None:
+def test_redormant_neurons_are_those_that_an_intervention_treated_before_the_check() -> None:
     history = DormancyHistory()
     history.record(clock(100), found(mixer__W={0, 1, 2, 3}, agent__A={0}))
     history.note_recycled(clock(100), "mixer/W", [0, 1, 2, 3])
@@ -83,7 +83,7 @@ def test_recycling_is_forgotten_after_k_steps() -> None:
     history = DormancyHistory()
     history.record(clock(0), found(mixer__W={0, 1}))
     history.note_recycled(clock(100), "mixer/W", [0, 1])
-    history.note_recycled(clock(150), "mixer/W", [1, 2])  # unit 1 last at 150
+    history.note_recycled(clock(150), "mixer/W", [1, 2])  # neuron 1 last at 150
     history.record(clock(300), found(mixer__W={0, 1}))
     assert history.redormant(clock(300), 200) == pytest.approx(2 / 3)
     assert history.redormant(clock(300), 199) == 1 / 2
@@ -116,10 +116,10 @@ def test_rows_are_json_and_each_is_given_once() -> None:
         "layers": {"mixer/W": {"dormant": [0, 1], "overactive": [], "scores": [0.0, 0.0] + [1.3333] * 6}},
     }
     assert history.rows_since(history.checks) == []
-    seen = history.checks
+    checks_before = history.checks
     for steps in (300, 400):
         history.record(clock(steps), found(mixer__W={0}))
-    assert [row["env_steps"] for row in history.rows_since(seen)] == [300, 400]
+    assert [row["env_steps"] for row in history.rows_since(checks_before)] == [300, 400]
     # Capacity 3: the first is gone; the numbering goes on.
     assert [row["env_steps"] for row in history.rows_since(0)] == [200, 300, 400]
     assert ["scores" in row["layers"]["mixer/W"] for row in history.rows_since(0)] == [False, True, True]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.agents import AgentTeam
+from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.mixers import QMixer, VDNMixer
 from rllib_reborn.plasticity.interventions import Injection, Plan, SurgeryRefused
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
-from rllib_reborn.plasticity.slots import InjectedLinear
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from tests.plasticity.test_reset import context_of
 
 
@@ -24,18 +24,18 @@ def prepared(**settings) -> dict[str, nn.Module]:
     return nets
 
 
-def says(nets: dict[str, nn.Module], seed: int = 0) -> Tensor:
+def outputs(nets: dict[str, nn.Module], seed: int = 0) -> Tensor:
     g = torch.Generator().manual_seed(seed)
     agents, mixer = nets["agent"], nets["mixer"]
     q, _ = agents.step(torch.randn(9, 3, 5, generator=g), torch.zeros(9, 3, agents.state_dim))
     return mixer(q.max(2).values, torch.randn(9, 7, generator=g))
 
 
-def inject(nets, seed=0, **subject):
-    settings = subject.pop("settings", {})
-    return perform(
+def inject(nets, seed=0, **model_view):
+    settings = model_view.pop("settings", {})
+    return apply_intervention(
         Injection(scope="all", **settings),
-        Subject(nets=nets, layers=[], **subject),
+        ModelView(nets=nets, layers=[], **model_view),
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -43,7 +43,7 @@ def inject(nets, seed=0, **subject):
 def train(nets, optimizer, steps: int, seed: int = 0) -> None:
     for step in range(steps):
         optimizer.zero_grad()
-        (says(nets, seed + step) - 3.0).square().mean().backward()
+        (outputs(nets, seed + step) - 3.0).square().mean().backward()
         optimizer.step()
 
 
@@ -69,11 +69,11 @@ OPTIMIZERS = [
 def test_preparing_changes_nothing_and_draws_nothing():
     torch.manual_seed(3)
     nets = {"agent": AgentTeam((0, 0, 0), 5, 4, hidden_dim=6), "mixer": QMixer(3, 7, embed_dim=4, hypernet_dim=6)}
-    before, kept = says(nets), [id(p) for p in parameters(nets)]
+    before, kept = outputs(nets), [id(p) for p in parameters(nets)]
     stream = torch.get_rng_state()
     Injection(scope="all").prepare(nets)
     assert torch.equal(torch.get_rng_state(), stream)
-    assert torch.equal(says(nets), before)
+    assert torch.equal(outputs(nets), before)
     assert set(kept) <= {id(p) for p in parameters(nets)}
     # hyper_b_1 is a Linear whose weight the mixer reads itself: it has to stay as it is.
     assert set(injected(nets)) == {"agent/nets.0.head", "mixer/hyper_w_1.2", "mixer/hyper_w_final.2", "mixer/V.2"}
@@ -97,10 +97,10 @@ def test_injection_keeps_the_function_to_the_bit_again_and_again_and_freezes_the
         train(nets, optimizer, 5, seed=10 * round_)
         layers = injected(nets)
         effective = {name: layer.effective()[0].detach().clone() for name, layer in layers.items()}
-        before = says(nets)
+        before = outputs(nets)
         report = inject(nets, seed=round_, optimizer=optimizer)
-        assert torch.equal(says(nets), before)
-        assert report.units == 4 + 12 + 4 + 1  # actions; 3 agents x 4; 4; 1
+        assert torch.equal(outputs(nets), before)
+        assert report.neurons == 4 + 12 + 4 + 1  # actions; 3 agents x 4; 4; 1
         for name, layer in layers.items():
             # Everything learnt is in W; N is new and the same as C.
             assert torch.equal(layer.weight, effective[name])
@@ -123,7 +123,7 @@ def test_before_the_first_injection_it_learns_as_the_plain_layer_does():
     slotted = prepared()
     for nets in (plain, slotted):
         train(nets, torch.optim.Adam(parameters(nets), lr=1e-2), 5)
-    assert torch.equal(says(plain), says(slotted))
+    assert torch.equal(outputs(plain), outputs(slotted))
     for layer in injected(slotted).values():
         assert not layer.fresh_weight.any()
         assert not layer.frozen_weight.any()
@@ -150,12 +150,12 @@ def test_a_mirrored_target_keeps_its_own_function_at_every_injection():
     optimizer = torch.optim.Adam(parameters(nets), lr=1e-2)
     for round_ in range(3):
         train(nets, optimizer, 5, seed=round_)
-        before = says(targets)
+        before = outputs(targets)
         inject(nets, seed=round_, optimizer=optimizer, target_nets=targets)
-        torch.testing.assert_close(says(targets), before, rtol=0, atol=1e-5)
+        torch.testing.assert_close(outputs(targets), before, rtol=0, atol=1e-5)
         # Halfway: the target catches up in N alone, which is all that learns in these layers.
         train(nets, optimizer, 3, seed=round_)
-        assert float((says(nets) - says(targets)).detach().abs().max()) > 1e-3
+        assert float((outputs(nets) - outputs(targets)).detach().abs().max()) > 1e-3
         for target, online in zip(targets.values(), nets.values(), strict=True):
             target.load_state_dict(online.state_dict())
 
@@ -169,7 +169,7 @@ def test_dry_run_restores_everything_to_the_bit():
     before = [copy.deepcopy(net.state_dict()) for net in everything]
     averages = copy.deepcopy(optimizer.state_dict())
     report = inject(nets, optimizer=optimizer, target_nets=targets, settings={"dry_run": True})
-    assert report.units == 21
+    assert report.neurons == 21
     for net, values in zip(everything, before, strict=True):
         assert all(torch.equal(value, values[name]) for name, value in net.state_dict().items())
     for number, state in optimizer.state_dict()["state"].items():
@@ -184,7 +184,7 @@ def test_checkpoints_copies_and_pickles_stay_frozen():
         net.load_state_dict(nets[name].state_dict())
     copies = [restored, copy.deepcopy(nets), pickle.loads(pickle.dumps(nets))]
     for other in copies:
-        assert torch.equal(says(other), says(nets))
+        assert torch.equal(outputs(other), outputs(nets))
         kept = {name: layer.weight.detach().clone() for name, layer in injected(other).items()}
         train(other, torch.optim.Adam(parameters(other), lr=1e-2), 3)
         for name, layer in injected(other).items():

@@ -38,7 +38,7 @@ def random_mask(rows: int, n: int, actions: int, seed: int) -> Tensor:
     return mask.scatter(2, sure, True)
 
 
-class Team:
+class RandomTeam:
     """Untrained agents and a mixer on random inputs, in float64."""
 
     def __init__(self, seed: int, *, rows: int = 300, n: int = 3, actions: int = 4) -> None:
@@ -122,7 +122,7 @@ class TestOrder:
         assert strict_preference(u, v, 0.0).tolist() == [-1, -1, 1]
 
     def test_an_agent_without_influence_breaks_the_literal_order_but_no_strict_one(self) -> None:
-        """Method reference 5.3 item 2: weight 0 before, any weight after."""
+        """docs/method.md 5.3 item 2: weight 0 before, any weight after."""
         q_u, q_v = torch.randn(2, 500, generator=generator(0))
         before, after = (0 * q_u, 0 * q_v), (0.7 * q_u, 0.7 * q_v)
         assert int(((before[0] >= before[1]) & (after[0] < after[1])).sum()) > 100
@@ -142,7 +142,7 @@ class TestMixers:
     @given(seed=st.integers(0, 10_000), noise=st.sampled_from([1e-3, 1.0, 10.0]))
     @settings(max_examples=25, deadline=None)
     def test_no_change_of_a_monotonic_mixer_reverses_a_strict_order(self, seed: int, noise: float) -> None:
-        team = Team(seed)
+        team = RandomTeam(seed)
         pairs = unilateral_pairs(team.mask, generator(seed))
         before = team.pair_values(pairs, team.mixer, team.q())
         changed = copy.deepcopy(team.mixer)
@@ -150,7 +150,7 @@ class TestMixers:
             for parameter in changed.parameters():
                 parameter += noise * torch.randn(parameter.shape, generator=generator(seed)).double()
         torch.manual_seed(seed + 1)
-        for mixer in (changed, QMixer(3, 5, embed_dim=6, hypernet_dim=7).double()):  # the second: drawn entirely anew
+        for mixer in (changed, QMixer(3, 5, embed_dim=6, hypernet_dim=7).double()):  # the second: re-initialised
             after = team.pair_values(pairs, mixer, team.q())
             count = order_flips(*before, *after)
             assert count.strict_pairs > 200
@@ -158,7 +158,7 @@ class TestMixers:
             assert function_drift(before[0], after[0]) > 1e-5
 
     def test_a_mixer_that_is_not_monotonic_is_caught(self) -> None:
-        team = Team(1)
+        team = RandomTeam(1)
         pairs = unilateral_pairs(team.mask, generator(1))
         before = team.pair_values(pairs, team.mixer, team.q())
         count = order_flips(*before, *team.pair_values(pairs, SignedMixer(), team.q()))
@@ -169,7 +169,7 @@ class TestMixers:
         assert order_flips(*before, *team.pair_values(greedy, SignedMixer(), team.q())).flips > 30
 
     def test_new_heads_of_the_agents_reverse_many(self) -> None:
-        team = Team(2)
+        team = RandomTeam(2)
         pairs = unilateral_pairs(team.mask, generator(2))
         before = team.pair_values(pairs, team.mixer, team.q())
         agents = copy.deepcopy(team.agents)
@@ -200,15 +200,15 @@ class TestIgm:
         assert igm_holds(self.Q, self.table([[7.0, 0.0], [6.0, 1.0]]), mask).tolist() == [True]
 
     def test_every_legal_joint_action_is_tried(self) -> None:
-        seen = []
+        visited = []
 
         def q_tot(rows: Tensor, actions: Tensor) -> Tensor:
-            seen.append((set(rows.tolist()), {tuple(a) for a in actions.tolist()}))
+            visited.append((set(rows.tolist()), {tuple(a) for a in actions.tolist()}))
             return actions.sum(1).float()
 
         mask = torch.tensor([[[True, False, True], [False, True, True]], [[True, False, False], [True, True, True]]])
         igm_holds(torch.zeros(2, 2, 3), q_tot, mask)
-        assert seen == [({0}, {(0, 1), (0, 2), (2, 1), (2, 2)}), ({1}, {(0, 0), (0, 1), (0, 2)})]
+        assert visited == [({0}, {(0, 1), (0, 2), (2, 1), (2, 2)}), ({1}, {(0, 0), (0, 1), (0, 2)})]
 
     def test_one_agent_alone(self) -> None:
         q = torch.tensor([[[1.0, 3.0, 2.0]]])
@@ -217,7 +217,7 @@ class TestIgm:
         assert not igm_holds(q, lambda rows, actions: -q[0, 0][actions[:, 0]], mask).any()
 
     def test_qmix_keeps_it_and_the_signed_mixer_does_not(self) -> None:
-        team = Team(4, rows=60)
+        team = RandomTeam(4, rows=60)
         q = team.q()
         for mixer, all_hold in ((team.mixer, True), (SignedMixer(), False)):
 

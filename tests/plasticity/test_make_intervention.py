@@ -64,7 +64,7 @@ def test_a_whole_float_stays_one_where_the_setting_is_a_float():
         ({"kind": "reborn", "partners": [2.5, 5.0]}, "partners[0] is 2.5"),
         ({"kind": "reborn", "every": float("inf")}, "every is inf"),
         ({"kind": "reborn", "every": "often"}, "every is 'often'"),
-        ({"kind": "reborn", "scope": ["mixer"]}, "scope is"),
+        ({"kind": "reborn", "scope": ["mixer", "mixer"]}, "scope is"),
         ({"kind": "injection", "optimizer": "keep"}, "injection freezes weights"),
         ({"kind": "knife", "optimizer": "donor"}, "knife freezes weights"),
         ("reborn", "an intervention is 'reborn'; expected its kind and settings"),

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_reborn.plasticity.interventions.edits import ParameterEdit, UnitEdit, silencing_edit
+from rllib_reborn.plasticity.interventions.edits import NeuronEdit, ParameterEdit, zero_outgoing_edit
 from rllib_reborn.plasticity.optimizer_state import apply_policy
-from tests.plasticity.small_layers import four_units, units_of
+from tests.plasticity.small_layers import four_neurons, neurons_of
 
 OPTIMIZERS = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3, momentum=0.9),
@@ -23,10 +23,10 @@ AVERAGES = {
     "adamw": {"exp_avg", "exp_avg_sq"},
 }
 
-#: Unit 2 is made from unit 0, which is rescaled; unit 1 starts anew; unit 3 is not touched.
-EDIT = UnitEdit(
+#: Neuron 2 is made from neuron 0, which is rescaled; neuron 1 is re-initialised; neuron 3 is not touched.
+EDIT = NeuronEdit(
     layer="mixer/V",
-    units=torch.tensor([0, 2, 1]),
+    neurons=torch.tensor([0, 2, 1]),
     donors=torch.tensor([0, 0, -1]),
     in_scale=torch.tensor([0.5, 2.0, 1.0]),
     out_scale=torch.tensor([[1.0, 0.25, 1.0]]),
@@ -36,7 +36,7 @@ EDIT = UnitEdit(
 
 
 def stepped(kind: str) -> tuple[nn.Sequential, torch.optim.Optimizer]:
-    net = four_units()
+    net = four_neurons()
     optimizer = OPTIMIZERS[kind](net.parameters())
     for k in range(3):
         optimizer.zero_grad()
@@ -54,12 +54,12 @@ def slots(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[st
 
 
 def treat(net: nn.Sequential, optimizer: torch.optim.Optimizer, edit: Any, policy: Any) -> None:
-    apply_policy(optimizer, [edit], {"mixer/V": units_of(net)}, {"mixer": net}, policy)
+    apply_policy(optimizer, [edit], {"mixer/V": neurons_of(net)}, {"mixer": net}, policy)
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("policy", ["keep", "zero", "donor"])
-def test_rows_and_columns_of_touched_units(kind: str, policy: str) -> None:
+def test_rows_and_columns_of_touched_neurons(kind: str, policy: str) -> None:
     net, optimizer = stepped(kind)
     before = slots(net, optimizer)
     treat(net, optimizer, EDIT, policy)
@@ -81,17 +81,17 @@ def test_rows_and_columns_of_touched_units(kind: str, policy: str) -> None:
 
 
 def test_what_an_edit_leaves_is_left() -> None:
-    # Pruning keeps what goes in; a donor at scale 1 (the released rule) keeps its input weights.
+    # Pruning keeps what goes in; a donor at scale 1 (the official code's rule) keeps its input weights.
     net, optimizer = stepped("adam")
     before = slots(net, optimizer)
-    treat(net, optimizer, silencing_edit(units_of(net), torch.tensor([1])), "zero")
+    treat(net, optimizer, zero_outgoing_edit(neurons_of(net), torch.tensor([1])), "zero")
     after = slots(net, optimizer)
     assert torch.equal(after["0.weight"]["exp_avg"], before["0.weight"]["exp_avg"])
     assert after["2.weight"]["exp_avg"][:, 1].count_nonzero() == 0
     assert torch.equal(after["2.weight"]["exp_avg"][:, 2], before["2.weight"]["exp_avg"][:, 2])
 
-    released = UnitEdit(**{**EDIT.__dict__, "in_scale": torch.tensor([1.0, 2.0, 1.0])})
-    treat(net, optimizer, released, "zero")
+    official_code = NeuronEdit(**{**EDIT.__dict__, "in_scale": torch.tensor([1.0, 2.0, 1.0])})
+    treat(net, optimizer, official_code, "zero")
     after = slots(net, optimizer)
     assert torch.equal(after["0.weight"]["exp_avg"][0], before["0.weight"]["exp_avg"][0])
     assert after["0.weight"]["exp_avg"][[1, 2]].count_nonzero() == 0
@@ -129,7 +129,7 @@ def test_a_scalar_parameter_keeps_its_step_counter() -> None:
 
 
 def test_an_optimizer_that_never_stepped_or_knows_only_some() -> None:
-    net = four_units()
+    net = four_neurons()
     optimizer = torch.optim.Adam([net[0].weight])
     treat(net, optimizer, EDIT, "zero")
     assert len(optimizer.state) == 0  # asking must not add entries, which Adam would take for state

@@ -1,4 +1,4 @@
-"""Pruned units fall silent and stay so, whatever the optimizer does."""
+"""Pruned neurons fall silent and stay so, whatever the optimizer does."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rllib_reborn.plasticity.interventions.prune import Prune
 from tests.plasticity.small_layers import (
     bits,
     context,
-    four_units,
-    said,
+    four_neurons,
+    layer_statistics,
+    neurons_of,
     same_bits,
-    units_of,
     write_and_check_identity,
 )
 
@@ -24,30 +24,30 @@ from tests.plasticity.small_layers import (
 FOUR = torch.tensor([6.4, 0.0, 0.1, 1.5])
 
 
-def test_pruning_four_units() -> None:
-    net, state = four_units(), dict[str, Any]()
-    before, layer = bits(net), units_of(net)
-    plan = Prune().plan(context([layer], {layer.key: said(FOUR)}, state=state))
+def test_pruning_four_neurons() -> None:
+    net, state = four_neurons(), dict[str, Any]()
+    before, layer = bits(net), neurons_of(net)
+    plan = Prune().plan(context([layer], {layer.key: layer_statistics(FOUR)}, state=state))
     write_and_check_identity(lambda: write_edits(plan.edits, {layer.key: layer}, {}), net)
     assert net[2].weight.tolist() == [[1.0, 0.0, 0.0, 4.0], [5.0, 0.0, 0.0, 8.0]]
     net[2].weight.data.copy_(before["2.weight"])
     assert same_bits(net, before)  # nothing else was touched
     assert state["pruned"]["mixer/V"].tolist() == [False, True, True, False]
-    assert plan.changes[0].units == (1, 2)
+    assert plan.changes[0].neurons == (1, 2)
     assert plan.changes[0].reinitialised == ()
 
 
 def test_compensation_takes_over_what_was_said() -> None:
-    net = four_units()
-    layer = units_of(net)
-    plan = Prune(bias_compensation=True).plan(context([layer], {layer.key: said(FOUR)}))
+    net = four_neurons()
+    layer = neurons_of(net)
+    plan = Prune(bias_compensation=True).plan(context([layer], {layer.key: layer_statistics(FOUR)}))
     write_edits(plan.edits, {layer.key: layer}, {})
     assert torch.allclose(net[2].bias, torch.tensor([0.5 + 3 * 0.1, -0.5 + 7 * 0.1]), atol=1e-6)
 
 
-def test_pruned_units_are_held_silent_through_momentum_and_weight_decay() -> None:
-    net, state, prune = four_units(), dict[str, Any](), Prune()
-    layer = units_of(net)
+def test_pruned_neurons_are_held_silent_through_momentum_and_weight_decay() -> None:
+    net, state, prune = four_neurons(), dict[str, Any](), Prune()
+    layer = neurons_of(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1, weight_decay=0.1)
 
     def update() -> None:
@@ -56,7 +56,9 @@ def test_pruned_units_are_held_silent_through_momentum_and_weight_decay() -> Non
         optimizer.step()
 
     update()  # the averages of all columns are now different from 0
-    write_edits(prune.plan(context([layer], {layer.key: said(FOUR)}, state=state)).edits, {layer.key: layer}, {})
+    write_edits(
+        prune.plan(context([layer], {layer.key: layer_statistics(FOUR)}, state=state)).edits, {layer.key: layer}, {}
+    )
     for _ in range(3):
         update()
         assert net[2].weight[:, [1, 2]].count_nonzero() > 0  # without being held they would come back
@@ -68,25 +70,25 @@ def test_pruned_units_are_held_silent_through_momentum_and_weight_decay() -> Non
 
 
 def test_units_pruned_before_stay_pruned_and_are_not_pruned_twice() -> None:
-    net, prune = four_units(), Prune()
+    net, prune = four_neurons(), Prune()
     state: dict[str, Any] = {}
-    layer = units_of(net)
-    prune.plan(context([layer], {layer.key: said(FOUR)}, state=state))
+    layer = neurons_of(net)
+    prune.plan(context([layer], {layer.key: layer_statistics(FOUR)}, state=state))
     kept = copy.deepcopy(state)  # as from a checkpoint
-    # Now unit 3 is dormant, 1 still is, 2 speaks.
-    plan = prune.plan(context([layer], {layer.key: said(torch.tensor([4.0, 0.0, 4.0, 0.0]))}, state=kept))
-    assert plan.changes[0].units == (3,)
+    # Now neuron 3 is dormant, 1 still is, 2 speaks.
+    plan = prune.plan(context([layer], {layer.key: layer_statistics(torch.tensor([4.0, 0.0, 4.0, 0.0]))}, state=kept))
+    assert plan.changes[0].neurons == (3,)
     assert plan.changes[0].dormant == 2
     assert kept["pruned"]["mixer/V"].tolist() == [False, True, True, True]
     assert state["pruned"]["mixer/V"].tolist() == [False, True, True, False]
-    again = prune.plan(context([layer], {layer.key: said(FOUR)}, state=kept))
+    again = prune.plan(context([layer], {layer.key: layer_statistics(FOUR)}, state=kept))
     assert again.edits == ()
 
 
 def test_before_the_first_application_there_is_nothing_to_hold() -> None:
-    net = four_units()
+    net = four_neurons()
     before = bits(net)
-    Prune().after_update({"mixer/V": units_of(net)}, {"mixer": net}, {})
+    Prune().after_update({"mixer/V": neurons_of(net)}, {"mixer": net}, {})
     assert same_bits(net, before)
 
 

@@ -1,4 +1,4 @@
-"""ReDo and Reverse ReDo: who starts anew, with what, and what is left alone."""
+"""ReDo and Reverse ReDo: which neurons are re-initialised, with what, and what is left alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rllib_reborn.plasticity.interventions.edits import SurgeryRefused, write_ed
 from rllib_reborn.plasticity.interventions.fresh_weights import fresh_inputs, fresh_outputs, kaiming_default
 from rllib_reborn.plasticity.interventions.redo import ReDo
 from rllib_reborn.plasticity.interventions.reverse_redo import ReverseReDo
-from rllib_reborn.plasticity.units import Surgery, Tap, UnitLayer, declare_units
+from rllib_reborn.plasticity.neuron_layers import ActivationHook, NeuronLayer, Surgery, declare_neurons
 from tests.plasticity.small_layers import (
     bits,
     context,
-    four_units,
+    four_neurons,
+    layer_statistics,
     network,
+    neurons_of,
     observed,
-    said,
     same_bits,
-    units_of,
     write_and_check_identity,
 )
 
@@ -30,13 +30,13 @@ from tests.plasticity.small_layers import (
 FOUR = torch.tensor([6.4, 0.0, 0.1, 1.5])
 
 
-def test_redo_on_four_units() -> None:
-    net = four_units()
-    before, layer = bits(net), units_of(net)
-    plan = ReDo().plan(context([layer], {layer.key: said(FOUR)}, seed=7))
-    assert plan.changes[0].units == plan.changes[0].reinitialised == (1, 2)
+def test_redo_on_four_neurons() -> None:
+    net = four_neurons()
+    before, layer = bits(net), neurons_of(net)
+    plan = ReDo().plan(context([layer], {layer.key: layer_statistics(FOUR)}, seed=7))
+    assert plan.changes[0].neurons == plan.changes[0].reinitialised == (1, 2)
     write_and_check_identity(lambda: write_edits(plan.edits, {layer.key: layer}, {}), net)
-    # Xavier: 2 inputs, 4 units, so U(-1, 1); it is what the generator gives first.
+    # Xavier: 2 inputs, 4 neurons, so U(-1, 1); it is what the generator gives first.
     fresh = 2 * torch.rand(2, 2, generator=torch.Generator().manual_seed(7)) - 1
     assert torch.equal(net[0].weight[[1, 2]], fresh)
     assert torch.equal(net[0].weight[[0, 3]], before["0.weight"][[0, 3]])
@@ -45,24 +45,24 @@ def test_redo_on_four_units() -> None:
     assert torch.equal(net[2].bias, before["2.bias"])
 
 
-def test_redo_with_compensation_on_four_units() -> None:
-    net = four_units()
-    layer = units_of(net)
-    plan = ReDo(bias_compensation=True).plan(context([layer], {layer.key: said(FOUR)}))
+def test_redo_with_compensation_on_four_neurons() -> None:
+    net = four_neurons()
+    layer = neurons_of(net)
+    plan = ReDo(bias_compensation=True).plan(context([layer], {layer.key: layer_statistics(FOUR)}))
     write_edits(plan.edits, {layer.key: layer}, {})
-    # Unit 2 said 0.1 on average, with outgoing weights 3 and 7; unit 1 said nothing.
+    # Neuron 2's mean activation was 0.1, with outgoing weights 3 and 7; neuron 1's was 0.
     assert torch.allclose(net[2].bias, torch.tensor([0.5 + 0.3, -0.5 + 0.7]), atol=1e-6)
 
 
-def test_reverse_redo_on_four_units() -> None:
-    net = four_units()
-    before, layer = bits(net), units_of(net)
-    plan = ReverseReDo().plan(context([layer], {layer.key: said(FOUR)}, seed=7))
-    assert plan.changes[0].units == plan.changes[0].reinitialised == (0,)
+def test_reverse_redo_on_four_neurons() -> None:
+    net = four_neurons()
+    before, layer = bits(net), neurons_of(net)
+    plan = ReverseReDo().plan(context([layer], {layer.key: layer_statistics(FOUR)}, seed=7))
+    assert plan.changes[0].neurons == plan.changes[0].reinitialised == (0,)
     assert (plan.changes[0].overactive, plan.changes[0].dormant) == (1, 0)
     write_and_check_identity(lambda: write_edits(plan.edits, {layer.key: layer}, {}), net)
     generator = torch.Generator().manual_seed(7)
-    # In as above; out: 4 units, 2 outputs, the same range.
+    # In as above; out: 4 neurons, 2 outputs, the same range.
     assert torch.equal(net[0].weight[0], 2 * torch.rand(1, 2, generator=generator)[0] - 1)
     assert torch.equal(net[2].weight[:, 0], 2 * torch.rand(2, 1, 1, generator=generator)[:, 0, 0] - 1)
     assert torch.equal(net[0].weight[1:], before["0.weight"][1:])
@@ -70,59 +70,61 @@ def test_reverse_redo_on_four_units() -> None:
     assert torch.equal(net[2].weight[:, 1:], before["2.weight"][:, 1:])
 
 
-def test_redo_of_dead_units_keeps_the_function() -> None:
+def test_redo_of_dead_neurons_keeps_the_function() -> None:
     torch.manual_seed(0)
     net, x = network(5, 20, 3), torch.randn(40, 5)
     with torch.no_grad():
         net[0].weight[:8], net[0].bias[:8] = 0.0, -1.0
-    before, layer = net(x).detach(), units_of(net)
+    before, layer = net(x).detach(), neurons_of(net)
     plan = ReDo().plan(context([layer], {layer.key: observed(net[:2](x).detach())}))
     write_edits(plan.edits, {layer.key: layer}, {})
-    assert set(range(8)) <= set(plan.changes[0].units)
+    assert set(range(8)) <= set(plan.changes[0].neurons)
     drift = (net(x) - before).abs().mean() / before.abs().mean()
-    assert float(drift.detach()) < 1e-5 or len(plan.changes[0].units) > 8
+    assert float(drift.detach()) < 1e-5 or len(plan.changes[0].neurons) > 8
     assert bool((net[:2](x)[:, :8] > 0).any(dim=0).all())  # they speak again
 
 
 @pytest.mark.parametrize("intervention", [ReDo(), ReverseReDo()])
 def test_a_silent_layer_and_one_without_outliers(intervention: Any) -> None:
-    layer = units_of(four_units())
-    silent = intervention.plan(context([layer], {layer.key: said(torch.zeros(4))}))
-    assert len(silent.changes[0].units) == (4 if isinstance(intervention, ReDo) else 0)
-    level = intervention.plan(context([layer], {layer.key: said(torch.ones(4))}))
+    layer = neurons_of(four_neurons())
+    silent = intervention.plan(context([layer], {layer.key: layer_statistics(torch.zeros(4))}))
+    assert len(silent.changes[0].neurons) == (4 if isinstance(intervention, ReDo) else 0)
+    level = intervention.plan(context([layer], {layer.key: layer_statistics(torch.ones(4))}))
     assert level.edits == ()
-    assert level.units == 0
+    assert level.neurons == 0
     assert level.changes[0].width == 4
 
 
 @pytest.mark.parametrize("intervention", [ReDo(), ReverseReDo()])
 def test_any_activation_will_do_but_there_must_be_weights(intervention: Any) -> None:
-    tanh = units_of(network(2, 4, 2, nn.Tanh()))
-    assert intervention.plan(context([tanh], {tanh.key: said(FOUR)})).units > 0
-    mixing = UnitLayer("mixer", "mixing", 4, Tap(nn.ELU()), "ELU", Surgery.IMPOSSIBLE, "hypernetworks make the weights")
+    tanh = neurons_of(network(2, 4, 2, nn.Tanh()))
+    assert intervention.plan(context([tanh], {tanh.key: layer_statistics(FOUR)})).neurons > 0
+    mixing = NeuronLayer(
+        "mixer", "mixing", 4, ActivationHook(nn.ELU()), "ELU", Surgery.IMPOSSIBLE, "hypernetworks make the weights"
+    )
     with pytest.raises(SurgeryRefused, match="hypernetworks make the weights"):
-        intervention.plan(context([mixing], {mixing.key: said(FOUR)}))
+        intervention.plan(context([mixing], {mixing.key: layer_statistics(FOUR)}))
     with pytest.raises(SurgeryRefused, match="no statistics"):
         intervention.plan(context([tanh], {}))
 
 
 @pytest.mark.parametrize("intervention", [ReDo(), ReverseReDo()])
 def test_units_that_do_not_take_part_are_left_alone(intervention: Any) -> None:
-    net = four_units()
-    before, layer = bits(net), units_of(net)
-    live = torch.tensor([False, False, False, True])
-    plan = intervention.plan(context([layer], {layer.key: said(FOUR, live)}))
+    net = four_neurons()
+    before, layer = bits(net), neurons_of(net)
+    active = torch.tensor([False, False, False, True])
+    plan = intervention.plan(context([layer], {layer.key: layer_statistics(FOUR, active)}))
     write_edits(plan.edits, {layer.key: layer}, {})
-    assert plan.units == 0
+    assert plan.neurons == 0
     assert same_bits(net, before)
 
 
 def test_defaults_are_those_of_the_baseline() -> None:
     redo, reverse = ReDo(), ReverseReDo()
     assert (redo.kind, redo.scope, redo.optimizer, redo.alpha) == ("redo", "all", "zero", 0.1)
-    assert redo.in_scope("agent")
-    assert redo.in_scope("mixer")
-    assert not reverse.in_scope("agent")
+    networks = {"agent": nn.Linear(2, 2), "mixer": nn.Linear(2, 2)}
+    assert redo.networks_in_scope(networks) == networks
+    assert reverse.networks_in_scope(networks) == {"mixer": networks["mixer"]}
     assert (reverse.kind, reverse.scope, reverse.beta) == ("reverse_redo", "mixer", 3.0)
     for wrong in ({"alpha": 1.0}, {"alpha": -1}, {"initializer": "zeros"}, {"optimizer": "reset"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -134,13 +136,13 @@ def test_defaults_are_those_of_the_baseline() -> None:
 
 def test_fresh_weights_have_the_range_of_their_whole_layer() -> None:
     generator = torch.Generator().manual_seed(0)
-    linear = units_of(network(6, 10, 3))
+    linear = neurons_of(network(6, 10, 3))
     for layer, inputs, in_bound, out_bound, kaiming_in, kaiming_out in [
-        # 6 inputs, 10 units, 3 outputs.
+        # 6 inputs, 10 neurons, 3 outputs.
         (linear, (6,), 6 / (6 + 10), 6 / (10 + 3), 1 / 6, 1 / 10),
-        # 2 channels in, 5 units of kernel 3, read by 4 channels of kernel 2: fans are 2*3, 5*3 and 5*2, 4*2.
+        # 2 channels in, 5 neurons of kernel 3, read by 4 channels of kernel 2: fans are 2*3, 5*3 and 5*2, 4*2.
         (
-            declare_units("net", "conv", nn.Conv1d(2, 5, 3), nn.ReLU(), nn.Conv1d(5, 4, 2)),
+            declare_neurons("net", "conv", nn.Conv1d(2, 5, 3), nn.ReLU(), nn.Conv1d(5, 4, 2)),
             (2, 3),
             6 / (6 + 15),
             6 / (10 + 8),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from rllib_reborn.nets.agents import AgentTeam
 from rllib_reborn.nets.mixers import QMixer, VDNMixer
 from rllib_reborn.plasticity.interventions import SR, Context, Plan, ReSet, SurgeryRefused
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from rllib_reborn.plasticity.interventions.base import Intervention
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
 from rllib_reborn.plasticity.interventions.whole_layers import chains, fresh_layer
 
 
@@ -49,9 +49,9 @@ def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[st
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def do(intervention: Intervention, networks: Mapping[str, nn.Module], seed: int = 0, **subject: Any) -> Any:
-    return perform(
-        intervention, Subject(nets=networks, layers=[], **subject), generator=torch.Generator().manual_seed(seed)
+def do(intervention: Intervention, networks: Mapping[str, nn.Module], seed: int = 0, **model_view: Any) -> Any:
+    return apply_intervention(
+        intervention, ModelView(nets=networks, layers=[], **model_view), generator=torch.Generator().manual_seed(seed)
     )
 
 
@@ -76,7 +76,7 @@ def test_the_last_layers_are_the_heads_the_hypernetworks_outputs_and_that_of_v()
         assert [id(p) for net in networks.values() for p in net.parameters()] == identities
         assert {f"{c.layer}.{p}" for c in report.changes for p in ("weight", "bias")} == expected
     # Rows of the agents' heads: 2 networks with 4 actions each.
-    assert report.units == 8
+    assert report.neurons == 8
 
 
 def test_the_two_last_layers_of_each_chain():
@@ -188,7 +188,7 @@ def test_targets_follow_by_policy():
                     p.add_(1)
         before = values_of(targets)
         scope = "mixer" if policy == "mirror" else "all"
-        do(ReSet(targets=policy, scope=scope), networks, target_nets=targets)
+        do(ReSet(target_networks=policy, scope=scope), networks, target_nets=targets)
         assert changed(before, values_of(targets)) == expected
         after = values_of(targets)
         assert all(torch.equal(after[name], values_of(networks)[name]) for name in expected)

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rllib_reborn.plasticity import scores
+from rllib_reborn.plasticity.neuron_layers import ActivationHook, NeuronLayer, Surgery
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import Surgery, Tap, UnitLayer
 
 
-def said(mean_abs: list[float], live: list[bool] | None = None) -> LayerStatistics:
+def layer_statistics(mean_abs: list[float], active: list[bool] | None = None) -> LayerStatistics:
     means = torch.tensor(mean_abs)
     everyone = torch.ones(len(means), dtype=torch.bool)
     return LayerStatistics(
-        means, means, (means > 0).float(), 10, None, everyone if live is None else torch.tensor(live)
+        means, means, (means > 0).float(), 10, None, everyone if active is None else torch.tensor(active)
     )
 
 
-def layer(net: str, name: str, width: int) -> UnitLayer:
-    return UnitLayer(net, name, width, Tap(nn.Identity()), "ReLU", Surgery.IMPOSSIBLE, "a test")
+def layer(net: str, name: str, width: int) -> NeuronLayer:
+    return NeuronLayer(net, name, width, ActivationHook(nn.Identity()), "ReLU", Surgery.IMPOSSIBLE, "a test")
 
 
-def test_nas_of_four_units() -> None:
+def test_nas_of_four_neurons() -> None:
     # Mean (0 + 0.1 + 0.9 + 7) / 4 = 2, so half of each.
     torch.testing.assert_close(scores.nas(torch.tensor([0.0, 0.1, 0.9, 7.0])), torch.tensor([0.0, 0.05, 0.45, 3.5]))
 
@@ -38,9 +38,9 @@ def test_a_silent_layer_is_dormant_altogether() -> None:
 
 
 def test_units_that_take_no_part_do_not_count() -> None:
-    live = torch.tensor([True, True, False, False])
-    # The mean is that of 1 and 3; a spare slot scores 1 whether it says 0 or 100.
-    assert scores.nas(torch.tensor([1.0, 3.0, 0.0, 100.0]), live).tolist() == [0.5, 1.5, 1.0, 1.0]
+    active = torch.tensor([True, True, False, False])
+    # The mean is that of 1 and 3; a spare slot scores 1 whether its activation is 0 or 100.
+    assert scores.nas(torch.tensor([1.0, 3.0, 0.0, 100.0]), active).tolist() == [0.5, 1.5, 1.0, 1.0]
     assert scores.nas(torch.tensor([1.0, 3.0]), torch.tensor([False, False])).tolist() == [1.0, 1.0]
 
 
@@ -48,22 +48,22 @@ def test_units_that_take_no_part_do_not_count() -> None:
 @settings(deadline=None)
 def test_nas_has_mean_one_and_no_nan(values: list[float], seed: int) -> None:
     mean_abs = torch.tensor(values)
-    live = torch.rand(len(values), generator=torch.Generator().manual_seed(seed)) < 0.7
-    found = scores.nas(mean_abs, live)
+    active = torch.rand(len(values), generator=torch.Generator().manual_seed(seed)) < 0.7
+    found = scores.nas(mean_abs, active)
     assert found.isfinite().all()
     assert (found >= 0).all()
-    assert (found[~live] == 1).all()
-    if live.any() and mean_abs[live].sum() > 0:
-        assert float(found[live].double().mean()) == pytest.approx(1, rel=1e-5)
+    assert (found[~active] == 1).all()
+    if active.any() and mean_abs[active].sum() > 0:
+        assert float(found[active].double().mean()) == pytest.approx(1, rel=1e-5)
 
 
-def test_layer_dormancy_of_ten_units() -> None:
+def test_layer_dormancy_of_ten_neurons() -> None:
     # Sum 10, mean 1: scores are the values. Dormant (<= 0.1): 0, 0 and 0.1; over-active (>= 3): 3.5; dead: two.
     means = [0.0, 0.0, 0.1, 0.4, 1.0, 1.0, 1.5, 1.5, 1.0, 3.5]
-    found = scores.layer_dormancy("mixer/W", said(means))
+    found = scores.layer_dormancy("mixer/W", layer_statistics(means))
     assert found.dormant.nonzero().flatten().tolist() == [0, 1, 2]
     assert found.overactive.nonzero().flatten().tolist() == [9]
-    assert found.units == 10
+    assert found.neurons == 10
     assert found.dormant_fraction == 0.3
     assert found.overactive_fraction == 0.1
     assert found.overactive_sum == pytest.approx(0.35)
@@ -71,32 +71,34 @@ def test_layer_dormancy_of_ten_units() -> None:
 
 
 def test_thresholds_reach_the_masks() -> None:
-    found = scores.layer_dormancy("mixer/W", said([0.2, 0.6, 2.2]), alpha=0.5, beta=2.0)
+    found = scores.layer_dormancy("mixer/W", layer_statistics([0.2, 0.6, 2.2]), alpha=0.5, beta=2.0)
     # Mean 1.
     assert found.dormant.tolist() == [True, False, False]
     assert found.overactive.tolist() == [False, False, True]
     with pytest.raises(ValueError, match="overlap"):
-        scores.layer_dormancy("mixer/W", said([1.0]), alpha=0.5, beta=0.4)
+        scores.layer_dormancy("mixer/W", layer_statistics([1.0]), alpha=0.5, beta=0.4)
 
 
 def test_spare_slots_are_in_no_count() -> None:
-    found = scores.layer_dormancy("mixer/W", said([0.0, 1.0, 2.0, 0.0, 0.0], [True, True, True, False, False]))
-    assert found.units == 3
+    found = scores.layer_dormancy(
+        "mixer/W", layer_statistics([0.0, 1.0, 2.0, 0.0, 0.0], [True, True, True, False, False])
+    )
+    assert found.neurons == 3
     assert found.dormant.tolist() == [True, False, False, False, False]
     assert found.dormant_fraction == pytest.approx(1 / 3)
     assert found.dead_fraction == pytest.approx(1 / 3)
     assert found.score_sum == pytest.approx(3)
-    nobody = scores.layer_dormancy("mixer/W", said([0.0, 0.0], [False, False]))
-    assert (nobody.units, nobody.dormant_fraction, nobody.overactive_sum) == (0, 0.0, 0.0)
+    nobody = scores.layer_dormancy("mixer/W", layer_statistics([0.0, 0.0], [False, False]))
+    assert (nobody.neurons, nobody.dormant_fraction, nobody.overactive_sum) == (0, 0.0, 0.0)
 
 
-def test_a_network_is_pooled_over_units_not_over_layers() -> None:
+def test_a_network_is_pooled_over_neurons_not_over_layers() -> None:
     layers = {one.key: one for one in (layer("mixer", "W", 8), layer("mixer", "V", 2), layer("agent", "A", 2))}
     statistics = {
         # Mean 1, one of 8 at 4: over-active sum 4 of 8; four are dead, so dormant.
-        "mixer/W": said([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 4.0]),
-        "mixer/V": said([1.0, 1.0]),
-        "agent/A": said([0.0, 5.0]),
+        "mixer/W": layer_statistics([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 4.0]),
+        "mixer/V": layer_statistics([1.0, 1.0]),
+        "agent/A": layer_statistics([0.0, 5.0]),
     }
     found = scores.dormancy(statistics, layers)
     assert list(found) == ["mixer", "agent"]
@@ -105,7 +107,7 @@ def test_a_network_is_pooled_over_units_not_over_layers() -> None:
     assert found["mixer"].overactive_fraction == pytest.approx(0.1)
     assert found["mixer"].overactive_sum == pytest.approx(4 / 10)
     assert found["mixer"].dead_fraction == pytest.approx(0.4)
-    assert found["mixer"].units == 10
+    assert found["mixer"].neurons == 10
     assert found["agent"].dormant_fraction == 0.5
     assert scores.dormancy({}, layers) == {}
     with pytest.raises(ValueError, match="statistics of 'agent/A', but no such layer; known: mixer/W"):
@@ -114,8 +116,10 @@ def test_a_network_is_pooled_over_units_not_over_layers() -> None:
 
 def test_a_silent_layer_weighs_nothing_in_the_overactive_sum() -> None:
     layers = {one.key: one for one in (layer("mixer", "W", 4), layer("mixer", "V", 4))}
-    found = scores.dormancy({"mixer/W": said([0.0, 0.0, 0.0, 4.0]), "mixer/V": said([0.0] * 4)}, layers)
-    # W: one unit has all of 4; V has none: 4 of 4. 3 + 4 of 8 are dormant.
+    found = scores.dormancy(
+        {"mixer/W": layer_statistics([0.0, 0.0, 0.0, 4.0]), "mixer/V": layer_statistics([0.0] * 4)}, layers
+    )
+    # W: one neuron has all of 4; V has none: 4 of 4. 3 + 4 of 8 are dormant.
     assert found["mixer"].overactive_sum == 1.0
     assert found["mixer"].dormant_fraction == 7 / 8
 

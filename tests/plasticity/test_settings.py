@@ -1,4 +1,4 @@
-"""Settings that would be without effect are refused, and what a kind says of itself."""
+"""Settings that would be without effect are refused, and what a kind declares of itself."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ WHOLE = {"reset", "sr", "shrink_perturb", "marr", "injection", "l2_init"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bias_compensation_is_for_kinds_that_drop_units(kind: str) -> None:
+def test_bias_compensation_is_for_kinds_that_drop_neurons(kind: str) -> None:
     data = {"kind": kind, "bias_compensation": True}
     if kind in DROP:
         assert make_intervention(data).bias_compensation
         return
-    with pytest.raises(ValueError, match=f"bias_compensation is true, but {kind} drops no units"):
+    with pytest.raises(ValueError, match=f"bias_compensation is true, but {kind} drops no neurons"):
         make_intervention(data)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_layers_are_for_kinds_that_treat_layers_of_units(kind: str) -> None:
-    assert make_intervention({"kind": kind, "layers": "released"}).layers == "released"
-    for choice in ("operable", "full"):
+def test_layers_are_for_kinds_that_treat_layers_of_neurons(kind: str) -> None:
+    assert make_intervention({"kind": kind, "layers": "official_code"}).layers == "official_code"
+    for choice in ("editable", "full"):
         data = {"kind": kind, "layers": choice}
         if kind not in WHOLE:
             assert make_intervention(data).layers == choice

@@ -8,7 +8,7 @@ from torch import nn
 
 from rllib_reborn.nets.mixers import QMixer
 from rllib_reborn.plasticity.interventions import Injection, ShrinkPerturb, SurgeryRefused
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 
 
 def line(weight: list[float], bias: float) -> nn.Sequential:
@@ -20,8 +20,8 @@ def line(weight: list[float], bias: float) -> nn.Sequential:
 
 
 def do(intervention, net, *, seed=0, **more):
-    return perform(
-        intervention, Subject(nets={"mixer": net}, layers=[]), generator=torch.Generator().manual_seed(seed), **more
+    return apply_intervention(
+        intervention, ModelView(nets={"mixer": net}, layers=[]), generator=torch.Generator().manual_seed(seed), **more
     )
 
 
@@ -32,7 +32,7 @@ def test_towards_the_initial_weights_by_hand():
     # 0.75 * 1 + 0.25 * 3 = 1.5;  0.75 * -2 + 0.25 * 0.5 = -1.375;  0.75 * 4 + 0.25 * -1 = 2.75
     assert net[0].weight.tolist() == [[1.5, -1.375]]
     assert net[0].bias.tolist() == [2.75]
-    assert [(c.layer, c.units) for c in report.changes] == [("mixer/0", (0,))]
+    assert [(c.layer, c.neurons) for c in report.changes] == [("mixer/0", (0,))]
 
 
 @pytest.mark.parametrize(("towards", "needed"), [("initial", True), ("fresh", False), ("noise", False)])

@@ -10,21 +10,22 @@ import pytest
 import torch
 
 from rllib_reborn.algorithms import ALGORITHMS
-from rllib_reborn.algorithms.value_factorization.export import policy_from_module
 from rllib_reborn.nets.agents import AgentNet
 from rllib_reborn.nets.cvar import cached_weights
 from rllib_reborn.nets.quantile_agent import midpoint_cosines
+from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions import make_intervention
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec, files
+from rllib_reborn.studies.portable import policy_from_module
 from tests.policy.teams import build, exported, played_alike, shake
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in ALGORITHMS),
     ("DMIX", {"recurrent": False, "fc_layers": 2}),
-    ("DMIX", {"parameter_sharing": "none", "method": {"acting_quantiles": 5, "cosines": 7}}),
-    ("RMIX", {"recurrent": False, "method": {"risk": 0.3, "atoms": 7}}),
-    ("RMIX", {"parameter_sharing": "none", "method": {"atoms": 9, "levels": 4}}),
+    ("DMIX", {"parameter_sharing": "none", "algorithm_settings": {"acting_quantiles": 5, "cosines": 7}}),
+    ("RMIX", {"recurrent": False, "algorithm_settings": {"risk": 0.3, "atoms": 7}}),
+    ("RMIX", {"parameter_sharing": "none", "algorithm_settings": {"atoms": 9, "levels": 4}}),
 ]
 
 
@@ -50,7 +51,7 @@ def test_the_kind_of_agents_is_noted(algorithm: str, kind: str) -> None:
 
 def test_settings_decide_on_actions() -> None:
     """What a policy would do if its file did not say how many fractions acting takes the mean over."""
-    module = build(algorithm="DMIX", method={"acting_quantiles": 3})
+    module = build(algorithm="DMIX", algorithm_settings={"acting_quantiles": 3})
     policy = policy_from_module(module)
     other = Policy(PolicySpec.from_dict(policy.spec.to_dict() | {"agent_settings": {}}), policy.weights())
     with pytest.raises(AssertionError):
@@ -58,20 +59,22 @@ def test_settings_decide_on_actions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "algorithm", "method"),
+    ("kind", "algorithm", "algorithm_settings"),
     [("injection", "DMIX", {}), ("knife", "DMIX", {}), ("knife", "RMIX", {"risk": 0.3, "atoms": 7})],
 )
-def test_after_interventions(kind: str, algorithm: str, method: dict[str, Any]) -> None:
-    data = {"kind": kind, "scope": "agent"} | ({"layers": "operable", "slots": 3} if kind == "knife" else {})
-    module = build(algorithm=algorithm, method=method, recurrent=False, fc_layers=2, interventions=[data])
-    layers = [layer for layer in module.agents.unit_layers("operable") if layer.live is not None]
-    report = perform(
+def test_after_interventions(kind: str, algorithm: str, algorithm_settings: dict[str, Any]) -> None:
+    data = {"kind": kind, "scope": "agent"} | ({"layers": "editable", "slots": 3} if kind == "knife" else {})
+    module = build(
+        algorithm=algorithm, algorithm_settings=algorithm_settings, recurrent=False, fc_layers=2, interventions=[data]
+    )
+    layers = [layer for layer in declared_layers("agent", module.agents, "editable") if layer.active is not None]
+    report = apply_intervention(
         make_intervention(data),
-        Subject(nets={"agent": module.agents}, layers=layers),
+        ModelView(nets={"agent": module.agents}, layers=layers),
         generator=torch.Generator().manual_seed(0),
         update_activity={layer.key: (torch.arange(layer.width) >= 3).float() for layer in layers},
     )
-    assert report.units > 0
+    assert report.neurons > 0
     shake(module.agents)
     assert played_alike(module, policy_from_module(module), games=3, episodes=2) > 10
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_reborn.algorithms import load_team
-from rllib_reborn.algorithms.value_factorization.export import export_policy
 from rllib_reborn.cli.main import main
 from rllib_reborn.policy import Policy, PolicyError
+from rllib_reborn.studies.export import export_policy
+from rllib_reborn.studies.trained_policy import load_team
 from tests.algorithms.helpers import WALK, quick
 from tests.policy.teams import played_alike
 

@@ -40,8 +40,8 @@ def test_round_trip_to_the_bit(model: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_wider_layers_survive(tmp_path: Path) -> None:
-    module = build(recurrent=False, interventions=[{"kind": "knife", "scope": "agent", "layers": "operable"}])
-    from rllib_reborn.algorithms.value_factorization.export import policy_from_module
+    module = build(recurrent=False, interventions=[{"kind": "knife", "scope": "agent", "layers": "editable"}])
+    from rllib_reborn.studies.portable import policy_from_module
 
     policy_from_module(module).save(tmp_path / "policy")
     assert played_alike(module, Policy.load(tmp_path / "policy")) > 10

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import rllib_reborn
 from rllib_reborn.envs import make_team_env
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec, PolicyState
+from tests.docs_code import DOCS, python_blocks
 from tests.policy.teams import ENV, exported
 
 B = 6
@@ -206,13 +209,46 @@ class TestFaults:
                 Policy(policy.spec, changed)
 
 
-def test_the_loop_of_the_docs() -> None:
-    policy = exported()
+def test_the_loop_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands in docs/portable_policy.md: the team acts on what the games show now, and remembers its own last actions,
+    but nothing of an episode that is over."""
+    [block] = [one for one in python_blocks(DOCS / "portable_policy.md") if "policy.act" in one.code]
+    assert f'"{ENV}"' in block.code
+    exported().save(tmp_path / "my_policy")
+    monkeypatch.chdir(tmp_path)
     env = make_team_env(ENV, num_envs=2)
-    obs, state = env.reset(seed=0), None
-    for _ in range(5):
-        actions, state = policy.act(obs.obs, obs.action_mask, state)
-        step = env.step(actions)
-        done = step.terminated | step.truncated
-        obs = env.reset(mask=done) if done.any() else step.obs
-        state = state.reset(done)
+    shown: list[np.ndarray] = []
+    over: list[np.ndarray] = [np.ones(2, bool)]
+    acted: list[np.ndarray] = []
+
+    class Watched:
+        def reset(self, **arguments: Any) -> Any:
+            obs = env.reset(**arguments)
+            shown.append(obs.obs.copy())
+            return obs
+
+        def step(self, actions: Any) -> Any:
+            np.testing.assert_array_equal(actions, acted[-1])
+            step = env.step(actions)
+            shown.append(step.obs.obs.copy())
+            over.append(step.terminated | step.truncated)
+            return step
+
+    def act(self: Policy, obs: Any, action_mask: Any, state: PolicyState | None) -> tuple[np.ndarray, PolicyState]:
+        np.testing.assert_array_equal(obs, shown[-1])
+        if state is None:
+            assert not acted
+        else:
+            np.testing.assert_array_equal(state.last_actions, np.where(over[-1][:, None], -1, acted[-1]))
+            assert not state.hidden[torch.as_tensor(over[-1])].any()
+        actions, after = original(self, obs, action_mask, state)
+        acted.append(actions.copy())
+        return actions, after
+
+    original = Policy.act
+    monkeypatch.setattr(Policy, "act", act)
+    monkeypatch.setattr(rllib_reborn, "make_team_env", lambda *_, **__: Watched(), raising=False)
+    limit = env.spec.episode_limit
+    exec(block.code.replace("1_000", str(2 * limit + 2)), {})
+    assert len(acted) == 2 * limit + 2
+    assert sum(done.any() for done in over) >= 3

@@ -1,4 +1,4 @@
-"""A policy says and does what the algorithm's module says and does, to the bit, whatever the networks went through."""
+"""A policy computes what the algorithm's module computes, to the bit, whatever the networks went through."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from rllib_reborn.algorithms.value_factorization.export import plain_weights, policy_from_module
+from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
+from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions import make_intervention
-from rllib_reborn.plasticity.interventions.perform import Subject, perform
-from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
+from rllib_reborn.plasticity.interventions.apply import ModelView, apply_intervention
 from rllib_reborn.plasticity.statistics import measure
 from rllib_reborn.policy import Policy, PolicyError
+from rllib_reborn.studies.portable import plain_weights, policy_from_module
 from tests.policy.teams import build, exported, played_alike, shake
 
 
@@ -74,12 +75,12 @@ class TestAfterInterventions:
         module = build(interventions=[data])
 
         def inject() -> None:
-            report = perform(
+            report = apply_intervention(
                 make_intervention(data),
-                Subject(nets={"agent": module.agents}, layers=[]),
+                ModelView(nets={"agent": module.agents}, layers=[]),
                 generator=torch.Generator().manual_seed(0),
             )
-            assert report.units > 0
+            assert report.neurons > 0
 
         assert any(isinstance(layer, InjectedLinear) for layer in module.agents.modules())
         assert played_alike(module, policy_from_module(module)) > 10  # prepared, not yet injected
@@ -97,19 +98,23 @@ class TestAfterInterventions:
         ids=str,
     )
     def test_knife(self, model: dict[str, Any]) -> None:
-        data = {"kind": "knife", "scope": "agent", "layers": "operable" if model.get("fc_layers") != 2 else "released"}
+        data = {
+            "kind": "knife",
+            "scope": "agent",
+            "layers": "editable" if model.get("fc_layers") != 2 else "official_code",
+        }
         module = build(interventions=[data | {"slots": 3}], **model)
         slotted = [layer for layer in module.agents.modules() if isinstance(layer, SlottedLinear)]
         assert slotted
-        layers = [layer for layer in module.agents.unit_layers(data["layers"]) if layer.width > 16]
+        layers = [layer for layer in declared_layers("agent", module.agents, data["layers"]) if layer.width > 16]
         activity = {layer.key: (torch.arange(layer.width) >= 3).float() for layer in layers}
-        found = perform(
+        found = apply_intervention(
             make_intervention(data | {"slots": 3}),
-            Subject(nets={"agent": module.agents}, layers=layers),
+            ModelView(nets={"agent": module.agents}, layers=layers),
             generator=torch.Generator().manual_seed(0),
             update_activity=activity,
         )
-        assert found.units > 0
+        assert found.neurons > 0
         shake(module.agents)
         policy = policy_from_module(module)
         assert any(16 < len(value) < 48 for name, value in policy.weights().items() if name.endswith("bias"))
@@ -124,24 +129,24 @@ class TestAfterInterventions:
             data |= {"alpha": 0.7}
         module = build(recurrent=False)
         before = policy_from_module(module)
-        x = torch.randn(50, module.spec.n_agents, module.input_dim, generator=torch.Generator().manual_seed(4))
+        x = torch.randn(50, module.spec.n_agents, module.inputs.width, generator=torch.Generator().manual_seed(4))
 
         def forward() -> None:
             module.agents.step(x, module.initial_hidden(len(x)))
 
         state: dict[str, Any] = {}
         for _ in range(2 if kind == "continual_backprop" else 1):
-            report = perform(
+            report = apply_intervention(
                 make_intervention(data),
-                Subject(
+                ModelView(
                     nets={"agent": module.agents},
-                    layers=module.agents.unit_layers("operable"),
+                    layers=declared_layers("agent", module.agents, "editable"),
                     measure=lambda layers: measure(layers, forward),
                 ),
                 generator=torch.Generator().manual_seed(0),
                 state=state,
             )
-        assert report.units > 0
+        assert report.neurons > 0
         assert played_alike(module, policy_from_module(module)) > 10
         with pytest.raises(AssertionError):
             played_alike(module, before)

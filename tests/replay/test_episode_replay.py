@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay, ReplayMemoryError
-from rllib_reborn.replay.episode_block import OBSERVATION_FIELDS, STEP_FIELDS, blocks_of, field_layout
+from rllib_reborn.replay.episode_replay import blocks_of
+from rllib_reborn.replay.fields import OBSERVATION_FIELDS, STEP_FIELDS, field_layout
 from rllib_reborn.replay.memory import available_memory, bytes_per_step, format_bytes, largest_size
+from rllib_reborn.replay.replay_files import load_replay, save_replay
 
 LAYOUT = field_layout(2, 3, 4, 5, "uint8", "float16")
 LIMIT = 6
@@ -53,18 +55,21 @@ class Files(dict):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 25), st.integers(1, 8), st.integers(1, 9), st.integers(0, 1000))
-def test_samples_are_whole_episodes_padded_with_zeros(count, capacity, size, seed):
+def test_samples_are_whole_episodes_without_padding(count, capacity, size, seed):
     replay = filled(count, capacity, seed)
     assert len(replay) == min(count, capacity)
     sample = replay.sample(size)
-    lengths = sample.batch["lengths"]
-    assert sample.batch["reward"].shape == (size, lengths.max())
-    for row, (number, length) in enumerate(zip(sample.indices, lengths)):
+    lengths, block = sample.lengths, sample.block
+    assert len(lengths) == len(block) == size
+    assert sample.env_steps == lengths.sum() == len(sample.batch["reward"])
+    assert sample.batch["lengths"] is lengths
+    for name, array in sample.batch.items():
+        assert name == "lengths" or len(array) == lengths.sum() + size * (name in OBSERVATION_FIELDS)
+    for number, length, stored in zip(sample.indices, lengths, block.episodes(), strict=True):
         assert max(0, count - capacity) <= number < count
         assert length == 1 + number % LIMIT
         for name, array in episode(int(number), int(length)).items():
-            np.testing.assert_array_equal(sample.batch[name][row, : len(array)], array)
-            assert not sample.batch[name][row, len(array) :].any()
+            np.testing.assert_array_equal(stored[name], array)
 
 
 def test_shards_are_contiguous_and_balanced_by_length():
@@ -90,8 +95,8 @@ def test_sampling_is_uniform():
 
 def test_bytes_follow_the_real_lengths():
     replay = filled(9, 4)
-    held = [episode(n, 1 + n % LIMIT) for n in range(5, 9)]
-    assert replay.nbytes == sum(a.nbytes for e in held for a in e.values())
+    stored = [episode(n, 1 + n % LIMIT) for n in range(5, 9)]
+    assert replay.nbytes == sum(a.nbytes for e in stored for a in e.values())
     assert replay.env_steps == sum(1 + n % LIMIT for n in range(5, 9))
 
 
@@ -129,9 +134,9 @@ def test_state_through_files_continues_exactly(count, capacity):
     if count:
         replay.sample(3)
     files = Files()
-    EpisodeReplay.save(replay.get_state(), files.writer)
+    save_replay(replay.get_state(), files.writer)
     again = EpisodeReplay(capacity, LAYOUT, LIMIT, seed=99)
-    again.load(files.reader)
+    again.set_state(load_replay(files.reader))
     assert (len(again), again.nbytes, again.episodes_added) == (len(replay), replay.nbytes, replay.episodes_added)
     if count:
         mine, theirs = replay.sample(5), again.sample(5)
@@ -142,7 +147,7 @@ def test_state_through_files_continues_exactly(count, capacity):
 
 def test_files_are_plain_arrays_of_the_filled_part_only():
     files = Files()
-    EpisodeReplay.save(filled(3, 100).get_state(), files.writer)
+    save_replay(filled(3, 100).get_state(), files.writer)
     assert set(files) == {f"{name}.npy" for name in OBSERVATION_FIELDS + STEP_FIELDS} | {"replay.json"}
     assert json.loads(files["replay.json"])["lengths"] == [1, 2, 3]
     assert np.load(io.BytesIO(files["obs.npy"]), allow_pickle=False).shape == (2 + 3 + 4, 2, 4)
@@ -160,14 +165,14 @@ def test_a_state_in_memory_does_not_change_with_training():
 @pytest.mark.parametrize("broken", ["cut", "missing"])
 def test_damaged_files_are_refused_and_leave_the_replay_as_it_was(broken):
     files = Files()
-    EpisodeReplay.save(filled(3, 3).get_state(), files.writer)
+    save_replay(filled(3, 3).get_state(), files.writer)
     if broken == "cut":
         files["obs.npy"] = files["obs.npy"][:-3]
     else:
         del files["reward.npy"]
     replay = filled(2, 3)
     with pytest.raises((ValueError, FileNotFoundError)):
-        replay.load(files.reader)
+        replay.set_state(load_replay(files.reader))
     assert len(replay) == 2
 
 

@@ -6,40 +6,13 @@ schema both parse them with these models, which are the single source of default
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from rllib_reborn.suggestions import did_you_mean
-
-#: Type of a pydantic error whose message names the value by itself.
-REASON_GIVEN: Final = "reason_given"
-
-
-class Settings(pydantic.BaseModel):
-    """Base: unknown keys are errors, numbers must be finite, nothing is coerced from strings."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class NoSettings(Settings):
-    """There is nothing to set."""
-
-
-class EpsilonSettings(Settings):
-    """Epsilon-greedy exploration: from ``start`` to ``end``, linear over the first ``anneal_env_steps`` env steps
-    (PyMARL: 1 to 0.05 over 50,000; method reference 7.1)."""
-
-    start: Annotated[float, Field(ge=0, le=1)] = 1.0
-    end: Annotated[float, Field(ge=0, le=1)] = 0.05
-    anneal_env_steps: Annotated[int, Field(ge=1)] = 50_000
-
-    def at(self, env_steps: float) -> float:
-        """Epsilon after ``env_steps`` env steps of the whole run."""
-        progress = min(max(env_steps / self.anneal_env_steps, 0.0), 1.0)
-        return self.start + (self.end - self.start) * progress
+from rllib_reborn.settings import REASON_GIVEN, Settings
 
 
 class TargetUpdateSettings(Settings):
@@ -87,12 +60,37 @@ class AgentSettings(Settings):
 
 
 class MixerSettings(Settings):
-    """QMIX's mixing network: ``embed_dim`` mixing units (PyMARL 32, the ReBorn paper's Table 2: 64), whose weights come
+    """QMIX's mixing network: ``embed_dim`` mixing neurons (PyMARL 32, the ReBorn paper's Table 2: 64), whose weights come
     from hypernetworks of ``hypernet_layers`` layers, ``hypernet_dim`` wide when there are two. VDN has none of these."""
 
     embed_dim: Annotated[int, Field(ge=1, le=4096)] = 32
     hypernet_layers: Literal[1, 2] = 2
     hypernet_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class QPLEXMixerSettings(Settings):
+    """``training(mixer=...)`` of QPLEX; what each does: :class:`~rllib_reborn.nets.mixers.QPLEXMixer`. Defaults are those of
+    the published code for StarCraft (``wjh720/QPLEX``, ``qplex_sc2.yaml``).
+
+    Attributes:
+        hypernet_dim: Hidden width of the nets that weight and shift the agents' values, 1..4096. Default 64.
+        adv_hypernet_layers: Layers of the nets that weight the agents' advantages, 1..3. Default 1; the official ReBorn code
+            2, the published code for matrix games 3.
+        adv_hypernet_dim: Their hidden width, where there are more than 1, 1..4096. Default 64.
+        n_head: Heads whose weights of the advantages are summed, 1..64. Default 4; for matrix games 10.
+        weighted_head: Weight and shift the agents' values. Default True.
+        is_minus_one: Advantages count by their weight minus 1, so that a weight of 1 gives the sum of the agents' values.
+            Default True.
+        stop_gradient: No gradient through the advantages. Default True.
+    """
+
+    hypernet_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+    adv_hypernet_layers: Literal[1, 2, 3] = 1
+    adv_hypernet_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+    n_head: Annotated[int, Field(ge=1, le=64)] = 4
+    weighted_head: bool = True
+    is_minus_one: bool = True
+    stop_gradient: bool = True
 
 
 class RewardSettings(Settings):
@@ -101,52 +99,3 @@ class RewardSettings(Settings):
 
     scale: Annotated[float, Field(gt=0)] = 1.0
     standardise: bool = False
-
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-def first_error(error: pydantic.ValidationError, *, prefix: str = "", model: type[Any] | None = None) -> str:
-    """One sentence for the first problem pydantic found: the key, the value, what was expected, a suggestion."""
-    problem = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in problem["loc"])
-    key = f"{prefix}.{path}" if prefix and path else prefix or path
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(model, problem["loc"][:-1]) if model is not None else []
-        hint = did_you_mean(str(problem["loc"][-1]), known)
-        return f"unknown key {key!r}.{hint}"
-    if problem["type"] == "missing":
-        return f"{key!r} is missing; it has no default."
-    if problem["type"] == REASON_GIVEN:
-        return f"{key}: {problem['msg']}"
-    return f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
-
-
-def _known_keys(model: type[Any], location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the (possibly nested) model at ``location``."""
-    for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)]
-        if not nested:
-            return []
-        model = nested[0]
-    return list(model.model_fields)
-
-
-def parse(model: type[SettingsT], value: SettingsT | dict[str, Any] | None, name: str) -> SettingsT:
-    """``value`` (a dict, None for all defaults, or the model itself) as the validated model.
-
-    Raises:
-        ValueError: One sentence that names the key under ``training(name=...)``, its value and what was expected.
-    """
-    if isinstance(value, model):
-        return value
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}; expected a dict with some of the keys {', '.join(model.model_fields)}.")
-    try:
-        return model.model_validate(value or {}, strict=True)
-    except pydantic.ValidationError as error:
-        raise ValueError(first_error(error, prefix=name, model=model)) from None

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.adapters.agent_layout import AgentLayout
 from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
-from rllib_reborn.envs.adapters.members import Members
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
 from rllib_reborn.envs.adapters.opponents import Opponents
-from rllib_reborn.envs.adapters.sides import group_names, split_sides
 from rllib_reborn.envs.adapters.spaces import team_layout
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.adapters.team_reward import team_reward
+from rllib_reborn.envs.adapters.team_selection import group_names, select_team
 from rllib_reborn.envs.adapters.team_state import TeamState
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
@@ -39,7 +39,7 @@ class AdaptedGame(TeamGame):
 
     def __init__(
         self,
-        game: NamedGame,
+        game: MultiAgentGame,
         env: Any,
         options: TeamOptions | None = None,
         env_options: Mapping[str, Any] | None = None,
@@ -47,13 +47,13 @@ class AdaptedGame(TeamGame):
         options = options or TeamOptions()
         episode_limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
         self._game = game
-        team, others = split_sides(game.title, game.agents, options.agents)
+        team, others = select_team(game.title, game.agents, options.agents)
         observation_spaces = [game.observation_space(agent) for agent in team]
         action_spaces = [game.action_space(agent) for agent in team]
         layout = team_layout(team, observation_spaces, action_spaces)
         self._team = team
         self._known = frozenset(game.agents)
-        self._members = Members(team, layout, may_wait=game.may_wait)
+        self._agent_layout = AgentLayout(team, layout, may_wait=game.may_wait)
         self._opponents = Opponents(game, others, options.opponents)
         self._reward = team_reward(options.reward, len(team))
         self._state = TeamState(options.state, game, layout)
@@ -71,26 +71,26 @@ class AdaptedGame(TeamGame):
         )
 
     def reset(self, seed: int) -> GameObs:
-        moment = self._game.reset(seed)
-        self._members.begin(moment)
-        self._opponents.begin(moment, seed)
+        outcome = self._game.reset(seed)
+        self._agent_layout.begin(outcome)
+        self._opponents.begin(outcome, seed)
         self._steps = 0
-        return self._seen()
+        return self._game_obs()
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
-        moment = self._game.step(self._members.chosen(actions) | self._opponents.chosen())
+        outcome = self._game.step(self._agent_layout.chosen(actions) | self._opponents.chosen())
         self._steps += 1
-        _refuse_strangers(moment, self._known, self._game.title)
-        terminated, truncated = self._members.advance(moment)
-        self._opponents.advance(moment)
+        _refuse_strangers(outcome, self._known, self._game.title)
+        terminated, truncated = self._agent_layout.advance(outcome)
+        self._opponents.advance(outcome)
         if not terminated and self._steps >= self.spec.episode_limit:
             truncated = True
-        reward = self._reward(_of_team(moment.rewards, self._team))
-        return GameStep(self._seen(terminated), reward, terminated, truncated)
+        reward = self._reward(_of_team(outcome.rewards, self._team))
+        return GameStep(self._game_obs(terminated), reward, terminated, truncated)
 
-    def _seen(self, terminated: bool = False) -> GameObs:
-        state = self._state.read(self._members.obs, terminated=terminated)
-        return GameObs(self._members.obs, state, self._members.mask)
+    def _game_obs(self, terminated: bool = False) -> GameObs:
+        state = self._state.read(self._agent_layout.obs, terminated=terminated)
+        return GameObs(self._agent_layout.obs, state, self._agent_layout.mask)
 
     def render(self) -> npt.NDArray[np.uint8]:
         return self._game.render()
@@ -99,13 +99,13 @@ class AdaptedGame(TeamGame):
         self._game.close()
 
 
-def _refuse_strangers(moment: Moment, known: Collection[Any], title: str) -> None:
+def _refuse_strangers(outcome: MultiAgentStep, known: Collection[Any], title: str) -> None:
     """Rewards and flags under another name than an agent's would be lost without a word.
 
     Raises:
         ValueError: There are some.
     """
-    given = {"rewards": moment.rewards, "terminated": moment.terminated, "truncated": moment.truncated}
+    given = {"rewards": outcome.rewards, "terminated": outcome.terminated, "truncated": outcome.truncated}
     for what, by_name in given.items():
         for name in by_name:
             if name not in known:

@@ -37,11 +37,11 @@ def find_episode_limit(env: Any, env_options: Mapping[str, Any], title: str) -> 
 
 def _layers(env: Any) -> Iterator[Any]:
     queue: list[Any] = [env]
-    seen: list[Any] = []
-    while queue and len(seen) < _MOST_LAYERS:
+    visited: list[Any] = []
+    while queue and len(visited) < _MOST_LAYERS:
         layer = queue.pop(0)
-        if any(layer is other for other in seen):
+        if any(layer is other for other in visited):
             continue
-        seen.append(layer)
+        visited.append(layer)
         yield layer
         queue += [inner for inner in (getattr(layer, name, None) for name in _INNER) if inner is not None]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rllib_reborn.envs.adapters.members import Members
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
+from rllib_reborn.envs.adapters.agent_layout import AgentLayout
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
 from rllib_reborn.envs.adapters.spaces import team_layout
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _ASKING = threading.Lock()
 
 class FrozenTeam:
     """Agents of one game that a trained team plays, as the team that it was trained as: what they see and may do is laid
-    out as that of a team which is trained, and its memory begins anew with each episode.
+    out as that of a team which is trained, and its memory starts again with each episode.
 
     Agents are in the order of the policy's own where they have its names, and otherwise in that of the game: a side may
     play another one that is like it.
@@ -38,7 +38,7 @@ class FrozenTeam:
         ValueError: The folder holds no policy, or one of other sizes.
     """
 
-    def __init__(self, kind: str, agents: Sequence[Any], game: NamedGame) -> None:
+    def __init__(self, kind: str, agents: Sequence[Any], game: MultiAgentGame) -> None:
         self._policy = _load(kind)
         self._state: PolicyState | None = None
         spec = self._policy.spec
@@ -57,24 +57,24 @@ class FrozenTeam:
                     f"{game.title}, with {ours} {what}; expected a team that was trained on this side of this game, given "
                     "to all agents of it."
                 )
-        self._members = Members(agents, layout, may_wait=game.may_wait)
+        self._agent_layout = AgentLayout(agents, layout, may_wait=game.may_wait)
 
-    def begin(self, moment: Moment) -> None:
+    def begin(self, outcome: MultiAgentStep) -> None:
         """A new episode."""
         self._state = None
-        self._members.begin(moment)
+        self._agent_layout.begin(outcome)
 
-    def advance(self, moment: Moment) -> None:
+    def advance(self, outcome: MultiAgentStep) -> None:
         """Take in the outcome of a step."""
-        self._members.advance(moment)
+        self._agent_layout.advance(outcome)
 
     def chosen(self) -> dict[Any, int]:
         """The actions of those who act. To be asked once a step: the team remembers what it saw and did."""
-        if not self._members.alive.any():
+        if not self._agent_layout.alive.any():
             return {}
         with _one_torch_thread():
-            actions, self._state = self._policy.act(self._members.obs, self._members.mask, self._state)
-        return self._members.chosen(actions)
+            actions, self._state = self._policy.act(self._agent_layout.obs, self._agent_layout.mask, self._state)
+        return self._agent_layout.chosen(actions)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
 from rllib_reborn.envs.adapters.spaces import MASK_KEY
-from rllib_reborn.envs.adapters.suite_quirks import quirks_of
+from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 
 
@@ -46,7 +46,7 @@ def is_gymnasium(value: Any) -> bool:
     return module is not None and isinstance(value, module.Env)
 
 
-class _TupleGame(NamedGame):
+class _TupleGame(MultiAgentGame):
     def __init__(self, env: Any) -> None:
         from gymnasium import spaces
 
@@ -64,7 +64,7 @@ class _TupleGame(NamedGame):
             )
         self.agents = tuple(f"agent_{i}" for i in range(n))
         self._index = {agent: i for i, agent in enumerate(self.agents)}
-        self._quirks = quirks_of(env)
+        self._fixes = fixes_for(env)
 
     def observation_space(self, agent: Any) -> Any:
         return self._env.observation_space if self._single else self._env.observation_space.spaces[self._index[agent]]
@@ -72,20 +72,20 @@ class _TupleGame(NamedGame):
     def action_space(self, agent: Any) -> Any:
         return self._env.action_space if self._single else self._env.action_space.spaces[self._index[agent]]
 
-    def reset(self, seed: int) -> Moment:
-        self._quirks.before_reset(self._env.unwrapped)
+    def reset(self, seed: int) -> MultiAgentStep:
+        self._fixes.before_reset(self._env.unwrapped)
         observations, info = self._env.reset(seed=seed)
-        self._quirks.after_reset(self._env.unwrapped)
-        return Moment(self._each(observations, "observations"), {}, {}, {}, self._infos(info), self.agents)
+        self._fixes.after_reset(self._env.unwrapped)
+        return MultiAgentStep(self._each(observations, "observations"), {}, {}, {}, self._infos(info), self.agents)
 
-    def step(self, actions: Mapping[Any, Any]) -> Moment:
+    def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
         # The environment wants an action of everybody; who is dead does its first one.
         joint = tuple(actions.get(agent, int(self.action_space(agent).start)) for agent in self.agents)
         observations, rewards, terminated, truncated, info = self._env.step(joint[0] if self._single else joint)
         ended, cut = self._flags(terminated), self._flags(truncated)
-        if all(ended.values()) and self._quirks.ended_by_limit(self._env.unwrapped):
+        if all(ended.values()) and self._fixes.ended_by_limit(self._env.unwrapped):
             ended, cut = dict.fromkeys(ended, False), dict.fromkeys(cut, True)
-        return Moment(
+        return MultiAgentStep(
             self._each(observations, "observations"),
             self._each(rewards, "rewards"),
             ended,

@@ -16,8 +16,8 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
+from rllib_reborn.envs.factories import UnknownEnvError, check_options, find_factory
 from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
-from rllib_reborn.envs.registry import UnknownEnvError, check_options, find_factory
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import TeamGame
 from rllib_reborn.suggestions import did_you_mean
@@ -42,7 +42,7 @@ _PIP_NAMES = MappingProxyType(
 _NOT_FOR_THREADS = MappingProxyType({"rware": "its agents are numbered by a counter of the class"})
 
 
-def make_lifted(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
+def make_vectorized(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
     """``num_envs`` games of ``name``, side by side.
 
     Args:
@@ -55,12 +55,12 @@ def make_lifted(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTe
         UnknownEnvError: There is no such environment, or its package is not installed.
         ValueError: An option is wrong, or the environment cannot become a team.
     """
-    from rllib_reborn.envs.lift import LiftedTeamEnv
+    from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
     make_game, options = _game_maker(name, kwargs)
     if options.workers == "threads":
         _refuse_threads(name)
-    return LiftedTeamEnv(
+    return VectorizedTeamEnv(
         make_game,
         num_envs,
         workers=options.workers,
@@ -69,11 +69,11 @@ def make_lifted(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTe
     )
 
 
-def lifted_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
-    """The spec that :func:`make_lifted` would give; builds one game and closes it.
+def vectorized_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
+    """The spec that :func:`make_vectorized` would give; builds one game and closes it.
 
     Raises:
-        UnknownEnvError, ValueError: As :func:`make_lifted`.
+        UnknownEnvError, ValueError: As :func:`make_vectorized`.
     """
     make_game, _ = _game_maker(name, kwargs)
     game = make_game()

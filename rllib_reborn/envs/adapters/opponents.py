@@ -1,4 +1,4 @@
-"""Who plays the agents that are not of our team, and a scripted prey for ``simple_tag``."""
+"""Who plays the agents that are not of our team."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rllib_reborn.envs.adapters.agent_layout import given_mask
 from rllib_reborn.envs.adapters.by_path import load_callable
 from rllib_reborn.envs.adapters.frozen_team import PREFIX, FrozenTeam
-from rllib_reborn.envs.adapters.members import given_mask
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame
-from rllib_reborn.envs.adapters.sides import policies_of
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, action_range
+from rllib_reborn.envs.adapters.team_selection import policies_of
 from rllib_reborn.envs.mask_entries import agents_mask
 
 #: (observation, action mask or None, action space, random generator) -> action of that space.
@@ -35,7 +34,7 @@ class Opponents:
             the policy in it is of other sizes; or ``random`` or ``noop`` is to play actions that are not Discrete.
     """
 
-    def __init__(self, game: NamedGame, agents: Sequence[Any], given: str | Mapping[str, str] | None) -> None:
+    def __init__(self, game: MultiAgentGame, agents: Sequence[Any], given: str | Mapping[str, str] | None) -> None:
         kinds = {"": given} if isinstance(given, str) else dict(given or {})
         entries = policies_of(game.title, agents, game.agents, {entry: entry for entry in kinds})
         frozen: dict[str, list[Any]] = {}
@@ -49,25 +48,25 @@ class Opponents:
             self._policies[agent] = _policy(kinds[entry])
             if ":" not in kinds[entry]:
                 action_range(self._spaces[agent], agent)
-        self._frozen = [FrozenTeam(kinds[entry], members, game) for entry, members in frozen.items()]
+        self._frozen = [FrozenTeam(kinds[entry], ours, game) for entry, ours in frozen.items()]
         self._rng = np.random.default_rng(0)
         self._finished: set[Any] = set()
-        self._moment: Moment | None = None
+        self._outcome: MultiAgentStep | None = None
 
-    def begin(self, moment: Moment, seed: int) -> None:
+    def begin(self, outcome: MultiAgentStep, seed: int) -> None:
         """A new episode."""
         self._rng = np.random.default_rng([seed, _SALT])
         self._finished = set()
-        self._moment = moment
+        self._outcome = outcome
         for team in self._frozen:
-            team.begin(moment)
+            team.begin(outcome)
 
-    def advance(self, moment: Moment) -> None:
+    def advance(self, outcome: MultiAgentStep) -> None:
         """Take in the outcome of a step."""
-        self._finished |= {a for a in self._policies if moment.terminated.get(a) or moment.truncated.get(a)}
-        self._moment = moment
+        self._finished |= {a for a in self._policies if outcome.terminated.get(a) or outcome.truncated.get(a)}
+        self._outcome = outcome
         for team in self._frozen:
-            team.advance(moment)
+            team.advance(outcome)
 
     def chosen(self) -> dict[Any, Any]:
         """The actions of those who are alive and see something.
@@ -75,19 +74,19 @@ class Opponents:
         Raises:
             ValueError: A policy chose what is no action or is not available, or a mask holds what is neither 0 nor 1.
         """
-        moment = self._moment
-        if moment is None:
+        outcome = self._outcome
+        if outcome is None:
             return {}
         actions: dict[Any, Any] = {}
         for agent, policy in self._policies.items():
-            observation = moment.observations.get(agent)
-            if agent in self._finished or agent not in moment.present or observation is None:
+            observation = outcome.observations.get(agent)
+            if agent in self._finished or agent not in outcome.present or observation is None:
                 continue
-            given = given_mask(observation, moment.infos.get(agent))
+            given = given_mask(observation, outcome.infos.get(agent))
             mask = None if given is None else agents_mask(given, f"opponent {agent!r}")
-            seen = _without_mask(observation)
+            observed = _without_mask(observation)
             space = self._spaces[agent]
-            action = policy(seen, mask, space, self._rng)
+            action = policy(observed, mask, space, self._rng)
             _check(agent, action, space, mask)
             actions[agent] = action
         for team in self._frozen:
@@ -128,45 +127,3 @@ def _noop(observation: Any, mask: Any, space: Any, rng: np.random.Generator) -> 
 
 
 _BUILT_IN: dict[str, OpponentPolicy] = {"random": _random, "noop": _noop}
-
-#: Moves of MPE's five actions: none, left, right, down, up.
-_MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float64)
-_LANDMARKS = 2
-#: How far ahead the prey looks: a few steps at full speed (1.3 per second, 0.1 s a step).
-_REACH = 0.3
-#: The arena is the square of half-width 1; the game punishes the prey beyond 0.9.
-_EDGE = 0.9
-_EDGE_COST = 20.0
-
-
-def flee(
-    observation: npt.NDArray[np.floating[Any]], action_mask: Any, action_space: Any, rng: np.random.Generator
-) -> int:
-    """The prey of MPE's ``simple_tag``: runs from the nearest adversary and stays in the arena. Draws nothing.
-
-    Of its five actions it takes the one whose place a few steps on is farthest from the nearest adversary; places
-    beyond 0.9 from the centre are worth the less the farther out they are. It does not look at obstacles.
-
-    Args:
-        observation: As ``simple_tag`` gives it to a good agent: own velocity (2), own position (2), where each
-            landmark is from here (2 each), where each other agent is from here (2 each). One good agent, two obstacles
-            (the game's defaults) and any number of adversaries: with other numbers the layout is another.
-        action_mask: Not used; the game has none.
-        action_space: ``Discrete(5)``.
-        rng: Not used.
-
-    Raises:
-        ValueError: The observation or the action space is not of this form.
-    """
-    start = 4 + 2 * _LANDMARKS
-    seen = np.asarray(observation, np.float64)
-    if seen.ndim != 1 or seen.size < start + 2 or seen.size % 2 or getattr(action_space, "n", None) != len(_MOVES):
-        raise ValueError(
-            f"flee was given an observation of shape {seen.shape} and {action_space}; it plays the one good agent of "
-            "simple_tag with two obstacles and discrete actions."
-        )
-    position, adversaries = seen[2:4], seen[start:].reshape(-1, 2)
-    steps = _REACH * _MOVES
-    distance = np.linalg.norm(adversaries[None] - steps[:, None], axis=-1).min(axis=1)
-    outside = np.maximum(np.abs(position + seen[:2] * 0.1 + steps) - _EDGE, 0).sum(axis=1)
-    return int(np.argmax(distance - _EDGE_COST * outside))

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
-from rllib_reborn.envs.adapters.suite_quirks import quirks_of
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
+from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 
 _NEEDED = ("possible_agents", "reset", "step", "observation_space", "action_space")
@@ -45,7 +45,7 @@ def is_pettingzoo(value: Any) -> bool:
     return module is not None and isinstance(value, module.ParallelEnv | module.AECEnv)
 
 
-class _ParallelGame(NamedGame):
+class _ParallelGame(MultiAgentGame):
     def __init__(self, env: Any) -> None:
         env = _as_parallel(env)
         missing = [name for name in _NEEDED if not hasattr(env, name)]
@@ -58,7 +58,7 @@ class _ParallelGame(NamedGame):
         self.title = _title(env)
         self.agents = tuple(env.possible_agents)
         self.state_space = getattr(env, "state_space", None)
-        self._quirks = quirks_of(env)
+        self._fixes = fixes_for(env)
         self.has_state = self.may_probe = _overrides_state(env)
 
     def observation_space(self, agent: Any) -> Any:
@@ -67,16 +67,16 @@ class _ParallelGame(NamedGame):
     def action_space(self, agent: Any) -> Any:
         return self._env.action_space(agent)
 
-    def reset(self, seed: int) -> Moment:
+    def reset(self, seed: int) -> MultiAgentStep:
         inner = getattr(self._env, "unwrapped", self._env)
-        self._quirks.before_reset(inner)
+        self._fixes.before_reset(inner)
         observations, infos = self._env.reset(seed=seed)
-        self._quirks.after_reset(inner)
-        return Moment(observations, {}, {}, {}, infos, tuple(self._env.agents))
+        self._fixes.after_reset(inner)
+        return MultiAgentStep(observations, {}, {}, {}, infos, tuple(self._env.agents))
 
-    def step(self, actions: Mapping[Any, Any]) -> Moment:
+    def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
         observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
-        return Moment(observations, rewards, terminated, truncated, infos, tuple(self._env.agents))
+        return MultiAgentStep(observations, rewards, terminated, truncated, infos, tuple(self._env.agents))
 
     def state(self) -> Any:
         return self._env.state()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
-from rllib_reborn.envs.adapters.named_game import Moment, NamedGame, as_picture
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 
 _ALL = "__all__"
@@ -41,7 +41,7 @@ class RLlibGame(AdaptedGame):
         options: TeamOptions | None = None,
         env_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(_MultiAgentGame(env), env, options, env_options)
+        super().__init__(_RLlibGame(env), env, options, env_options)
 
 
 def is_multi_agent_env(value: Any) -> bool:
@@ -52,7 +52,7 @@ def is_multi_agent_class(value: type) -> bool:
     return issubclass(value, MultiAgentEnv)
 
 
-class _MultiAgentGame(NamedGame):
+class _RLlibGame(MultiAgentGame):
     may_wait = True
     has_state = True
 
@@ -78,12 +78,12 @@ class _MultiAgentGame(NamedGame):
             raise ValueError(f"{self.title} has no {what} space for agent {agent!r}; set {what}_spaces.")
         return space
 
-    def reset(self, seed: int) -> Moment:
+    def reset(self, seed: int) -> MultiAgentStep:
         observations, infos = self._env.reset(seed=seed)
         self._remember(infos)
-        return Moment(observations, {}, {}, {}, infos, self.agents)
+        return MultiAgentStep(observations, {}, {}, {}, infos, self.agents)
 
-    def step(self, actions: Mapping[Any, Any]) -> Moment:
+    def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
         observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
         self._remember(infos)
         ended, cut = dict(terminated), dict(truncated)
@@ -91,7 +91,7 @@ class _MultiAgentGame(NamedGame):
         for agent in self.agents:
             if not ended.get(agent) and not cut.get(agent):
                 ended[agent], cut[agent] = all_ended, all_cut
-        return Moment(observations, rewards, ended, cut, infos, self.agents)
+        return MultiAgentStep(observations, rewards, ended, cut, infos, self.agents)
 
     def _remember(self, infos: Any) -> None:
         common = infos.get(_COMMON) if isinstance(infos, dict) else None

@@ -209,13 +209,13 @@ class TeamLayout:
         return len(self.observations)
 
     @property
-    def seen_dim(self) -> int:
+    def vector_dim(self) -> int:
         """Numbers of the largest observation, without the agent's number."""
         return max(flat.size for flat in self.observations)
 
     @property
     def obs_dim(self) -> int:
-        return self.seen_dim + (self.n_agents if self.with_ids else 0)
+        return self.vector_dim + (self.n_agents if self.with_ids else 0)
 
     @property
     def n_actions(self) -> int:
@@ -234,7 +234,7 @@ class TeamLayout:
         flat = self.observations[index]
         flat.write(value, row[: flat.size])
         if self.with_ids:
-            row[self.seen_dim + index] = 1
+            row[self.vector_dim + index] = 1
 
 
 def team_layout(agents: Sequence[Any], observation_spaces: Sequence[Any], action_spaces: Sequence[Any]) -> TeamLayout:

@@ -1,4 +1,4 @@
-"""What a user says of the team beside the environment's own options: ``team={...}``."""
+"""Options of the team, beside the environment's own: ``team={...}``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TeamOptions:
             ``none``, or ``auto``: the environment's own where it has one, else the observations.
         episode_limit: Steps after which an episode is cut. None looks for the environment's own.
         workers: Where the games of one runner are stepped: ``inline``, ``threads`` or ``processes``.
-        num_workers: How many threads or processes; None leaves it to the lift.
-        step_timeout_s: Seconds after which a step counts as a crash; None waits for ever.
+        num_workers: How many threads or processes; None: one thread per game, one process per CPU.
+        step_timeout_s: Seconds after which a step counts as a crash; None: no limit.
 
     Raises:
         ValueError: A value is not as above.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.adapters.named_game import NamedGame
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame
 from rllib_reborn.envs.adapters.spaces import FlatSpace, TeamLayout, flat_space
 
 _PROBE_SEED = 0
@@ -31,7 +31,7 @@ class TeamState:
         ValueError: ``env`` was asked for and the environment has no state.
     """
 
-    def __init__(self, kind: str, game: NamedGame, layout: TeamLayout) -> None:
+    def __init__(self, kind: str, game: MultiAgentGame, layout: TeamLayout) -> None:
         self._game = game
         self._layout = layout
         self._own: FlatSpace | None = None
@@ -46,7 +46,7 @@ class TeamState:
                 )
             self._own = _own_space(game)
         self.kind = kind
-        self.dim = {"env": self._own.size if self._own else 0, "none": 0}.get(kind, layout.n_agents * layout.seen_dim)
+        self.dim = {"env": self._own.size if self._own else 0, "none": 0}.get(kind, layout.n_agents * layout.vector_dim)
         self.dtype = self._own.dtype if self._own else layout.obs_dtype if kind == "observations" else "float32"
 
     def read(self, obs: npt.NDArray[Any], *, terminated: bool = False) -> npt.NDArray[Any]:
@@ -54,11 +54,11 @@ class TeamState:
 
         Args:
             obs: [n, d], what the team sees.
-            terminated: The episode has ended: nobody asks what this state is worth, and environments may no longer be
-                able to say it; zeros are returned.
+            terminated: The episode has ended: the value of this state is never needed, and environments may no longer be
+                able to give it; zeros are returned.
         """
         if self.kind == "observations":
-            return obs[:, : self._layout.seen_dim].reshape(-1).copy()
+            return obs[:, : self._layout.vector_dim].reshape(-1).copy()
         state = np.zeros(self.dim, self.dtype)
         if self._own is not None and not terminated:
             try:
@@ -68,7 +68,7 @@ class TeamState:
         return state
 
 
-def _own_space(game: NamedGame) -> FlatSpace:
+def _own_space(game: MultiAgentGame) -> FlatSpace:
     if game.state_space is not None:
         return flat_space(game.state_space, f"state space of {game.title}")
     from gymnasium import spaces

@@ -13,8 +13,8 @@ from rllib_reborn.envs.battle.drawing import draw_battle
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.smac.capabilities import Capabilities, draw
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.referee import Referee
 from rllib_reborn.envs.smac.scenarios import Scenario, scenario
+from rllib_reborn.envs.smac.smac_rules import SmacRules
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
 
 _U1 = np.uint64(1)
@@ -22,7 +22,7 @@ _U1 = np.uint64(1)
 
 def episode_seed(seed: int, episode: int) -> int:
     """Seed of one episode of a battle that was reset with ``seed=[seed]``: ``episode`` counts from 0, the episode of that
-    reset. Who plays the same episode elsewhere (the loopback server) gets it from here."""
+    reset. Who plays the same episode elsewhere (the mock server) gets it from here."""
     return int(RandomStreams(1, [seed]).bits(episode + 1)[0, episode] >> _U1)
 
 
@@ -60,8 +60,8 @@ class BattleTeamEnv(VectorTeamEnv):
         self.options = SmacOptions.for_scenario(self.scenario) if options is None else options
         self.num_envs = num_envs
         self.field = Battlefield(self.scenario, num_envs, backend=backend, collisions=collisions)
-        self.referee = Referee(self.scenario, self.options, num_envs, self.field.arena)
-        self.spec = self.referee.spec
+        self.rules = SmacRules(self.scenario, self.options, num_envs, self.field.terrain)
+        self.spec = self.rules.spec
         self._streams = RandomStreams(num_envs, seed)
         self._ready = False
         skills = (self.options.attack, self.options.health, self.options.enemy_mask)
@@ -92,7 +92,7 @@ class BattleTeamEnv(VectorTeamEnv):
         self.field.spawn(rows, seeds, drawn, first_loop=True)
         self.steps[rows] = 0
         self._ready = True
-        return self.referee.begin(rows, self.field.units, drawn, seeds)
+        return self.rules.begin(rows, self.field.units, drawn, seeds)
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> TeamStep:
         """See :meth:`VectorTeamEnv.step`. ``info`` has ``won``, ``failed``, ``dead_allies`` and ``dead_enemies``. A battle
@@ -100,9 +100,9 @@ class BattleTeamEnv(VectorTeamEnv):
         if not self._ready:
             raise ValueError("step was called before reset; call reset first.")
         actions = np.asarray(actions)
-        check_actions(actions, self.referee.seen.action_mask, self.num_envs)
-        doomed = self.referee.doomed
-        self.field.order(self.referee.orders(actions))
+        check_actions(actions, self.rules.team_obs.action_mask, self.num_envs)
+        doomed = self.rules.doomed
+        self.field.order(self.rules.orders(actions))
         if doomed is None:
             self.field.advance(self.options.step_mul)
         else:
@@ -111,7 +111,7 @@ class BattleTeamEnv(VectorTeamEnv):
                 self.field.kill(int(row), np.flatnonzero(doomed[row]))
             self.field.advance(self.options.kill_unit_step_mul)
         self.steps += 1
-        return self.referee.score(self.field.units)
+        return self.rules.score(self.field.units)
 
     def get_state(self) -> dict[str, Any]:
         """See :meth:`VectorTeamEnv.get_state`."""
@@ -120,7 +120,7 @@ class BattleTeamEnv(VectorTeamEnv):
             "steps": self.steps.copy(),
             "streams": self._streams.get_state(),
             "field": self.field.get_state(),
-            "referee": self.referee.get_state(),
+            "rules": self.rules.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> TeamObs:
@@ -133,7 +133,7 @@ class BattleTeamEnv(VectorTeamEnv):
         self.field.set_state(state["field"])
         self._ready = state["ready"]
         self.steps[:] = state["steps"]
-        return self.referee.set_state(state["referee"])
+        return self.rules.set_state(state["rules"])
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """See :meth:`VectorTeamEnv.render`; see :func:`~rllib_reborn.envs.battle.drawing.draw_battle` for what is what.
@@ -147,4 +147,4 @@ class BattleTeamEnv(VectorTeamEnv):
         n, units = self.scenario.n_agents, self.field.units.rows([index])
         allies, enemies = np.split((units.health[0] > 0).astype(int), [n])
         caption = f"{self.scenario.name}: {allies.sum()} of {n} allies, {enemies.sum()} of {enemies.size} enemies"
-        return draw_battle(self.field.arena, units, self.field.targets(index), n, caption)
+        return draw_battle(self.field.terrain, units, self.field.targets(index), n, caption)

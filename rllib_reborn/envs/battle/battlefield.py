@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.battle.arenas import arena_of
 from rllib_reborn.envs.battle.field_rules import EDGE, FieldRules
 from rllib_reborn.envs.battle.field_state import (
     ANYWHERE,
@@ -24,12 +23,13 @@ from rllib_reborn.envs.battle.field_state import (
 from rllib_reborn.envs.battle.formations import place
 from rllib_reborn.envs.battle.pathfinding import find_paths
 from rllib_reborn.envs.battle.physics_numpy import NumpyPhysics
+from rllib_reborn.envs.battle.terrains import terrain_of
 from rllib_reborn.envs.battle.unit_stats import TABLES
 from rllib_reborn.envs.random_streams import RandomStreams, stream_keys
-from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import Capabilities, agent_order
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import kinds_of
 from rllib_reborn.envs.smac.units import Units
 
@@ -62,13 +62,13 @@ class Battlefield:
     Args:
         scenario: Who fights whom.
         num_battles: B, >= 1.
-        arena: The ground; None: the simulator's own, see :func:`~rllib_reborn.envs.battle.arenas.arena_of`.
+        terrain: The ground; None: the simulator's own, see :func:`~rllib_reborn.envs.battle.terrains.terrain_of`.
         backend: ``"numpy"``; ``"numba"`` (needs the extra ``numba``; several times faster); ``"auto"``: numba where it is
             installed.
         collisions: Whether units get in each other's way.
 
     Attributes:
-        arena: The ground.
+        terrain: The ground.
         units: The units of all battles; always the same arrays, up to date after every call. Read only.
         backend: ``"numpy"`` or ``"numba"``.
 
@@ -82,7 +82,7 @@ class Battlefield:
         scenario: Scenario,
         num_battles: int,
         *,
-        arena: Arena | None = None,
+        terrain: Terrain | None = None,
         backend: Backend = "auto",
         collisions: bool = True,
     ) -> None:
@@ -92,7 +92,7 @@ class Battlefield:
             raise ValueError(f"backend is {backend!r}; expected one of {BACKENDS}.")
         self.scenario = scenario
         self.num_battles = num_battles
-        self.arena = arena_of(scenario) if arena is None else arena
+        self.terrain = terrain_of(scenario) if terrain is None else terrain
         self.backend = _numba_or_numpy() if backend == "auto" else backend
         n, m = scenario.n_agents, scenario.n_enemies
         self.units = Units.zeros(num_battles, n + m)
@@ -101,9 +101,9 @@ class Battlefield:
             hunting=scenario.enemy_order in ("attack_allies", "attack_nearest"),
             has_goal=scenario.enemy_order == "attack_move",
             collisions=collisions,
-            map_x=self.arena.map_x,
-            map_y=self.arena.map_y,
-            paths=_paths_of(self.arena),
+            map_x=self.terrain.map_x,
+            map_y=self.terrain.map_y,
+            paths=_paths_of(self.terrain),
         )
         self._physics: _Physics = _physics(self.backend)(self._state, self._rules)
         self._allied = np.arange(n + m) < n
@@ -251,7 +251,7 @@ class Battlefield:
         """[U] kinds and [U, 2] places, allies in the agents' order."""
         n = self._state.n
         kinds = np.concatenate([ally_kinds, enemy_kinds])
-        places = place(np.concatenate([ally_points, enemy_points]), kinds, self._allied, self.arena)
+        places = place(np.concatenate([ally_points, enemy_points]), kinds, self._allied, self.terrain)
         order = np.arange(len(kinds))
         order[:n] = agent_order(self.scenario, kinds[:n], places[:n, 0], places[:n, 1])
         return kinds[order], places[order]
@@ -261,7 +261,7 @@ class Battlefield:
     def order(self, orders: Orders) -> None:
         """Tell the allies what to do; it holds until something else is ordered, or its target dies.
 
-        A unit that is told to attack chases its target. An order that a unit cannot carry out (an attack on what its
+        A unit that is ordered to attack chases its target. An order that a unit cannot carry out (an attack on what its
         weapon does not reach in the air, a heal of something mechanical) is refused, as by the game: it goes on with what
         it was doing. Whoever is ordered away before its attack hits calls the attack off, at no cost of cooldown.
 
@@ -299,7 +299,7 @@ class Battlefield:
         np.copyto(s.near[:n], near, where=changed)
         moved = changed & (task == MOVE)
         # Beyond the map's edge there is nowhere to go.
-        high_x, high_y = np.float32(self.arena.map_x) - EDGE, np.float32(self.arena.map_y) - EDGE
+        high_x, high_y = np.float32(self.terrain.map_x) - EDGE, np.float32(self.terrain.map_y) - EDGE
         np.copyto(s.goal_x[:n], np.clip(orders.x.T, EDGE, high_x), where=moved)
         np.copyto(s.goal_y[:n], np.clip(orders.y.T, EDGE, high_y), where=moved)
 
@@ -307,9 +307,9 @@ class Battlefield:
         """Let units of battle ``row`` die; those that are dead stay so. Banelings that are killed so do not burst."""
         s = self._state
         dead = np.asarray(units, np.intp) * s.B + row
-        s.bury(dead)
+        s.mark_dead(dead)
         s.bursting.reshape(-1)[dead] = False
-        s.forget()
+        s.drop_dead_targets()
         self._show(np.array([row]))
 
     def advance(self, loops: int) -> None:
@@ -382,8 +382,8 @@ def _physics(backend: str) -> Any:
 _KNOWN_PATHS: dict[bytes, Any] = {}
 
 
-def _paths_of(arena: Arena) -> Any:
-    key = np.packbits(arena.pathing).tobytes() + bytes(str(arena.pathing.shape), "ascii")
+def _paths_of(terrain: Terrain) -> Any:
+    key = np.packbits(terrain.pathing).tobytes() + bytes(str(terrain.pathing.shape), "ascii")
     if key not in _KNOWN_PATHS:
-        _KNOWN_PATHS[key] = find_paths(arena)
+        _KNOWN_PATHS[key] = find_paths(terrain)
     return _KNOWN_PATHS[key]

@@ -18,7 +18,7 @@ from rllib_reborn.envs.render import (
     blank,
     pillow,
 )
-from rllib_reborn.envs.smac.arena import Arena
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import UNIT_TYPES
 from rllib_reborn.envs.smac.units import Units
 
@@ -34,13 +34,13 @@ _BAR = 3
 
 
 def draw_battle(
-    arena: Arena, units: Units, targets: npt.NDArray[np.integer], n_agents: int, caption: str = ""
+    terrain: Terrain, units: Units, targets: npt.NDArray[np.integer], n_agents: int, caption: str = ""
 ) -> npt.NDArray[np.uint8]:
     """Draw one battle: north is up; allies blue, enemies orange, flying units with a double edge; a letter says the kind,
     a bar the health, a thin one above it the shield; a line goes from who attacks (or heals: green) to its target.
 
     Args:
-        arena: The ground.
+        terrain: The ground.
         units: The units of one battle, arrays [1, U].
         targets: [U] unit that each one is about, -1 for none.
         n_agents: n, the first units are the allies.
@@ -50,17 +50,17 @@ def draw_battle(
         [508, 480, 3] uint8.
     """
     image, draw = blank(PICTURE_SIZE, PICTURE_SIZE, caption)
-    scale = PICTURE_SIZE / max(arena.map_x, arena.map_y)
+    scale = PICTURE_SIZE / max(terrain.map_x, terrain.map_y)
     font = pillow()[2].load_default(max(8, int(scale * 0.75)))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return x * scale, CAPTION_HEIGHT + (arena.map_y - y) * scale
+        return x * scale, CAPTION_HEIGHT + (terrain.map_y - y) * scale
 
-    for x, y in np.argwhere(~np.asarray(arena.pathing)):
+    for x, y in np.argwhere(~np.asarray(terrain.pathing)):
         draw.rectangle((*at(x, y + 1), *at(x + 1, y)), fill=_WALL)
-    for line in range(0, max(arena.map_x, arena.map_y) + 1, 4):
-        draw.line((*at(line, 0), *at(line, arena.map_y)), fill=GRID_LINE)
-        draw.line((*at(0, line), *at(arena.map_x, line)), fill=GRID_LINE)
+    for line in range(0, max(terrain.map_x, terrain.map_y) + 1, 4):
+        draw.line((*at(line, 0), *at(line, terrain.map_y)), fill=GRID_LINE)
+        draw.line((*at(0, line), *at(terrain.map_x, line)), fill=GRID_LINE)
 
     alive = units.health[0] > 0
     places = [at(float(x), float(y)) for x, y in zip(units.x[0], units.y[0])]

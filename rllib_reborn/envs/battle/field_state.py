@@ -213,9 +213,9 @@ class FieldState:
             many_hits=bool((TABLES.hits[kinds] > 1).any()),
         )
 
-    def bury(self, dead: IntArray) -> None:
-        """Units that have just died; ``dead`` are their numbers through all battles. Who was about to attack them must be
-        told by :meth:`forget`."""
+    def mark_dead(self, dead: IntArray) -> None:
+        """Units that have just died; ``dead`` are their numbers through all battles. Call :meth:`drop_dead_targets` next,
+        for the units that were attacking them."""
         for array, value in (
             (self.alive, False),
             (self.health, 0.0),
@@ -233,7 +233,7 @@ class FieldState:
         self.look.reshape(-1)[dead] = dead + self.own.size
         self.aside.reshape(-1)[dead] = ASIDE * (dead // self.B + 1)
 
-    def forget(self) -> IntArray:
+    def drop_dead_targets(self) -> IntArray:
         """Units whose target is dead stand still and are done with it; an attack that has not hit costs no cooldown.
 
         Returns:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.battle.unit_stats import TABLES
-from rllib_reborn.envs.smac.arena import Arena
+from rllib_reborn.envs.smac.terrain import Terrain
 
 #: Distance between the places that are tried, in cells: a hair more than a quarter, so that units of radius 0.375 stand on
 #: every third one without touching.
@@ -44,7 +44,7 @@ def _offsets() -> npt.NDArray[np.float64]:
 
 
 def place(
-    points: npt.NDArray[np.floating], kinds: npt.NDArray[np.integer], allied: npt.NDArray[np.bool_], arena: Arena
+    points: npt.NDArray[np.floating], kinds: npt.NDArray[np.integer], allied: npt.NDArray[np.bool_], terrain: Terrain
 ) -> npt.NDArray[np.float32]:
     """Put units side by side.
 
@@ -52,7 +52,7 @@ def place(
         points: [k, 2], where each is created; off the map counts as at its edge.
         kinds: [k].
         allied: [k], which side each is on.
-        arena: The ground.
+        terrain: The ground.
 
     Returns:
         [k, 2] places. A unit whose point is free stands on it.
@@ -60,28 +60,28 @@ def place(
     Raises:
         ValueError: There is no room for a unit within 14 cells of its point.
     """
-    separation, plane = TABLES.separation[kinds].astype(np.float64), TABLES.plane[kinds]
+    radius, plane = TABLES.separation_radius[kinds].astype(np.float64), TABLES.plane[kinds]
     on_ground = TABLES.on_ground[kinds]
-    size = np.array([arena.map_x, arena.map_y], np.float64)
+    size = np.array([terrain.map_x, terrain.map_y], np.float64)
     placed = np.clip(np.asarray(points, np.float64), _EDGE, size - _EDGE)
-    apart = separation[:, None] + separation[None] + _GAP
+    apart = radius[:, None] + radius[None] + _GAP
     apart += _OPPONENTS_APART * (allied[:, None] != allied[None])
     apart[plane[:, None] != plane[None]] = -1
     between = np.hypot(placed[:, None, 0] - placed[None, :, 0], placed[:, None, 1] - placed[None, :, 1])
     clash = np.tril(between < apart, -1).any(axis=1)
-    clash |= on_ground & ~_pathable(arena, placed)
+    clash |= on_ground & ~_pathable(terrain, placed)
     for unit in range(int(clash.argmax()), len(placed)) if clash.any() else ():
         # A unit that was free may not be any more, once those before it have moved.
         before = slice(0, unit)
         if not clash[unit] and (np.hypot(*(placed[before] - placed[unit]).T) >= apart[unit, before]).all():
             continue
-        placed[unit] = _nearest_free(placed[unit], placed[before], apart[unit, before], bool(on_ground[unit]), arena)
+        placed[unit] = _nearest_free(placed[unit], placed[before], apart[unit, before], bool(on_ground[unit]), terrain)
     return placed.astype(np.float32)
 
 
-def _pathable(arena: Arena, places: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _pathable(terrain: Terrain, places: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     cells = places.astype(np.intp)
-    found: npt.NDArray[np.bool_] = arena.pathing[cells[:, 0], cells[:, 1]]
+    found: npt.NDArray[np.bool_] = terrain.pathing[cells[:, 0], cells[:, 1]]
     return found
 
 
@@ -90,15 +90,15 @@ def _nearest_free(
     others: npt.NDArray[np.float64],
     apart: npt.NDArray[np.float64],
     on_ground: bool,
-    arena: Arena,
+    terrain: Terrain,
 ) -> npt.NDArray[np.float64]:
-    size = np.array([arena.map_x, arena.map_y], np.float64)
+    size = np.array([terrain.map_x, terrain.map_y], np.float64)
     start = 0
     for stop in _BATCHES:
         places = point + _offsets()[start:stop]
         places = places[((places >= _EDGE) & (places <= size - _EDGE)).all(axis=1)]
         if on_ground:
-            places = places[_pathable(arena, places)]
+            places = places[_pathable(terrain, places)]
         distance = np.hypot(places[:, None, 0] - others[None, :, 0], places[:, None, 1] - others[None, :, 1])
         free = (distance >= apart).all(axis=1)
         if free.any():

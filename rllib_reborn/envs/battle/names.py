@@ -43,7 +43,7 @@ def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
 
 
 def _spec(scenario: Scenario, **options: Any) -> TeamSpec:
-    from rllib_reborn.envs.smac.referee import team_spec
+    from rllib_reborn.envs.smac.smac_rules import team_spec
 
     played, rules = with_draws(scenario, {name: value for name, value in options.items() if name not in _OWN})
     return team_spec(played, SmacOptions.for_scenario(played, **rules))

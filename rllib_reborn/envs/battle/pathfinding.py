@@ -11,12 +11,12 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.smac.arena import Arena
+from rllib_reborn.envs.smac.terrain import Terrain
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Paths:
-    """Walls of an arena and the ways around them. Cells are numbered ``x * map_y + y``; C of them.
+    """Walls of a terrain and the ways around them. Cells are numbered ``x * map_y + y``; C of them.
 
     Attributes:
         map_y: Cells in one column.
@@ -37,12 +37,12 @@ class Paths:
         return x.astype(np.intp) * self.map_y + y.astype(np.intp)
 
 
-def find_paths(arena: Arena) -> Paths | None:
-    """The ways of an arena; None where everything is open.
+def find_paths(terrain: Terrain) -> Paths | None:
+    """The ways of a terrain; None where everything is open.
 
     Takes about a tenth of a second for 32 x 32 cells.
     """
-    free = np.asarray(arena.pathing, np.bool_)
+    free = np.asarray(terrain.pathing, np.bool_)
     if free.all():
         return None
     X, Y = free.shape
@@ -110,17 +110,17 @@ def _sight(free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     def at(dx: int, dy: int) -> npt.NDArray[np.bool_]:
         return wide[X + dx : 2 * X + dx, Y + dy : 2 * Y + dy]
 
-    seen = {(0, 0): free}
+    visible = {(0, 0): free}
     table = np.zeros((X, Y, X, Y), np.bool_)
     for dx, dy in steps:
         far = max(abs(dx), abs(dy))
         if far:
             before = (_part(dx, far), _part(dy, far))
-            sees = seen[before] & at(dx, dy)
+            sees = visible[before] & at(dx, dy)
             if before[0] != dx and before[1] != dy:
                 sees &= at(before[0], dy) & at(dx, before[1])
-            seen[dx, dy] = sees
-        x, y = np.nonzero(seen[dx, dy])
+            visible[dx, dy] = sees
+        x, y = np.nonzero(visible[dx, dy])
         table[x, y, x + dx, y + dy] = True
     # The way back is the same way.
     flat = table.reshape(X * Y, X * Y)

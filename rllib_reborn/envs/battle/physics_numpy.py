@@ -5,10 +5,10 @@ What happens in a loop, in this order:
 1. Every few loops the enemies choose whom to attack, and their Medivacs whom to heal (:mod:`.enemy_script`).
 2. Distances to what each unit is about. A unit in reach of its target whose weapon is ready begins an attack: its
    cooldown starts, and after the wind-up the attack hits, wherever the target is by then.
-3. All attacks that hit in this loop are resolved together (:mod:`.strikes`).
+3. All attacks that hit in this loop are resolved together (:mod:`.attacks`).
 4. Medivacs heal; shields, Zerg and energy come back.
 5. Who is not in reach, and not winding up, moves straight on at full speed (no turning, no acceleration), around walls.
-6. Units that overlap are pushed apart (:mod:`.separation`). Walls and the map's edge hold them.
+6. Units that overlap are pushed apart (:mod:`.collisions`). Walls and the map's edge hold them.
 
 A loop depends on the state alone, and each battle on its own part of it. The operations are float32 and of a fixed order,
 so that :mod:`.physics_numba`, which goes through the same steps battle by battle, gives the same bits.
@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rllib_reborn.envs.battle.attacks import resolve_attacks
+from rllib_reborn.envs.battle.collisions import Collisions
 from rllib_reborn.envs.battle.enemy_script import EnemyScript
 from rllib_reborn.envs.battle.field_rules import (
     DELAY_BITS_SHIFT,
@@ -36,8 +38,6 @@ from rllib_reborn.envs.battle.field_rules import (
 )
 from rllib_reborn.envs.battle.field_state import ATTACK, HEAL, NOT_WINDING, FieldState, FloatArray, IntArray
 from rllib_reborn.envs.battle.pathfinding import Paths
-from rllib_reborn.envs.battle.separation import Separation
-from rllib_reborn.envs.battle.strikes import strike
 from rllib_reborn.envs.battle.unit_stats import TABLES
 from rllib_reborn.envs.random_streams import mix64
 
@@ -53,7 +53,7 @@ class NumpyPhysics:
     def __init__(self, state: FieldState, rules: FieldRules) -> None:
         self._state, self._rules = state, rules
         self._script = EnemyScript(state, rules)
-        self._separation = Separation(state) if rules.collisions and state.U > 1 else None
+        self._collisions = Collisions(state) if rules.collisions and state.U > 1 else None
         shape = (state.U, state.B)
         self._dx, self._dy, self._distance, self._gap, self._step = (np.zeros(shape, np.float32) for _ in range(5))
         self._reached, self._flag, self._walks = (np.zeros(shape, np.bool_) for _ in range(3))
@@ -62,8 +62,8 @@ class NumpyPhysics:
     def refresh(self) -> None:
         """To be called when kinds of units have changed."""
         self._script.refresh()
-        if self._separation is not None:
-            self._separation.refresh()
+        if self._collisions is not None:
+            self._collisions.refresh()
 
     def advance(self, loops: int) -> None:
         """Play ``loops`` game loops."""
@@ -76,8 +76,8 @@ class NumpyPhysics:
                 self._heal()
             self._recover()
             self._walk(still)
-            if self._separation is not None:
-                self._separation.push(self._walks, self._dx, self._dy, self._gap)
+            if self._collisions is not None:
+                self._collisions.push(self._walks, self._dx, self._dy, self._gap)
             self._stay_inside()
             s.clock += 1
             s.counters += np.uint64(s.U)
@@ -117,11 +117,11 @@ class NumpyPhysics:
         bursts = np.flatnonzero(s.bursting) if s.present.bursts else hits[:0]
         if not hits.size and not bursts.size:
             return None
-        dead = strike(s, hits, bursts)
+        dead = resolve_attacks(s, hits, bursts)
         if not dead.size:
             return None
-        s.bury(dead)
-        return np.concatenate([dead, s.forget()])
+        s.mark_dead(dead)
+        return np.concatenate([dead, s.drop_dead_targets()])
 
     def _delays(self, units: IntArray) -> FloatArray:
         """Random part of the cooldown: each unit has its own number in each loop."""
@@ -178,7 +178,7 @@ class NumpyPhysics:
             self._look_x[...] = s.x  # where they were, for those who end in a wall
             self._look_y[...] = s.y
             self._take_detours(self._rules.paths)
-        if self._separation is not None:
+        if self._collisions is not None:
             self._sidestep()
         np.minimum(s.speed, self._gap, out=step)
         np.multiply(step, walks, out=step)

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from rllib_reborn.envs.battle.battle_env import BattleTeamEnv
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.rollout import Rollout, Transition
 from rllib_reborn.envs.smac.layout import ACTION_NOOP, ACTION_NORTH, ACTION_STOP, layout_of
 from rllib_reborn.envs.smac.unit_types import KIND
+from rllib_reborn.envs.team_env import TeamObs
 
 Actions = npt.NDArray[np.intp]
 #: ``policy(env) -> actions`` [B, n].
@@ -51,7 +53,7 @@ class _Sight(NamedTuple):
 
 def _look(env: BattleTeamEnv) -> _Sight:
     n, m = env.scenario.n_agents, env.scenario.n_enemies
-    units, mask = env.field.units, env.referee.seen.action_mask
+    units, mask = env.field.units, env.rules.team_obs.action_mask
     first = layout_of(env.scenario, env.options).first_target
     alive = units.health > 0
     dx = units.x[:, None, n:] - units.x[:, :n, None]
@@ -78,85 +80,85 @@ def _look(env: BattleTeamEnv) -> _Sight:
 def random_policy(env: BattleTeamEnv, seed: int = 0) -> Policy:
     """Uniformly random available actions."""
     streams = RandomStreams(env.num_envs, seed, salt=_POLICY_SALT)
-    return lambda env: random_legal_actions(env.referee.seen.action_mask, streams.uniform(env.spec.n_agents))
+    return lambda env: random_legal_actions(env.rules.team_obs.action_mask, streams.uniform(env.spec.n_agents))
 
 
 def nearest(env: BattleTeamEnv) -> Actions:
     """Everybody attacks the enemy nearest to it, or goes there."""
-    seen = _look(env)
-    return _attack_or_go(env, seen, seen.distance.argmin(axis=2))
+    sight = _look(env)
+    return _attack_or_go(env, sight, sight.distance.argmin(axis=2))
 
 
 def focus_fire(env: BattleTeamEnv) -> Actions:
     """All who can attack the weakest of the enemies within somebody's reach; the others go for the nearest one."""
-    seen = _look(env)
-    in_reach = seen.may_attack.any(axis=1)
-    weakest = np.where(in_reach, seen.life, _NEVER).argmin(axis=1)
-    reaches = np.take_along_axis(seen.may_attack, weakest[:, None, None], axis=2)[..., 0]
-    return _attack_or_go(env, seen, np.where(reaches, weakest[:, None], seen.distance.argmin(axis=2)))
+    sight = _look(env)
+    in_reach = sight.may_attack.any(axis=1)
+    weakest = np.where(in_reach, sight.life, _NEVER).argmin(axis=1)
+    reaches = np.take_along_axis(sight.may_attack, weakest[:, None, None], axis=2)[..., 0]
+    return _attack_or_go(env, sight, np.where(reaches, weakest[:, None], sight.distance.argmin(axis=2)))
 
 
 def kite(env: BattleTeamEnv) -> Actions:
     """Like :func:`focus_fire`, but who waits for its weapon steps back from an enemy that is close."""
-    seen, n = _look(env), env.scenario.n_agents
+    sight, n = _look(env), env.scenario.n_agents
     actions = focus_fire(env)
-    closest = seen.distance.argmin(axis=2)
-    distance = seen.distance.min(axis=2)
-    flees = (env.field.units.cooldown[:, :n] > _KITE_COOLDOWN) & (distance < _KITE_DISTANCE) & ~seen.medivac
-    away_x = seen.allies_x - np.take_along_axis(seen.enemies_x, closest, axis=1)
-    away_y = seen.allies_y - np.take_along_axis(seen.enemies_y, closest, axis=1)
-    return np.where(flees, _go(seen, away_x, away_y), actions)
+    closest = sight.distance.argmin(axis=2)
+    distance = sight.distance.min(axis=2)
+    flees = (env.field.units.cooldown[:, :n] > _KITE_COOLDOWN) & (distance < _KITE_DISTANCE) & ~sight.medivac
+    away_x = sight.allies_x - np.take_along_axis(sight.enemies_x, closest, axis=1)
+    away_y = sight.allies_y - np.take_along_axis(sight.enemies_y, closest, axis=1)
+    return np.where(flees, _go(sight, away_x, away_y), actions)
 
 
 def fall_back(env: BattleTeamEnv) -> Actions:
     """Away from the enemies for a few steps, by turns along x and y; then wait until somebody has an enemy in reach, and
     only then fight like :func:`nearest`."""
-    seen = _look(env)
+    sight = _look(env)
     steps = env.steps[:, None]
     along_x, early = steps % 2 == 1, steps < _FALL_BACK_STEPS
-    living = (seen.life < _NEVER)[:, None]
+    living = (sight.life < _NEVER)[:, None]
     count = np.maximum(living.sum(axis=2), 1)
-    away_x = seen.allies_x - (seen.enemies_x[:, None] * living).sum(axis=2) / count
-    away_y = seen.allies_y - (seen.enemies_y[:, None] * living).sum(axis=2) / count
-    fighting = np.expand_dims(seen.may_attack.any(axis=(1, 2)), 1)
-    later = np.where(fighting, nearest(env), seen.idle)
-    return np.where(early, _go(seen, away_x * along_x, away_y * ~along_x), later)
+    away_x = sight.allies_x - (sight.enemies_x[:, None] * living).sum(axis=2) / count
+    away_y = sight.allies_y - (sight.enemies_y[:, None] * living).sum(axis=2) / count
+    fighting = np.expand_dims(sight.may_attack.any(axis=(1, 2)), 1)
+    later = np.where(fighting, nearest(env), sight.idle)
+    return np.where(early, _go(sight, away_x * along_x, away_y * ~along_x), later)
 
 
-def _attack_or_go(env: BattleTeamEnv, seen: _Sight, target: Actions) -> Actions:
+def _attack_or_go(env: BattleTeamEnv, sight: _Sight, target: Actions) -> Actions:
     """Attack ``target`` [B, n] where that is allowed, else walk towards it."""
-    may = np.take_along_axis(seen.may_attack, target[..., None], axis=2)[..., 0]
-    towards_x = np.take_along_axis(seen.enemies_x, target, axis=1) - seen.allies_x
-    towards_y = np.take_along_axis(seen.enemies_y, target, axis=1) - seen.allies_y
-    actions = np.where(may, seen.first_target + target, _go(seen, towards_x, towards_y))
-    return np.where(seen.medivac, _heal(env, seen), actions) if seen.medivac.any() else actions
+    may = np.take_along_axis(sight.may_attack, target[..., None], axis=2)[..., 0]
+    towards_x = np.take_along_axis(sight.enemies_x, target, axis=1) - sight.allies_x
+    towards_y = np.take_along_axis(sight.enemies_y, target, axis=1) - sight.allies_y
+    actions = np.where(may, sight.first_target + target, _go(sight, towards_x, towards_y))
+    return np.where(sight.medivac, _heal(env, sight), actions) if sight.medivac.any() else actions
 
 
-def _go(seen: _Sight, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Actions:
+def _go(sight: _Sight, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Actions:
     """The allowed move that leads farthest in direction ``x, y`` [B, n]; idle if none does."""
     gain = x[..., None] * _STEPS[:, 0] + y[..., None] * _STEPS[:, 1]
-    gain = np.where(seen.may_move, gain, -_NEVER)
+    gain = np.where(sight.may_move, gain, -_NEVER)
     best = gain.argmax(axis=2)
     leads = np.take_along_axis(gain, best[..., None], axis=2)[..., 0] > 0
-    return np.where(leads, ACTION_NORTH + best, seen.idle)
+    return np.where(leads, ACTION_NORTH + best, sight.idle)
 
 
-def _heal(env: BattleTeamEnv, seen: _Sight) -> Actions:
+def _heal(env: BattleTeamEnv, sight: _Sight) -> Actions:
     """[B, n] what Medivacs do: heal who needs it most and is in reach, else follow who is nearest to them."""
     n, units = env.scenario.n_agents, env.field.units
-    mask = env.referee.seen.action_mask[:, :, seen.first_target : seen.first_target + n]
+    mask = env.rules.team_obs.action_mask[:, :, sight.first_target : sight.first_target + n]
     loss = (units.health_max - units.health)[:, :n]
     need = np.where(mask, loss[:, None], -1)
     patient = need.argmax(axis=2)
     heals = need.max(axis=2) > 0
-    fights = (units.health[:, :n] > 0) & ~seen.medivac
-    dx, dy = seen.allies_x[:, None] - seen.allies_x[..., None], seen.allies_y[:, None] - seen.allies_y[..., None]
+    fights = (units.health[:, :n] > 0) & ~sight.medivac
+    dx, dy = sight.allies_x[:, None] - sight.allies_x[..., None], sight.allies_y[:, None] - sight.allies_y[..., None]
     leader = np.where(fights[:, None], np.hypot(dx, dy), _NEVER).argmin(axis=2)
     follow_x = np.take_along_axis(dx, leader[..., None], axis=2)[..., 0]
     follow_y = np.take_along_axis(dy, leader[..., None], axis=2)[..., 0]
     close = np.hypot(follow_x, follow_y) < 2
-    follows = np.where(close, seen.idle, _go(seen, follow_x, follow_y))
-    return np.where(heals, seen.first_target + patient, follows)
+    follows = np.where(close, sight.idle, _go(sight, follow_x, follow_y))
+    return np.where(heals, sight.first_target + patient, follows)
 
 
 #: Name -> policy, or for ``random`` what makes one.
@@ -165,7 +167,7 @@ POLICIES: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 
 
-class Outcome(NamedTuple):
+class ScriptedOutcome(NamedTuple):
     """How episodes went."""
 
     won: npt.NDArray[np.bool_]  #: [episodes]
@@ -174,7 +176,7 @@ class Outcome(NamedTuple):
     truncated: npt.NDArray[np.bool_]  #: [episodes]
 
 
-def play(env: BattleTeamEnv, policy: str, seed: int = 0) -> Outcome:
+def play(env: BattleTeamEnv, policy: str, seed: int = 0) -> ScriptedOutcome:
     """One episode in each of the env's battles, all with one scripted team.
 
     Args:
@@ -182,17 +184,31 @@ def play(env: BattleTeamEnv, policy: str, seed: int = 0) -> Outcome:
         policy: A name of :data:`POLICIES`.
         seed: Seed of the battles, and of a random team.
     """
-    act: Policy = random_policy(env, seed) if policy == "random" else POLICIES[policy]
     B = env.num_envs
-    running = np.ones(B, np.bool_)
-    outcome = Outcome(np.zeros(B, np.bool_), np.zeros(B), np.zeros(B, np.int64), np.zeros(B, np.bool_))
-    env.reset(seed=seed)
-    while running.any():
-        out = env.step(act(env))
-        outcome.returns[running] += out.reward[running]
-        outcome.lengths[running] += 1
-        ended = running & (out.terminated | out.truncated)
-        outcome.won[ended] = out.info["won"][ended]
-        outcome.truncated[ended] = out.truncated[ended]
-        running &= ~ended
+    outcome = ScriptedOutcome(np.zeros(B, np.bool_), np.zeros(B), np.zeros(B, np.int64), np.zeros(B, np.bool_))
+
+    def on_step(transition: Transition) -> None:
+        counted, step = transition.counted, transition.step
+        outcome.won[counted] = step.info["won"][counted]
+        outcome.returns[counted] = transition.returns[counted]
+        outcome.lengths[counted] = transition.lengths[counted]
+        outcome.truncated[counted] = step.truncated[counted]
+
+    rollout = Rollout(env, _ScriptedActor(env, policy, seed), f"battle/{env.scenario.name}", on_step=on_step)
+    rollout.begin(seed)
+    rollout.run(quotas=np.ones(B, np.int64))
     return outcome
+
+
+class _ScriptedActor:
+    """A scripted team in all battles at once; it reads the field itself, not what its agents observe."""
+
+    def __init__(self, env: BattleTeamEnv, policy: str, seed: int) -> None:
+        self._env = env
+        self._policy: Policy = random_policy(env, seed) if policy == "random" else POLICIES[policy]
+
+    def begin(self, mask: npt.NDArray[np.bool_] | None, seed: int | None) -> None:
+        """Scripts remember nothing of an episode, and a random team goes on with its streams."""
+
+    def act(self, obs: TeamObs) -> Actions:
+        return self._policy(self._env)

@@ -213,7 +213,7 @@ ALLY_STATS: dict[str, UnitStats] = {
 
 #: Least damage of a hit that armour would swallow.
 LEAST_DAMAGE = 0.5
-#: A weapon's period is lengthened by a random number of loops in this range, anew for each attack.
+#: A weapon's period is lengthened by a random number of loops in this range, drawn for each attack.
 RANDOM_DELAY = (-1.0, 2.0)
 
 #: Shields come back this many loops after the last damage, so much in each loop.
@@ -250,7 +250,7 @@ class Tables:
 
     Attributes:
         health: [2, K].
-        shield, armour, radius, separation: [K].
+        shield, armour, radius, separation_radius: [K].
         speed: [2, K], cells per loop.
         reach: [K], range of weapon or healing plus own radius.
         period: [K], loops.
@@ -268,7 +268,7 @@ class Tables:
     shield: FloatTable
     armour: FloatTable
     radius: FloatTable
-    separation: FloatTable
+    separation_radius: FloatTable
     speed: FloatTable
     reach: FloatTable
     period: FloatTable
@@ -314,7 +314,7 @@ def _tables() -> Tables:
         shield=floats([s.shield for s in kinds]),
         armour=floats([s.armour for s in kinds]),
         radius=radius,
-        separation=floats([s.separation_radius for s in kinds]),
+        separation_radius=floats([s.separation_radius for s in kinds]),
         speed=np.stack([floats([s.speed / LOOPS_PER_SECOND for s in side]) for side in (kinds, allies)]),
         reach=ranges + radius,
         period=floats([s.period * LOOPS_PER_SECOND for s in kinds]),

@@ -112,10 +112,10 @@ class BoardTables:
         if rules.toroidal:
             near_y = (far_y + height // 2) % height - height // 2
             near_x = (far_x + width // 2) % width - width // 2
-        seen = (abs(near_y) <= radius) & (abs(near_x) <= radius)
-        window_cell = ((near_y + radius) * (2 * radius + 1) + near_x + radius)[seen]
+        in_sight = (abs(near_y) <= radius) & (abs(near_x) <= radius)
+        window_cell = ((near_y + radius) * (2 * radius + 1) + near_x + radius)[in_sight]
         for channel in range(N_CHANNELS):
-            index = channel * self.pair_range + self.pair_zero + (far_y * pitch + far_x)[seen]
+            index = channel * self.pair_range + self.pair_zero + (far_y * pitch + far_x)[in_sight]
             self.in_window[index] = True
             self.window_byte[index] = window_cell * N_CHANNELS + channel
 

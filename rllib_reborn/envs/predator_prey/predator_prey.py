@@ -26,28 +26,16 @@ from rllib_reborn.envs.predator_prey.board import (
     CHOICE_REST,
     GATHER_LANES,
     GATHER_SHIFT,
-    N_CHOICES,
     OCCUPANCY_DTYPE,
     BoardTables,
     BoolArray,
     IntArray,
 )
+from rllib_reborn.envs.predator_prey.draws import draw_order, order_tags, start_cells
 from rllib_reborn.envs.predator_prey.rules import CATCH, N_CHANNELS, STAY, PredatorPreyRules
 from rllib_reborn.envs.predator_prey.sight import Sight
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
-
-# Layout of an entity's 64 random bits once they have become a sort key: bit 63 says "prey" (predators come
-# first), bits 32..62 are random and decide the order, bits 28..31 hold the prey's choice of a neighbour, bits
-# 0..27 who it is. The choice is drawn from the low 32 bits, so it does not depend on the order.
-_LOW_32 = np.uint64(2**32 - 1)
-_ORDER_BITS = np.uint64((2**31 - 1) << 32)
-_CHOICE_BITS = np.uint64(15 << 28)
-_CHOICE_SHIFT = np.uint64(28)
-_WHO_BITS = np.uint64(2**28 - 1)
-_PREY_BIT = 1 << 63
-_FOUR = np.uint64(4)
-_TWELVE = np.uint64(N_CHOICES)
 
 
 class _Catch(NamedTuple):
@@ -60,32 +48,33 @@ class _Catch(NamedTuple):
 class PredatorPrey(VectorTeamEnv):
     """``num_envs`` games of predator-prey.
 
-    * Actions: right, down, left, up, stay, catch. Off the grid, or catching with no prey beside one, is not
-      available (DCG). A predator that has left (``capture_freezes``) can only stay.
-    * Observation, uint8: the window around the predator, ``[2r+1, 2r+1, 3]`` flattened, with 1 where a
-      predator (the agent itself included), stag or hare is; 0 off the grid; all 0 for a predator that has
-      left.
-    * State, uint8: the whole grid, ``[height, width, 3]`` flattened, likewise.
-    * Reward: time reward + rewards of the caught prey + punishments of the miscaught.
-    * ``terminated``: all prey are caught, or no predator is left, or (``capture_ends_episode``) one prey was
-      caught. ``truncated``: the step limit is reached and the game has not terminated (never both).
-      ``info["won"]``: all prey are caught.
+        * Actions: right, down, left, up, stay, catch. Off the grid, or catching with no prey beside one, is not
+          available (DCG). A predator that has left (``capture_freezes``) can only stay.
+        * Observation, uint8: the window around the predator, ``[2r+1, 2r+1, 3]`` flattened, with 1 where a
+          predator (the agent itself included), stag or hare is; 0 off the grid; all 0 for a predator that has
+          left.
+        * State, uint8: the whole grid, ``[height, width, 3]`` flattened, likewise.
+        * Reward: time reward + rewards of the caught prey + punishments of the miscaught.
+        * ``terminated``: all prey are caught, or no predator is left, or (``capture_ends_episode``) one prey was
+          caught. ``truncated``: the step limit is reached and the game has not terminated (never both).
+          ``info["won"]``: all prey are caught.
 
-    Random numbers: a reset draws height * width numbers of the game's stream, a step one per entity (and one
-    more per prey if any rest probability is above 0), whatever happens in the game.
+        Random numbers: a reset draws height * width numbers of the game's stream, a step one per entity (and one
+        more per prey if any rest probability is above 0), whatever happens in the game.
 
-    Args:
-        rules: The rules, e.g. ``PRESETS["stag_hunt"]``.
-        num_envs: Games stepped side by side, >= 1.
-        seed: Seed of the random streams, as in :meth:`reset`; None starts from fresh entropy.
+        Args:
+            rules: The rules, e.g. ``PRESETS["stag_hunt"]``.
+            num_envs: Games stepped side by side, >= 1.
+            seed: Seed of the random streams, as in :meth:`reset`; None starts from fresh entropy.
 
-    Raises:
-        ValueError: ``num_envs`` is not a whole number >= 1.
+        Raises:
+            ValueError: ``num_envs`` is not a whole number >= 1.
 
-    >>> from rllib_reborn.envs.predator_prey.rules import PRESETS
-    >>> env = PredatorPrey(PRESETS["stag_hunt"], num_envs=2, seed=0)
-    >>> env.reset().obs.shape
-    (2, 8, 75)
+        >>> from rllib_reborn.envs.predator_prey.draws import draw_order, order_tags, start_cells
+    from rllib_reborn.envs.predator_prey.rules import PRESETS
+        >>> env = PredatorPrey(PRESETS["stag_hunt"], num_envs=2, seed=0)
+        >>> env.reset().obs.shape
+        (2, 8, 75)
     """
 
     def __init__(self, rules: PredatorPreyRules, num_envs: int = 1, *, seed: int | Sequence[int] | None = None) -> None:
@@ -118,8 +107,7 @@ class PredatorPrey(VectorTeamEnv):
 
         # Per entity.
         kind = np.repeat(np.arange(N_CHANNELS), (n, rules.n_stags, rules.n_hares))
-        self._tags = (np.arange(n + m)[None, :] * B + np.arange(B)[:, None]).astype(np.uint64)
-        self._tags[:, n:] |= np.uint64(_PREY_BIT)
+        self._tags = order_tags(n, m, B)
         self._needed = np.repeat(np.array([0, rules.catchers_stag, rules.catchers_hare], np.uint32)[kind], B)
         self._prize = np.repeat(np.array([0.0, rules.reward_stag, rules.reward_hare])[kind], B)
         self._rest = np.array([0.0, rules.rest_probability_stag, rules.rest_probability_hare])[kind[n:]]
@@ -168,26 +156,20 @@ class PredatorPrey(VectorTeamEnv):
             self._streams.seed(seed, mask)
         numbers = self.rules.height * self.rules.width
         bits = self._streams.bits(numbers) if mask is None else self._streams.bits_at(mask, numbers)
-        # The cells with the E smallest of these random numbers, smallest first.
-        bits &= ~_LOW_32
-        bits |= np.arange(numbers, dtype=np.uint64)
-        if self._entities < numbers:
-            bits = np.partition(bits, self._entities - 1, axis=1)[:, : self._entities]
-        bits.sort(axis=1)
         games = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._steps[games] = 0
-        self._place(games, (bits & _LOW_32).astype(np.intp).T)
+        self._place(games, start_cells(bits, self._entities))
         self._ready = True
-        return self._sight.seen
+        return self._sight.team_obs
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> TeamStep:
         """See :meth:`VectorTeamEnv.step`. A game that is over and not reset plays on."""
         if not self._ready:
             raise ValueError("step was called before reset; call reset first.")
         actions = np.asarray(actions)
-        check_actions(actions, self._sight.seen.action_mask, self.num_envs)
+        check_actions(actions, self._sight.team_obs.action_mask, self.num_envs)
         n = self._n
-        who, choice = self._draw_order()
+        who, choice = draw_order(self._streams.bits(self._entities), self._tags, n)
         placed = self._cells.reshape(-1)[who]
         placed_actions = actions.T.reshape(-1)[who[:n]]
         self._move_predators(placed[:n], placed_actions)
@@ -216,7 +198,7 @@ class PredatorPrey(VectorTeamEnv):
         truncated = self._steps >= self.rules.episode_limit
         truncated &= ~terminated
         info = {"won": won, "failed": self._never_failed}
-        return TeamStep(self._sight.seen, reward.astype(np.float32), terminated, truncated, info)
+        return TeamStep(self._sight.team_obs, reward.astype(np.float32), terminated, truncated, info)
 
     def get_state(self) -> dict[str, Any]:
         """All that decides the future.
@@ -242,56 +224,25 @@ class PredatorPrey(VectorTeamEnv):
                 stand.
         """
         positions = np.asarray(state["positions"])
-        expected = (self.num_envs, self._entities)
-        if positions.shape != expected:
-            raise ValueError(f"state has positions of shape {positions.shape}; expected {expected}.")
-        numbers = self.rules.height * self.rules.width
-        if positions.size and not (positions.min() >= -1 and positions.max() < numbers):
-            raise ValueError(f"state has positions outside -1..{numbers - 1}; it is of other rules.")
-        for crowd in self._who_excludes_whom():
-            ordered = np.sort(positions[:, crowd], axis=1)
-            if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-                raise ValueError("state has two entities on one cell.")
+        _check_positions(positions, self.rules, self.num_envs)
         self._streams.set_state(state["streams"])
         self._steps[:] = state["steps"]
         self._place(np.arange(self.num_envs), positions.T.astype(np.intp))
         self._ready = bool(state["ready"])
-        return self._sight.seen
+        return self._sight.team_obs
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
         """Picture of game ``index``, [height, width, 3] uint8, about 480 pixels a side. Needs Pillow."""
         from rllib_reborn.envs.predator_prey.drawing import draw_board
 
         rules = self.rules
-        grid = self._sight.seen.state[index].reshape(rules.height, rules.width, N_CHANNELS)
+        grid = self._sight.team_obs.state[index].reshape(rules.height, rules.width, N_CHANNELS)
         caught = rules.n_prey - self._prey_left[index]
         caption = f"step {self._steps[index]} / {rules.episode_limit}    caught {caught} / {rules.n_prey}"
         return draw_board(grid, caption)
 
     # ---------------------------------------------------------------------------------------- phases of a
     # step
-
-    def _draw_order(self) -> tuple[IntArray, npt.NDArray[np.uint64]]:
-        """Who acts when, and where each prey would go.
-
-        Returns:
-            [E, B] indices into the flat [E, B] arrays, the n places of predators first, then those of prey;
-            and [m, B] the placed choices of the prey, 0..11.
-        """
-        bits = self._streams.bits(self._entities)
-        keys = bits & _LOW_32
-        keys *= _TWELVE
-        keys >>= _FOUR  # floor(12 u) stands at bit 32; it is wanted at bit 28
-        keys &= _CHOICE_BITS
-        bits &= _ORDER_BITS
-        keys |= bits
-        keys |= self._tags
-        keys.sort(axis=1)
-        placed = np.ascontiguousarray(keys.T)
-        choice = placed[self._n :] >> _CHOICE_SHIFT
-        choice &= np.uint64(15)
-        placed &= _WHO_BITS
-        return placed.view(np.intp), choice
 
     def _move_predators(self, placed: IntArray, actions: npt.NDArray[np.integer[Any]]) -> None:
         """Move the predators in order; ``placed`` [n, B] becomes their new cells."""
@@ -335,7 +286,7 @@ class PredatorPrey(VectorTeamEnv):
 
         Args:
             placed: [E, B] cells, the predators having moved.
-            who: [E, B] from :meth:`_draw_order`.
+            who: [E, B] from :func:`draw_order`.
             catching: [n, B] placed, whether the predator chose ``catch``.
             reward: [B] the team's reward.
         """
@@ -418,12 +369,8 @@ class PredatorPrey(VectorTeamEnv):
 
     # ---------------------------------------------------------------------------------------- boards
 
-    def _who_excludes_whom(self) -> tuple[slice, ...]:
-        n = self._n
-        return (slice(None),) if self.rules.prey_block_predators else (slice(0, n), slice(n, None))
-
     def _place(self, games: IntArray, positions: IntArray) -> None:
-        """Set up boards anew.
+        """Set up boards for new episodes.
 
         Args:
             games: [k] numbers of the games.
@@ -446,6 +393,21 @@ class PredatorPrey(VectorTeamEnv):
             self._sight.draw(cells, gone, cells[:n] + away)
         else:
             self._sight.draw_few(games, cells)
+
+
+def _check_positions(positions: npt.NDArray[np.integer[Any]], rules: PredatorPreyRules, num_envs: int) -> None:
+    """Raise ValueError unless ``positions`` [B, E], as :meth:`PredatorPrey.get_state` gives them, are possible."""
+    n, expected = rules.n_predators, (num_envs, rules.n_predators + rules.n_prey)
+    if positions.shape != expected:
+        raise ValueError(f"state has positions of shape {positions.shape}; expected {expected}.")
+    numbers = rules.height * rules.width
+    if positions.size and not (positions.min() >= -1 and positions.max() < numbers):
+        raise ValueError(f"state has positions outside -1..{numbers - 1}; it is of other rules.")
+    # Those of one group never share a cell.
+    for group in (slice(None),) if rules.prey_block_predators else (slice(0, n), slice(n, None)):
+        ordered = np.sort(positions[:, group], axis=1)
+        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+            raise ValueError("state has two entities on one cell.")
 
 
 def _rows(cells: IntArray, marks: npt.NDArray[Any]) -> list[tuple[npt.NDArray[Any], ...]]:

@@ -37,7 +37,7 @@ class Sight:
         # One number more than the states: those who have left are drawn there.
         self._nowhere = B * rules.state_dim
         self._states = np.zeros(self._nowhere + 1, np.uint8)
-        self.seen = TeamObs(self._obs, self._states[:-1].reshape(B, -1), self._mask)
+        self.team_obs = TeamObs(self._obs, self._states[:-1].reshape(B, -1), self._mask)
 
         kind = np.repeat(np.arange(N_CHANNELS), (n, rules.n_stags, rules.n_hares))
         self._boards: IntArray = np.arange(B) * tables.size

@@ -100,7 +100,7 @@ def draw(scenario: Scenario, options: SmacOptions, seed: int) -> Capabilities:
     n, m = scenario.n_agents, scenario.n_enemies
     hidden = None
     if mask is not None:
-        shows = options.quirks(scenario).mask_probability_shows
+        shows = options.compat_flags(scenario).mask_probability_shows
         hidden = (dice.numbers(n * m) < mask.mask_probability).reshape(n, m) ^ shows
     return Capabilities(
         ally_kinds=kinds_of(tuple(allies))[order],

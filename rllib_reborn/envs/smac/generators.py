@@ -1,4 +1,4 @@
-"""Settings of what SMACv2 draws anew for every episode: teams, places, skills. The drawing is in ``capabilities.py``.
+"""Settings of what SMACv2 draws for every episode: teams, places, skills. The drawing is in ``capabilities.py``.
 
 Names and meanings are those of SMACv2's ``capability_config`` (Ellis et al., "SMACv2", NeurIPS 2023, and
 ``distributions.py`` of oxwhirl/smacv2).

@@ -1,4 +1,4 @@
-"""Where each number stands in observations and states, and how many there are. Needs no arena and starts nothing."""
+"""Where each number stands in observations and states, and how many there are. Needs no terrain and starts nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N_MOVES = 4
 #: Looks (``conic_fov``), if there are any, come next; then the targets.
 FIRST_LOOK = 6
 
-#: Points around an agent whose ground is told: 8, and its own for the heights.
+#: Points around an agent whose terrain is observed: 8, and its own for the heights.
 N_PATHING, N_HEIGHTS = 8, 9
 
 
@@ -78,10 +78,10 @@ class Layout:
         first_target: The action "target 0": attack enemy 0, or heal ally 0.
         n_targets: Actions that name a target: one per enemy, or per ally where those are more and can be healed.
         obs_dim, state_dim: d and s.
-        move: What is told of the ground; features ``move``, ``pathing``, ``heights``.
+        move: Allowed moves and the terrain around; features ``move``, ``pathing``, ``heights``.
         enemies, others: One row per enemy, and per other ally, in an observation; features ``flag``, ``distance``, ``x``,
             ``y``, ``health``, ``shield``, ``attack``, ``level``, ``type``, ``last_action``, as far as they are there.
-        own: What an agent is told of itself; ``health``, ``shield``, ``attack``, ``level``, ``position``, ``cone``,
+        own: The agent itself; ``health``, ``shield``, ``attack``, ``level``, ``position``, ``cone``,
             ``type``.
         obs_time: Where the step stands in an observation, or None.
         state_allies, state_enemies: One row per unit in the state; ``health``, ``cooldown``, ``x``, ``y``, ``shield``,
@@ -114,20 +114,20 @@ def layout_of(scenario: Scenario, options: SmacOptions) -> Layout:
     Raises:
         ValueError: ``options.compat`` does not belong to the scenario.
     """
-    quirks = options.quirks(scenario)
+    compat = options.compat_flags(scenario)
     n, m, bits = scenario.n_agents, scenario.n_enemies, scenario.type_bits
     n_looks = options.num_fov_actions if options.conic_fov else 0
     first_target = FIRST_LOOK + n_looks
     n_targets = max(n, m) if scenario.has_medivacs else m
     n_actions = first_target + n_targets
     attack, level = int(options.attack is not None), int(options.health is not None)
-    cone = 2 if options.conic_fov else 0
+    direction_size = 2 if options.conic_fov else 0
 
-    def body(shields: int, told: bool) -> list[tuple[str, int]]:
-        return [("health", int(told)), ("shield", int(told) * shields)]
+    def body(shields: int, shown: bool) -> list[tuple[str, int]]:
+        return [("health", int(shown)), ("shield", int(shown) * shields)]
 
     place: list[tuple[str, int]] = [("flag", 1), ("distance", 1), ("x", 1), ("y", 1)]
-    ground = [
+    terrain = [
         ("move", N_MOVES),
         ("pathing", N_PATHING * options.obs_pathing_grid),
         ("heights", N_HEIGHTS * options.obs_terrain_height),
@@ -146,17 +146,17 @@ def layout_of(scenario: Scenario, options: SmacOptions) -> Layout:
         ("attack", attack),
         ("level", level),
         ("position", 2 * options.obs_own_pos),
-        ("cone", cone),
+        ("cone", direction_size),
         ("type", bits),
     ]
     shown = options.obs_starcraft
-    move_block = _block(0, 1, ground if shown else [])
+    move_block = _block(0, 1, terrain if shown else [])
     enemy_block = _block(move_block.end, m, enemy if shown else [])
     other_block = _block(enemy_block.end, n - 1, other if shown else [])
     own_block = _block(other_block.end, 1, own if shown else [])
     obs_dim, obs_time = own_block.end, None
     if options.obs_timestep_number:
-        obs_time = obs_dim + (1 if quirks.spare_number_before_time and shown else 0)
+        obs_time = obs_dim + (1 if compat.spare_number_before_time and shown else 0)
         obs_dim = obs_time + 1
 
     state_ally = [
@@ -167,7 +167,7 @@ def layout_of(scenario: Scenario, options: SmacOptions) -> Layout:
         ("shield", scenario.ally_shields),
         ("attack", attack),
         ("level", level),
-        ("cone", cone),
+        ("cone", direction_size),
         ("type", bits),
     ]
     state_enemy = [("health", 1), ("x", 1), ("y", 1), ("shield", scenario.enemy_shields), ("type", bits)]

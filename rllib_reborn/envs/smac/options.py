@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from rllib_reborn.envs.smac.compat import FIXED, SMAC, SMACV2, CompatFlags
 from rllib_reborn.envs.smac.generators import AttackProbability, EnemyMask, HealthLevel, skill_from_config
-from rllib_reborn.envs.smac.quirks import FIXED, SMAC, SMACV2, Quirks
 from rllib_reborn.envs.smac.scenarios import Scenario
 from rllib_reborn.suggestions import did_you_mean
 
@@ -68,7 +68,7 @@ class SmacOptions:
         reward_negative_scale: Weight of what happens to allies, without ``reward_only_positive``.
         reward_scale: True: rewards are divided by ``max_reward / reward_scale_rate``, where ``max_reward`` is what
             killing this episode's enemies and winning is worth. ``"smacv2"``: by the ``max_reward`` of the battle's
-            first episode, for ever. That is SMACv2's behaviour; as its teams are drawn, its scale differs between
+            first episode in all later ones. That is SMACv2's behaviour; as its teams are drawn, its scale differs between
             processes by up to 29 % and between episodes does not fit. False: not divided.
         reward_scale_rate: See there, > 0.
         use_unit_ranges: Reach and sight depend on the unit's type (SMACv2); else 6 and 9 for all.
@@ -82,10 +82,10 @@ class SmacOptions:
         attack: Success probabilities of attacks, or None.
         health: Levels of health below which agents' units die, or None.
         enemy_mask: Which agents make out which enemies' features, or None.
-        compat: Which quirks of the originals are kept, see :class:`~rllib_reborn.envs.smac.quirks.Quirks`. ``"smac"``
-            (SMAC's maps only) and ``"smacv2"`` (its scenarios only): all of that original; ``"fixed"``: none. None:
-            ``"smac"`` on SMAC's maps, so that results can be compared; ``"fixed"`` on SMACv2's scenarios, two of whose
-            quirks make observations depend on chance.
+        compat: Which deviations of the originals are kept, see
+            :class:`~rllib_reborn.envs.smac.compat.CompatFlags`. ``"smac"`` (SMAC's maps only) and ``"smacv2"`` (its
+            scenarios only): all of that original; ``"fixed"``: none. None: ``"smac"`` on SMAC's maps, so that results can
+            be compared; ``"fixed"`` on SMACv2's scenarios, two of whose deviations make observations depend on chance.
 
     Raises:
         ValueError: A value is out of range, or two do not go together; the message names value, expectation and remedy.
@@ -187,11 +187,11 @@ class SmacOptions:
             if isinstance(settings.get(name), Mapping):
                 settings[name] = skill_from_config(name, kind, settings[name])
         options = cls(**settings)
-        options.quirks(scenario)
+        options.compat_flags(scenario)
         return options
 
-    def quirks(self, scenario: Scenario) -> Quirks:
-        """The quirks that are in force on a scenario.
+    def compat_flags(self, scenario: Scenario) -> CompatFlags:
+        """The deviations that are in force on a scenario.
 
         Raises:
             ValueError: ``compat`` names the original of the other family.

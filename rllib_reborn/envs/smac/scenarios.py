@@ -1,7 +1,7 @@
 """The scenarios of SMAC (Samvelyan et al., 2019) and SMACv2 (Ellis et al., 2023): who fights whom, where, for how long.
 
 Sources: SMAC's table of maps (``smac_maps.py``); spawn points, the order in which units are created and what the enemy is
-told come from the maps' own scripts (``MapScript.galaxy`` and ``Objects`` of the ``.SC2Map`` files).
+ordered come from the maps' own scripts (``MapScript.galaxy`` and ``Objects`` of the ``.SC2Map`` files).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rllib_reborn.suggestions import did_you_mean
 
 Point = tuple[float, float]
 
-#: What the enemy is told at the start of an episode:
+#: The enemy's order at the start of an episode:
 #: ``attack_move``: go to ``enemy_target`` and attack what is met on the way;
 #: ``attack_allies``: attack the allied units as a group, wherever they are;
 #: ``attack_nearest``: every half second, each enemy that is idle attacks the ally nearest to it;
@@ -55,16 +55,16 @@ class Scenario:
         n_agents, n_enemies: Units of each side.
         episode_limit: Steps after which an episode is cut off.
         ally_race, enemy_race: ``"T"``, ``"P"`` or ``"Z"``; a Protoss side has shields.
-        type_bits: Numbers by which a unit's type is told; 0 where each side has one type.
+        type_bits: Numbers of the one-hot of a unit's type; 0 where each side has one type.
         map_type: SMAC's name of the kind of map.
         ally_types, enemy_types: Unit names in the order of the one-hot that tells the type. In SMAC's maps of stalkers
-            and zealots the enemies' order is the reverse of the allies' (a quirk, see ``SmacOptions.compat``).
+            and zealots the enemies' order is the reverse of the allies' (a deviation, see ``SmacOptions.compat``).
         ally_ids: Unit names in ascending order of the allies' own type numbers: agents are sorted by it.
         allies: Unit name of every agent, in the agents' order; () where teams are drawn.
         enemies: Unit name of every enemy, in the order in which the map creates them; () where teams are drawn.
         ally_spawn, enemy_spawn: Point at which each unit is created, in the same order. Units that are created at one
             point are put side by side by the game. Where places are drawn these are what SMACv2 uses without.
-        enemy_order: What the enemy is told at the start.
+        enemy_order: The enemy's order at the start.
         enemy_target: The point of an ``attack_move``, else None. Where there are two points, the game draws one on the
             line between them at every start.
         generated: What is drawn for every episode, or None.
@@ -130,10 +130,10 @@ _ONE_HOTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "bane": (("baneling", "zergling"), ("baneling", "zergling")),
 }
 
-Team = tuple[tuple[int, str], ...]
+TeamUnits = tuple[tuple[int, str], ...]
 
 
-def _names(team: Team) -> tuple[str, ...]:
+def _names(team: TeamUnits) -> tuple[str, ...]:
     return tuple(name for count, name in team for _ in range(count))
 
 
@@ -142,8 +142,8 @@ def _smac(
     limit: int,
     races: str,
     map_type: str,
-    allies: Team,
-    enemies: Team,
+    allies: TeamUnits,
+    enemies: TeamUnits,
     *,
     ally_spawn: Point | tuple[Point, ...] = _LEFT,
     enemy_spawn: Point | tuple[Point, ...] = _RIGHT,
@@ -183,15 +183,15 @@ def _each(spawn: Point | tuple[Point, ...], count: int) -> tuple[Point, ...]:
     return (point,) * count
 
 
-def _marines(count: int) -> Team:
+def _marines(count: int) -> TeamUnits:
     return ((count, "marine"),)
 
 
-_STALKERS_3: Team = ((3, "stalker"),)
-_S2_Z3: Team = ((2, "stalker"), (3, "zealot"))
-_S3_Z5: Team = ((3, "stalker"), (5, "zealot"))
-_C1_S3_Z5: Team = ((1, "colossus"), *_S3_Z5)
-_MMM_ALLIES: Team = ((2, "marauder"), (7, "marine"), (1, "medivac"))
+_STALKERS_3: TeamUnits = ((3, "stalker"),)
+_S2_Z3: TeamUnits = ((2, "stalker"), (3, "zealot"))
+_S3_Z5: TeamUnits = ((3, "stalker"), (5, "zealot"))
+_C1_S3_Z5: TeamUnits = ((1, "colossus"), *_S3_Z5)
+_MMM_ALLIES: TeamUnits = ((2, "marauder"), (7, "marine"), (1, "medivac"))
 _CORRIDOR_END = (4.47, 4.3298)
 _FAR_CORNER = (27.91, 28.24)
 _HYDRALISKS_AT = (14.5998, 9.49)

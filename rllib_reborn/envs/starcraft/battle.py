@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import Capabilities, draw
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.referee import Orders
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.smac_rules import Orders
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import UNIT_TYPES
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.commands import commands_of
 from rllib_reborn.envs.starcraft.connection import Ask, Asked
 from rllib_reborn.envs.starcraft.errors import LaunchError, StarCraftError
-from rllib_reborn.envs.starcraft.field import ALLY, ENEMY, UnitReader, arena_of
+from rllib_reborn.envs.starcraft.field import ALLY, ENEMY, UnitReader, terrain_of
 from rllib_reborn.envs.starcraft.launch import RunningGame, check_ready, launch
 from rllib_reborn.envs.starcraft.launch_slots import launch_slot
 from rllib_reborn.envs.starcraft.settings import GameSettings
@@ -49,7 +49,7 @@ class Battle:
         row: Which of ``units`` are this battle's.
 
     Attributes:
-        arena: The ground; None before the first battle.
+        terrain: The ground; None before the first battle.
         version: What the game says it is; None before it was started.
 
     Raises (``begin``, ``begin_turn``, ``end_turn``; the game's process is gone then):
@@ -64,7 +64,7 @@ class Battle:
         self._units, self._row = units, row
         self._reader = UnitReader(scenario, units, row)
         self._running: RunningGame | None = None
-        self.arena: Arena | None = None
+        self.terrain: Terrain | None = None
         self.version: str | None = None
         #: What the game reported last (``raw_data.units``).
         self._reported: Any = ()
@@ -156,8 +156,8 @@ class Battle:
             # SMACv2's map brings unit types of its own; they are the last ones of the game's list.
             first_ally_id = connection.unit_type_count() - len(scenario.ally_ids)
         self._reader = UnitReader(scenario, self._units, self._row, first_ally_id)
-        if self.arena is None:
-            self.arena = arena_of(connection.game_info())
+        if self.terrain is None:
+            self.terrain = terrain_of(connection.game_info())
         self._episodes_here = 0
         self._turn()
 
@@ -166,12 +166,12 @@ class Battle:
         assert self._running is not None
         every, most = self._settings.restart_every, self._settings.max_rss_mb
         if every is not None and self._episodes_here >= every:
-            logger.info("%s: the game is started anew after %d episodes.", self._scenario.name, self._episodes_here)
+            logger.info("%s: the game is restarted after %d episodes.", self._scenario.name, self._episodes_here)
             return True
         size = self._running.process.rss_bytes() / _MEGABYTE
         if most is not None and size > most:
             logger.warning(
-                "%s: the game is started anew after %d episodes: it takes %.0f MB, more than max_rss_mb=%g.",
+                "%s: the game is restarted after %d episodes: it takes %.0f MB, more than max_rss_mb=%g.",
                 self._scenario.name,
                 self._episodes_here,
                 size,
@@ -222,7 +222,7 @@ class Battle:
         leftovers = bool(standing) if generated else not fresh
         if leftovers:
             kill = [connection.killing(standing)] if standing else []
-            # On SMAC's maps a script sees then that nobody is left, and begins anew.
+            # On SMAC's maps a script sees then that nobody is left, and starts again.
             self._turn(*kill, connection.passing(2))
         if generated:
             self._wait(lambda: not self._standing(), loops=2, what="the units of the last battle to be gone")

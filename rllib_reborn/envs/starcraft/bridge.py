@@ -26,10 +26,10 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.smac.generators import FixedTeams, WeightedTeams
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.referee import team_spec
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.smac_rules import team_spec
 from rllib_reborn.envs.starcraft.errors import GameCrashedError, InstallationError
-from rllib_reborn.envs.starcraft.packages import MEND_PROTOCOL, stale_protocol
+from rllib_reborn.envs.starcraft.packages import FIX_PROTOCOL, stale_protocol
 from rllib_reborn.envs.starcraft.pysc2_launcher import INSTALL, run_config
 from rllib_reborn.envs.starcraft.settings import GameSettings
 from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
@@ -90,7 +90,7 @@ class OxwhirlGame(TeamGame):
         if self._version is None:
             # The one thing that no public method tells.
             self._version = str(self._env._controller.ping().game_version)
-        return self._seen()
+        return self._game_obs()
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
         reward, over, info = self._env.step(np.asarray(actions).tolist())
@@ -103,7 +103,7 @@ class OxwhirlGame(TeamGame):
             if self._settings.replay_dir is not None and self._episodes_ended % self._settings.save_replay_every == 0:
                 self._env.save_replay()
         return GameStep(
-            self._seen(), float(reward), bool(over) and not cut_off, cut_off, bool(info.get("battle_won", False))
+            self._game_obs(), float(reward), bool(over) and not cut_off, cut_off, bool(info.get("battle_won", False))
         )
 
     def provenance(self) -> Mapping[str, str]:
@@ -115,7 +115,7 @@ class OxwhirlGame(TeamGame):
         if env is not None:
             env.close()
 
-    def _seen(self) -> GameObs:
+    def _game_obs(self) -> GameObs:
         env = self._env
         return GameObs(
             np.asarray(env.get_obs(), np.float32),
@@ -188,7 +188,7 @@ def import_package(family: str) -> Any:
     except ModuleNotFoundError as error:
         raise InstallationError(f"{family} needs {error.name!r}, which is not installed", INSTALL) from error
     except TypeError as error:
-        raise InstallationError(f"{family} cannot be imported: {stale_protocol()}", f"run: {MEND_PROTOCOL}") from error
+        raise InstallationError(f"{family} cannot be imported: {stale_protocol()}", f"run: {FIX_PROTOCOL}") from error
 
 
 def _claim_process(family: str) -> None:

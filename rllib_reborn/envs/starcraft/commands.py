@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 from rllib_reborn.envs.starcraft.packages import protocol
 
 #: Order -> the game's number of the ability.
@@ -16,7 +16,7 @@ def commands_of(orders: Orders, row: int, tags: Sequence[int]) -> list[Any]:
     """Commands (``raw_pb2.ActionRawUnitCommand``) of one battle.
 
     Args:
-        orders: What each agent told its unit, [B, n].
+        orders: The agents' orders, [B, n].
         row: Which of the B battles.
         tags: [U] the game's names of the units, allies first.
     """

@@ -1,7 +1,7 @@
 """The game's protocol: one websocket, on which every request is answered by one response, in their order.
 
-Messages are those of ``s2clientprotocol`` (package ``pys2clientprotocol``); what is used of them is in the reference,
-section 2.2. A request that fails leaves the connection in an unknown state: close it, and the game.
+Messages are those of ``s2clientprotocol`` (package ``pys2clientprotocol``). A request that fails leaves the
+connection in an unknown state: close it, and the game.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What can go wrong with a game of StarCraft II. All but :class:`InstallationError` cost one episode: the game is closed and
-started anew at its next reset."""
+restarted at its next reset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InstallationError(StarCraftError, GameUnavailableError):
 
     Args:
         sentence: What is wrong, without a full stop.
-        remedy: How to mend it, likewise.
+        remedy: How to fix it, likewise.
     """
 
     def __init__(self, sentence: str, remedy: str = "") -> None:

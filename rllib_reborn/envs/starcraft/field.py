@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import agent_order
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import KIND, KIND_OF_TYPE_ID
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.errors import InstallationError
@@ -24,7 +24,7 @@ _REPORTED = ("x", "y", "health", "shield", "energy", "cooldown", "health_max", "
 ALLY, ENEMY = 1, 2
 
 
-def arena_of(game_info: Any) -> Arena:
+def terrain_of(game_info: Any) -> Terrain:
     """The ground of ``ResponseGameInfo.start_raw``.
 
     Pictures are sent row by row, from y = 0 upwards. Of the pathing grid there are two kinds: one bit a cell, 1 where a
@@ -41,7 +41,7 @@ def arena_of(game_info: Any) -> Arena:
     if start.pathing_grid.bits_per_pixel == 8:
         pathing = (pathing == 0)[:, ::-1]
     heights = _picture(start.terrain_height, "terrain_height", map_x, map_y, depths=(8,))
-    return Arena(
+    return Terrain(
         map_x=map_x,
         map_y=map_y,
         width=float(high.x - low.x),

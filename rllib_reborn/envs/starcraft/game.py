@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.referee import Referee, team_spec
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.smac_rules import SmacRules, team_spec
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.battle import Battle
 from rllib_reborn.envs.starcraft.picture import draw_row
@@ -42,24 +42,24 @@ class StarCraftGame(TeamGame):
         self._scenario, self._options = scenario, options
         self._units = Units.zeros(1, scenario.n_units)
         self._battle = Battle(scenario, options, settings, self._units)
-        self._referee: Referee | None = None
+        self._rules: SmacRules | None = None
         self._targets = np.full((1, scenario.n_agents), -1)
 
     def reset(self, seed: int) -> GameObs:
         drawn = self._battle.begin(seed)
-        if self._referee is None:
-            assert self._battle.arena is not None
-            self._referee = Referee(self._scenario, self._options, 1, self._battle.arena)
+        if self._rules is None:
+            assert self._battle.terrain is not None
+            self._rules = SmacRules(self._scenario, self._options, 1, self._battle.terrain)
         self._targets.fill(-1)
-        return _first(self._referee.begin(np.zeros(1, np.int64), self._units, [drawn], [seed]))
+        return _first(self._rules.begin(np.zeros(1, np.int64), self._units, [drawn], [seed]))
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
-        assert self._referee is not None, "reset comes first"
-        orders = self._referee.orders(np.asarray(actions)[None])
+        assert self._rules is not None, "reset comes first"
+        orders = self._rules.orders(np.asarray(actions)[None])
         self._targets[:] = orders.target
-        self._battle.begin_turn(orders, self._referee.doomed)
+        self._battle.begin_turn(orders, self._rules.doomed)
         self._battle.end_turn()
-        outcome = self._referee.score(self._units)
+        outcome = self._rules.score(self._units)
         step = GameStep(
             _first(outcome.obs),
             float(outcome.reward[0]),
@@ -86,5 +86,5 @@ class StarCraftGame(TeamGame):
         self._battle.close()
 
 
-def _first(seen: TeamObs) -> GameObs:
-    return GameObs(seen.obs[0], seen.state[0], seen.action_mask[0])
+def _first(team_obs: TeamObs) -> GameObs:
+    return GameObs(team_obs.obs[0], team_obs.state[0], team_obs.action_mask[0])

@@ -21,7 +21,7 @@ HOW_TO_INSTALL = (
     "Blizzard's Linux packages and their licence are at https://github.com/Blizzard/s2client-proto#downloads; unpack one "
     f"and set {SC2PATH} to its folder StarCraftII (docs/starcraft.md)"
 )
-UNPACK_ANEW = f"unpack the game anew; {HOW_TO_INSTALL}"
+UNPACK_AGAIN = f"unpack the game again; {HOW_TO_INSTALL}"
 HOW_TO_GET_MAPS = (
     "unpack SMAC_Maps.zip from https://github.com/oxwhirl/smac/releases (SMACv2: "
     f"https://github.com/oxwhirl/smacv2/releases) into {MAPS_FOLDER} of the installation"
@@ -113,8 +113,8 @@ class Installation:
             return elsewhere
         folder = self.root / MAPS_FOLDER
         there = sorted(path.stem for path in folder.glob("*.SC2Map"))
-        seen = f", which has {len(there)} others" if there else ", which has none at all"
-        raise InstallationError(f"the map {name} is not in {folder}{seen}", HOW_TO_GET_MAPS)
+        others = f", which has {len(there)} others" if there else ", which has none at all"
+        raise InstallationError(f"the map {name} is not in {folder}{others}", HOW_TO_GET_MAPS)
 
 
 def base_build(version: str) -> int | None:
@@ -131,13 +131,13 @@ def base_build(version: str) -> int | None:
     return int(parts[-1]) if known is None and len(parts) == 4 else known
 
 
-def same_version(wanted: str, said: str) -> bool:
-    """Whether a game that says it is ``said`` (``4.7.1.70326``) is the ``wanted`` one, as far as that is more than a build:
+def same_version(wanted: str, reported: str) -> bool:
+    """Whether a game that reports ``reported`` (``4.7.1.70326``) is the ``wanted`` one, as far as that is more than a build:
     ``4.7`` and ``4.7.1`` have one base build and are two versions."""
-    asked, told = wanted.split("."), said.split(".")
-    if len(asked) == 1 or len(told) != 4:
+    asked, found = wanted.split("."), reported.split(".")
+    if len(asked) == 1 or len(found) != 4:
         return True
-    return told[: max(3, len(asked))] == [*asked, "0", "0"][: max(3, len(asked))]
+    return found[: max(3, len(asked))] == [*asked, "0", "0"][: max(3, len(asked))]
 
 
 def installation_folder(given: str | None = None) -> tuple[Path, str]:
@@ -175,14 +175,14 @@ def find_installation(given: str | None = None) -> Installation:
 
 
 def check_executable(build: Build) -> None:
-    """Raise unless the system can start this build, as far as can be told without trying.
+    """Raise unless the system can start this build, as far as can be known without trying.
 
     Raises:
         InstallationError: It cannot.
     """
     path = build.executable
     if not path.is_file():
-        raise InstallationError(f"{path} is not a file", UNPACK_ANEW)
+        raise InstallationError(f"{path} is not a file", UNPACK_AGAIN)
     if not os.access(path, os.X_OK):
         raise InstallationError(f"{path} may not be executed", f"run: chmod +x {path}")
     if os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
@@ -199,7 +199,7 @@ def check_executable(build: Build) -> None:
                 f"{path} is built for x86-64 and this machine is {platform.machine()}", "use a machine with x86-64"
             )
     elif head[:2] != b"#!":
-        raise InstallationError(f"{path} is no program for Linux (it begins with {head[:4]!r})", UNPACK_ANEW)
+        raise InstallationError(f"{path} is no program for Linux (it begins with {head[:4]!r})", UNPACK_AGAIN)
 
 
 #: What a game that cannot start writes -> what to do about it.
@@ -209,10 +209,10 @@ _KNOWN_COMPLAINTS = (
         r"error while loading shared libraries: (\S+):",
         "a library is missing; install it, or use the image of docker/",
     ),
-    (r"e_fileCorruptRepairable|fileCorrupt", "its files are damaged; unpack the game anew"),
-    (r"cannot execute: \[Errno 8\]", "it is no program for this machine; unpack the game anew"),
+    (r"e_fileCorruptRepairable|fileCorrupt", "its files are damaged; unpack the game again"),
+    (r"cannot execute: \[Errno 8\]", "it is no program for this machine; unpack the game again"),
     (r"cannot execute: \[Errno 13\]", "it may not be executed; check its mode and how its file system is mounted"),
-    (r"cannot execute: \[Errno 2\]", "it, or the interpreter that it names, is not there; unpack the game anew"),
+    (r"cannot execute: \[Errno 2\]", "it, or the interpreter that it names, is not there; unpack the game again"),
 )
 
 

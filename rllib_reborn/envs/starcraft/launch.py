@@ -79,7 +79,7 @@ class RunningGame:
     base_build: int = 0
 
     def explain(self, error: StarCraftError) -> StarCraftError:
-        """``error`` again, with how the process ended and what it has said."""
+        """``error`` again, with how the process ended and what it has written."""
         if not isinstance(error, RequestTimeoutError):
             self.process.wait(_DEATH_S)
         if isinstance(error, InstallationError):
@@ -102,7 +102,7 @@ def check_ready(settings: GameSettings, map_stem: str) -> Installation:
     """All that can be known without starting the game: packages, installation, version, map.
 
     Raises:
-        InstallationError: The game cannot be played here; the message says how to mend it.
+        InstallationError: The game cannot be played here; the message says how to fix it.
     """
     protocol()
     websocket_client()
@@ -146,7 +146,7 @@ def launch(installation: Installation, settings: GameSettings) -> RunningGame:
 
 
 def start_process(installation: Installation, build: Build, port: int) -> GameProcess:
-    """The game's process, told to listen on ``port``.
+    """The game's process, which listens on ``port``.
 
     Raises:
         LaunchError: No process can be started at all.
@@ -181,15 +181,15 @@ def _launch_once(start: Callable[[int], Process], settings: GameSettings) -> Run
         try:
             # Whoever answered: is it our child?
             _look_after(process)
-            said = connection.ping()
+            ping = connection.ping()
         except BaseException:
             connection.close()
             raise
-        return RunningGame(process, connection, str(said.game_version), settings.timeouts.quit_s, int(said.base_build))
+        return RunningGame(process, connection, str(ping.game_version), settings.timeouts.quit_s, int(ping.base_build))
     except StarCraftError as error:
-        told = _explained(error, process)
+        explained = _explained(error, process)
         process.close()
-        raise told from error
+        raise explained from error
     except BaseException:
         process.close()
         raise
@@ -230,7 +230,7 @@ def _look_after(process: Process) -> bool:
 
 
 def _explained(error: StarCraftError, process: Process) -> StarCraftError:
-    """What is told of a game that could not be started."""
+    """The error to raise for a game that could not be started."""
     if not isinstance(error, PortTakenError | RequestTimeoutError):
         process.wait(_DEATH_S)
     words = process.last_words()
@@ -247,5 +247,5 @@ def _explained(error: StarCraftError, process: Process) -> StarCraftError:
 
 def _with_last_words(message: str, process: Process) -> str:
     words = process.last_words()
-    said = f" Its last words:\n{words}" if words else " It has written nothing."
-    return f"{message}; its process {process.how_it_ended()}.{said}"
+    words_shown = f" Its last words:\n{words}" if words else " It has written nothing."
+    return f"{message}; its process {process.how_it_ended()}.{words_shown}"

@@ -48,15 +48,15 @@ def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
     workers = options.get("workers", "processes" if settings.backend == "oxwhirl" else "threads")
     retries: dict[str, Any] = {"reset_attempts": _RESET_ATTEMPTS, "retry_delay_s": _RETRY_DELAY_S}
     if settings.backend == "own" and workers == "threads":
-        from rllib_reborn.envs.lift import CrewedTeamEnv, check_arguments
-        from rllib_reborn.envs.smac.referee import team_spec
-        from rllib_reborn.envs.starcraft.crew import StarCraftCrew
+        from rllib_reborn.envs.smac.smac_rules import team_spec
+        from rllib_reborn.envs.starcraft.executor import StarCraftExecutor
+        from rllib_reborn.envs.vectorize import ExecutorTeamEnv, check_arguments
 
         threads = options.get("num_workers")
         check_arguments(num_envs, workers, threads, None)
-        make_crew = functools.partial(StarCraftCrew, scenario, rules, settings, threads=threads or num_envs)
-        return CrewedTeamEnv(team_spec(scenario, rules), num_envs, make_crew, repeatable=False, **retries)
-    from rllib_reborn.envs.lift import LiftedTeamEnv
+        make_executor = functools.partial(StarCraftExecutor, scenario, rules, settings, threads=threads or num_envs)
+        return ExecutorTeamEnv(team_spec(scenario, rules), num_envs, make_executor, repeatable=False, **retries)
+    from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
     maker: Callable[..., TeamGame]
     if settings.backend == "oxwhirl":
@@ -69,11 +69,11 @@ def _make(scenario: Scenario, num_envs: int, **options: Any) -> VectorTeamEnv:
 
         maker = StarCraftGame
     make_game = functools.partial(maker, scenario, rules, settings)
-    return LiftedTeamEnv(make_game, num_envs, workers=workers, num_workers=options.get("num_workers"), **retries)
+    return VectorizedTeamEnv(make_game, num_envs, workers=workers, num_workers=options.get("num_workers"), **retries)
 
 
 def _spec(scenario: Scenario, **options: Any) -> TeamSpec:
-    from rllib_reborn.envs.smac.referee import team_spec
+    from rllib_reborn.envs.smac.smac_rules import team_spec
 
     scenario, rules, _ = _split(scenario, options)
     return team_spec(scenario, rules)

@@ -1,4 +1,4 @@
-"""The packages of the extra ``starcraft``, imported when a game is started, and what is said where they are missing or of
+"""The packages of the extra ``starcraft``, imported when a game is started, and the errors where they are missing or of
 the wrong kind."""
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from rllib_reborn.envs.starcraft.errors import InstallationError
 
-#: How to get the messages: s2clientprotocol's own wheels carry code that no current protobuf runs (reference, 1.1).
-MEND_PROTOCOL = "pip install --force-reinstall --no-deps pys2clientprotocol"
+#: How to get the messages: s2clientprotocol's own wheels carry code that no current protobuf runs.
+FIX_PROTOCOL = "pip install --force-reinstall --no-deps pys2clientprotocol"
 _EXTRA = "run: pip install 'rllib-reborn[starcraft]'"
 
 
@@ -38,7 +38,7 @@ def protocol() -> Protocol:
     except ModuleNotFoundError as error:
         raise InstallationError(f"the game's protocol needs {error.name!r}, which is not installed", _EXTRA) from error
     except TypeError as error:  # "Descriptors cannot be created directly"
-        raise InstallationError(stale_protocol(), f"run: {MEND_PROTOCOL}") from error
+        raise InstallationError(stale_protocol(), f"run: {FIX_PROTOCOL}") from error
     sc2api, raw, common = modules
     return Protocol(sc2api, raw, common, errors.DecodeError)
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from rllib_reborn.envs.smac.scenarios import Scenario
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.battle import Battle
-from rllib_reborn.envs.starcraft.loopback import GAME_VERSION as LOOPBACK
+from rllib_reborn.envs.starcraft.mock_server import GAME_VERSION as MOCK_SERVER
 
 
 def draw_row(
@@ -20,22 +20,22 @@ def draw_row(
         battle: Which one.
         scenario: What is played.
         units: Those of all battles.
-        targets: [B, n] whom each agent was last told to attack or heal, or -1.
+        targets: [B, n] whom each agent was last ordered to attack or heal, or -1.
         row: Of ``units`` and ``targets``.
 
     Raises:
         ValueError: There was no battle yet.
     """
-    if battle.arena is None:
+    if battle.terrain is None:
         raise ValueError("there is nothing to draw before the first reset.")
     from rllib_reborn.envs.battle.drawing import draw_battle
 
     of_all = np.concatenate([targets[row], np.full(scenario.n_enemies, -1)])
-    return draw_battle(battle.arena, units.rows([row]), of_all, scenario.n_agents, _caption(battle.version, scenario))
+    return draw_battle(battle.terrain, units.rows([row]), of_all, scenario.n_agents, _caption(battle.version, scenario))
 
 
 def _caption(version: str | None, scenario: Scenario) -> str:
     """What was played on: never the game's name where it is not the game."""
-    if version == LOOPBACK:
-        return f"loopback server, not StarCraft II: {scenario.name}"
+    if version == MOCK_SERVER:
+        return f"mock server, not StarCraft II: {scenario.name}"
     return f"StarCraft II {version}: {scenario.name}"

@@ -7,8 +7,8 @@ It must never outlive us. Three things see to that, each for what the others mis
 * ``PR_SET_PDEATHSIG`` for the day on which we are killed. The kernel sends that signal when the *thread* that started the
   process ends, and RLlib and thread pools end threads all the time; so all games are started by one thread of this process
   that never ends. The wish has to be made between fork and exec; Python's ``preexec_fn`` would run Python code in a forked
-  copy of a process with many threads, where any lock may be held for ever. A tiny Python program makes it instead and then
-  becomes the game.
+  copy of a process with many threads, where any lock may be held without end. A tiny Python program makes it instead and
+  then becomes the game.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class GameProcess:
 
     Args:
         command: The program and its arguments.
-        port: On which it is told to listen.
+        port: On which it listens.
         env: Its environment variables; None: ours.
         folder: Its own folder for temporary files and what it writes, deleted with it.
 

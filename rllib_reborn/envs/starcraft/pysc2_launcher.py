@@ -15,7 +15,7 @@ from typing import Any
 
 from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError
 from rllib_reborn.envs.starcraft.installation import HOW_TO_INSTALL, Installation
-from rllib_reborn.envs.starcraft.packages import MEND_PROTOCOL, protocol, stale_protocol
+from rllib_reborn.envs.starcraft.packages import FIX_PROTOCOL, protocol, stale_protocol
 from rllib_reborn.envs.starcraft.process import GameProcess
 
 INSTALL = "run: pip install 'rllib-reborn[starcraft,pysc2]' && pip install --no-deps pysc2==4.0.0"
@@ -41,7 +41,7 @@ def run_config(version: str | None) -> Any:
             f"pysc2 is asked for and needs {error.name!r}, which is not installed", INSTALL
         ) from error
     except TypeError as error:
-        raise InstallationError(stale_protocol(), f"run: {MEND_PROTOCOL}") from error
+        raise InstallationError(stale_protocol(), f"run: {FIX_PROTOCOL}") from error
     if not flags.is_parsed():
         # pysc2 reads its options from absl's command line; ours has none of them.
         flags.mark_as_parsed()

@@ -35,7 +35,7 @@ class Timeouts:
         launch_s: From its start until it answers.
         join_s: To load a map and start its game (each of the two requests).
         request_s: For any other request. A game that takes longer is ended, and its episode is lost.
-        quit_s: To end by itself when it is told to; then it is killed.
+        quit_s: To end by itself after a request to quit; then it is killed.
     """
 
     launch_s: float = 60.0
@@ -82,9 +82,9 @@ class GameSettings:
         seed: The game's own random seed; None: the seed of the first episode that the game plays.
         replay_dir: Folder for replays; None: none are saved.
         save_replay_every: A replay is saved at the end of every so many-th episode of a game.
-        restart_every: Episodes after which the game is started anew, between two episodes; None: never. The game's memory
+        restart_every: Episodes after which the game is restarted, between two episodes; None: never. The game's memory
             grows with the episodes.
-        max_rss_mb: It is started anew, between two episodes, once its resident memory is above this; None: never.
+        max_rss_mb: It is restarted, between two episodes, once its resident memory is above this; None: never.
         timeouts: Seconds that it may take; a mapping or :class:`Timeouts`.
         launcher: ``own``, or ``pysc2``: started through pysc2's run configs.
         backend: ``own``, or ``oxwhirl``: the installed ``smac`` or ``smacv2`` package plays (see ``bridge.py``).

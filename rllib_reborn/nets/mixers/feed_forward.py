@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer
-from rllib_reborn.plasticity.units import LayerChoice, UnitLayer, declare_units
 
 
 class FeedForwardMixer(Mixer):
@@ -57,14 +57,12 @@ class FeedForwardMixer(Mixer):
         value: Tensor = self.V[1:](hidden_v)
         return (advantage + value).squeeze(1)
 
-    def unit_layers(self, choice: LayerChoice = "released", *, prefix: str = "") -> list[UnitLayer]:
-        """All four hidden layers, whatever the choice: the official ReBorn code marks each of them (CW1, CW2, CW3 and
-        CV1 in ``qmix_central_no_hyper.py``), and each has weights of its own.
+    def hidden_layers(self, *, prefix: str = "") -> list[HiddenLayer]:
+        """All four, each with weights of its own.
 
         Args:
-            choice: See :meth:`Mixer.unit_layers`.
             prefix: In front of the names.
         """
         net, v = list(self.net), list(self.V)
-        layers = [declare_units("mixer", f"{prefix}net.{at}", *net[at : at + 3]) for at in (0, 2, 4)]
-        return [*layers, declare_units("mixer", f"{prefix}V", *v)]
+        layers = [HiddenLayer(f"{prefix}net.{at}", *net[at : at + 3]) for at in (0, 2, 4)]
+        return [*layers, HiddenLayer(f"{prefix}V", *v)]

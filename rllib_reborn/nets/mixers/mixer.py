@@ -1,17 +1,26 @@
-"""What every mixer is."""
+"""What every mixer is, and joint actions from values of all actions and back."""
 
 from __future__ import annotations
 
 import abc
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.joint_actions import chosen_values
-from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 
 
 class Mixer(nn.Module, abc.ABC):
     """Values of the agents' chosen actions and the state to the team's value."""
+
+    #: Whether it reads the global state.
+    needs_state: ClassVar[bool] = True
+
+    @classmethod
+    def for_team(cls, n_agents: int, n_actions: int, state_dim: int, **settings: Any) -> Mixer:
+        """A mixer for a team of these sizes."""
+        return cls(n_agents, state_dim, **settings)
 
     @abc.abstractmethod
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
@@ -33,10 +42,15 @@ class Mixer(nn.Module, abc.ABC):
         return value
 
     @abc.abstractmethod
-    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
-        """The mixer's hidden layers as plasticity sees them.
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Every hidden layer of the mixer."""
 
-        Args:
-            choice: ``released``: those that the official ReBorn code marks (method reference 2.1); ``operable``: every one
-                whose units have weights of their own; ``full``: every one.
-        """
+
+def greedy_actions(q: Tensor, action_mask: Tensor) -> Tensor:
+    """The best allowed action of each agent: ``q`` [..., A], ``action_mask`` [..., A] bool -> [...] int64."""
+    return q.masked_fill(~action_mask, -torch.inf).argmax(-1)
+
+
+def chosen_values(q: Tensor, actions: Tensor) -> Tensor:
+    """Values of the chosen actions: ``q`` [..., A], ``actions`` [...] int64 -> [...]."""
+    return q.gather(-1, actions.unsqueeze(-1)).squeeze(-1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer
-from rllib_reborn.plasticity.units import LayerChoice, Surgery, Tap, UnitLayer, declare_units, operable
 
 
 class QMixer(Mixer):
@@ -19,13 +19,13 @@ class QMixer(Mixer):
     Args:
         n_agents: ``n``.
         state_dim: ``s >= 1``.
-        embed_dim: Mixing units (PyMARL 32; the ReBorn paper's Table 2: 64).
+        embed_dim: Mixing neurons (PyMARL 32; the ReBorn paper's Table 2: 64).
         hypernet_layers: 1 (one Linear) or 2 (Linear, ReLU, Linear) layers in the two weight hypernetworks.
         hypernet_dim: Hidden width of 2-layer hypernetworks.
 
     Attributes:
         hyper_w_1, hyper_b_1, hyper_w_final, V: The hypernetworks, by PyMARL's names.
-        mixing: The activation of the mixing units, a module so that it can be watched.
+        mixing: The activation of the mixing neurons, a module so that it can be hooked.
     """
 
     def __init__(
@@ -63,33 +63,22 @@ class QMixer(Mixer):
         hidden: Tensor = self.mixing((q.unsqueeze(2) * w_1).sum(1) + b_1)
         return (hidden * w_final).sum(1) + v
 
-    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
-        """The mixer's hidden layers as plasticity sees them.
-
-        Args:
-            choice: ``released``: the hidden layers of ``hyper_w_final`` and ``V``, which the official ReBorn code marks
-                (method reference 2.1). ``operable``: those and ``hyper_w_1``. ``full``: these and the mixing units, which
-                can be scored only.
-        """
-        names = ["hyper_w_final", "V"] if choice == "released" else ["hyper_w_1", "hyper_w_final", "V"]
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Those of the hypernetworks that have two layers, and the mixing neurons."""
         layers = []
-        for name in names:
+        for name in ("hyper_w_1", "hyper_w_final", "V"):
             net = cast(nn.Sequential, self.get_submodule(name))
-            if len(net) == 3:  # a one-layer hypernetwork has no hidden units
-                layers.append(declare_units("mixer", name, *net))
-        if choice != "released":
-            layers.append(
-                UnitLayer(
-                    net="mixer",
-                    name="mixing",
-                    width=self.embed_dim,
-                    tap=Tap(self.mixing),
-                    activation="ELU",
-                    surgery=Surgery.IMPOSSIBLE,
-                    reason="the weights of the mixing units are made by hypernetworks, one set for every state",
-                )
-            )
-        return operable(layers) if choice == "operable" else layers
+            if len(net) == 3:  # a one-layer hypernetwork has no hidden neurons
+                layers.append(HiddenLayer(name, *net))
+        mixing = HiddenLayer(
+            "mixing",
+            None,
+            self.mixing,
+            None,
+            width=self.embed_dim,
+            score_only="the weights of the mixing neurons are made by hypernetworks, one set for every state",
+        )
+        return [*layers, mixing]
 
 
 def _after_first(net: nn.Sequential, x: Tensor) -> Tensor:

@@ -1,19 +1,18 @@
-"""QPLEX's duplex dueling mixer (Wang et al., ICLR 2021, section 3; method reference 7.4)."""
+"""QPLEX's duplex dueling mixer (Wang et al., ICLR 2021, section 3; docs/method.md 7.4)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.dense import Linear, linear
-from rllib_reborn.nets.joint_actions import chosen_values
-from rllib_reborn.nets.mixers.mixer import Mixer
-from rllib_reborn.plasticity.slots import InjectedLinear
-from rllib_reborn.plasticity.units import LayerChoice, UnitLayer, declare_units
+from rllib_reborn.nets.expandable_linear import InjectedLinear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
+from rllib_reborn.nets.mixers.mixer import Mixer, chosen_values
 
 #: Added to what must be positive, as in the published code: weights of values, and of a head.
 _POSITIVE = 1e-10
@@ -26,12 +25,12 @@ class QPLEXMixer(Mixer):
 
         q~_i    = w_i(s) q_i + b_i(s)                  w_i = |hyper_w_final(s)_i| + 1e-10,  b_i = V(s)_i
         adv_i   = q~_i - max over allowed actions of q~_i = w_i (q_i - max q_i)                       (<= 0)
-        lambda_i = sum over heads k of (|key_k(s)| + 1e-10) * sigmoid(agents_k(s))_i * sigmoid(actions_k(s, u))_i   (>= 0)
-        Q_tot   = sum_i q~_i + sum_i (lambda_i - 1) adv_i  =  sum_i max q~_i + sum_i lambda_i adv_i
+        lambda_i = sum over heads k of (|key_k(s)| + 1e-10) * sigmoid(agents_k(s))_i * sigmoid(actions_k(s, u))_i   (>=
+        0) Q_tot   = sum_i q~_i + sum_i (lambda_i - 1) adv_i  =  sum_i max q~_i + sum_i lambda_i adv_i
 
-    (paper: equations 8 to 11.) Whatever the weights are, no joint action is worth more than that of the agents' own best
-    actions, which is worth ``sum_i max q~_i`` (individual-global-max); with ``lambda`` instead of ``lambda - 1`` that value
-    is the same and the others are lower by ``-sum_i adv_i``.
+    (paper: equations 8 to 11.) Whatever the weights are, no joint action is worth more than that of the agents' own
+    best actions, which is worth ``sum_i max q~_i`` (individual-global-max); with ``lambda`` instead of ``lambda - 1``
+    that value is the same and the others are lower by ``-sum_i adv_i``.
 
     Args:
         n_agents: ``n``.
@@ -52,6 +51,10 @@ class QPLEXMixer(Mixer):
     Raises:
         ValueError: ``state_dim`` is 0, or another number is out of range.
     """
+
+    @classmethod
+    def for_team(cls, n_agents: int, n_actions: int, state_dim: int, **settings: Any) -> Mixer:
+        return cls(n_agents, n_actions, state_dim, **settings)
 
     def __init__(
         self,
@@ -124,8 +127,8 @@ class QPLEXMixer(Mixer):
         of_lambda = (self.key_extractors, self.agents_extractors, self.action_extractors)
         groups = [*of_head, *([cast(nn.Sequential, net) for net in nets] for nets in of_lambda)]
         firsts = [[_weight_and_bias(cast(nn.Linear, net[0])) for net in group] for group in groups]
-        # All nets start with a Linear of the same state: as one product the (wide) state is read once. Those of the joint
-        # action, the last group, read it beside the state, which is a product more.
+        # All nets start with a Linear of the same state: as one product the (wide) state is read once. Those of the
+        # joint action, the last group, read it beside the state, which is a product more.
         of_actions = torch.cat([weight for weight, _ in firsts[-1]])
         of_state = [weight for group in firsts[:-1] for weight, _ in group]
         weights = torch.cat([*of_state, of_actions[:, : self.state_dim]])
@@ -140,24 +143,15 @@ class QPLEXMixer(Mixer):
         weight = ((key.abs() + _POSITIVE).unsqueeze(2) * gate).sum(1)
         return (head[0].abs() + _POSITIVE, head[1], weight) if head else (None, None, weight)
 
-    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
-        """The mixer's hidden layers as plasticity sees them.
-
-        Args:
-            choice: ``released``: those of ``hyper_w_final`` and ``V``, which the official ReBorn code marks (method
-                reference 2.1). ``operable``, ``full``: those of the nets behind lambda too, where these have hidden layers.
-        """
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Those of ``hyper_w_final`` and ``V``, and of the nets behind lambda where these have hidden layers."""
         layers = []
         if self.weighted_head:
-            layers = [
-                declare_units("mixer", name, *self.get_submodule(name).children()) for name in ("hyper_w_final", "V")
-            ]
-        if choice == "released":
-            return layers
+            layers = [HiddenLayer(name, *self.get_submodule(name).children()) for name in ("hyper_w_final", "V")]
         for name in ("key_extractors", "agents_extractors", "action_extractors"):
             for head, net in enumerate(cast(Iterable[nn.Sequential], self.get_submodule(name))):
                 for at in range(0, len(net) - 1, 2):
-                    layers.append(declare_units("mixer", f"{name}.{head}.{at}", net[at], net[at + 1], net[at + 2]))
+                    layers.append(HiddenLayer(f"{name}.{head}.{at}", net[at], net[at + 1], net[at + 2]))
         return layers
 
 

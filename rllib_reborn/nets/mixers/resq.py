@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rllib_reborn.nets.critic import CentralCritic
+from rllib_reborn.nets.mixers.critic import CentralCritic
 from rllib_reborn.nets.mixers.wqmix import WQMixer
 
 
 class ResQMixer(WQMixer):
     """``Q_jt(u) = Q_tot(u) + w_r(u) Q_r(u)`` with ``Q_r <= 0``, ``w_r(u) = 0`` for the agents' greedy joint action and
-    1 for any other (the paper's decomposition): the main function Q_tot (a :class:`QMixer`) says what is best, and the
-    residual can pull every other joint action down as far as the task asks, so that any Q_jt with that argmax can be
-    represented.
+    1 for any other (the paper's decomposition): the main function Q_tot (a :class:`QMixer`) orders the joint actions,
+    and the residual can pull every other joint action down as far as the task asks, so that any Q_jt with that argmax
+    can be represented.
 
     :meth:`forward` and ``of_actions`` are the main function, by which the agents are ordered.
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from rllib_reborn.nets.critic import CentralCritic
+from rllib_reborn.nets.hidden_layers import HiddenLayer
+from rllib_reborn.nets.mixers.critic import CentralCritic, CriticNetworks
 from rllib_reborn.nets.mixers.qmix import QMixer
-from rllib_reborn.plasticity.units import LayerChoice, UnitLayer
 
 
 class WQMixer(QMixer):
@@ -38,9 +38,6 @@ class WQMixer(QMixer):
         """The unrestricted joint functions, by the name they are registered under."""
         return {"central": self.central}
 
-    def unit_layers(self, choice: LayerChoice = "released") -> list[UnitLayer]:
-        """Those of :meth:`QMixer.unit_layers`, and of each critic, names beginning with the critic's."""
-        layers = super().unit_layers(choice)
-        for name, critic in self.critics.items():
-            layers += critic.unit_layers(choice, prefix=f"{name}.")
-        return layers
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Those of :meth:`QMixer.hidden_layers`, and of each critic, names beginning with the critic's."""
+        return [*super().hidden_layers(), *CriticNetworks(self.critics).hidden_layers()]

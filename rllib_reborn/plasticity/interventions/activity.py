@@ -9,15 +9,15 @@ from torch import Tensor
 
 from rllib_reborn.plasticity import scores
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import UnitLayer
 
 
 def statistics_of(key: str, statistics: Mapping[str, LayerStatistics]) -> LayerStatistics:
     """Statistics of the layer called ``key``.
 
     Raises:
-        SurgeryRefused: There are none, or activations are infinite or NaN: a diverged network has no dormant units, and
+        SurgeryRefused: There are none, or activations are infinite or NaN: a diverged network has no dormant neurons, and
             scores of NaN would make all of them look so.
     """
     if key not in statistics:
@@ -28,8 +28,8 @@ def statistics_of(key: str, statistics: Mapping[str, LayerStatistics]) -> LayerS
     return found
 
 
-def activity_of(layer: UnitLayer, activity: Mapping[str, Tensor], name: str) -> Tensor:
-    """[H] what training did to the units of ``layer`` since the last time, on the CPU; ``name`` is for messages.
+def activity_of(layer: NeuronLayer, activity: Mapping[str, Tensor], name: str) -> Tensor:
+    """[H] what training did to the neurons of ``layer`` since the last time, on the CPU; ``name`` is for messages.
 
     Raises:
         SurgeryRefused: There is none, it is of another width, or it is infinite or NaN.
@@ -47,6 +47,6 @@ def activity_of(layer: UnitLayer, activity: Mapping[str, Tensor], name: str) -> 
 
 
 def scored(statistics: LayerStatistics) -> tuple[Tensor, Tensor]:
-    """Normalised activation scores [H], and which units are live [H] bool; both on the CPU."""
-    live = statistics.live.cpu()
-    return scores.nas(statistics.mean_abs.cpu(), live), live
+    """Normalised activation scores [H], and which neurons are active [H] bool; both on the CPU."""
+    active = statistics.active.cpu()
+    return scores.nas(statistics.mean_abs.cpu(), active), active

@@ -1,23 +1,26 @@
-"""What an intervention is: frozen settings, and a plan of edits made from measurements. Nothing here writes a weight."""
+"""What an intervention is: frozen settings, and a plan of edits made from measurements. Nothing here writes a
+weight."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rllib_reborn.plasticity import masks
 from rllib_reborn.plasticity.interventions.edits import Edit
+from rllib_reborn.plasticity.neuron_layers import LAYER_CHOICES, LayerChoice, NeuronLayer
 from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
+from rllib_reborn.plasticity.scope import Scope, check_scope, layers_in_scope, networks_in_scope
 from rllib_reborn.plasticity.statistics import LayerStatistics
-from rllib_reborn.plasticity.units import LAYER_CHOICES, LayerChoice, UnitLayer
 
-Scope = Literal["mixer", "agent", "all"]
 OptimizerPolicy = Literal["keep", "zero", "donor"]
 TargetPolicy = Literal["none", "mirror", "sync"]
 ScoringSource = Literal["replay", "latest"]
@@ -42,7 +45,7 @@ class Context:
             ``needs_gradient_activity``.
     """
 
-    layers: Mapping[str, UnitLayer]
+    layers: Mapping[str, NeuronLayer]
     statistics: Mapping[str, LayerStatistics]
     nets: Mapping[str, nn.Module]
     initial: Mapping[str, Mapping[str, Tensor]]
@@ -59,19 +62,19 @@ class LayerChange:
 
     Attributes:
         layer: Key.
-        width: Units of the layer.
+        width: Neurons of the layer.
         dormant, overactive: How many were found by the intervention's own score (0 where it does not look for them).
-        units: Units that get new weights, donors that are rescaled included. Those that are no donors are watched for
-            becoming dormant again.
-        donors: Units whose weight was shared.
-        reinitialised: Units that got fresh input weights.
+        neurons: Neurons that get new weights, donors that are rescaled included. Those that are no donors are watched
+            for becoming dormant again.
+        donors: Neurons whose weight was shared.
+        reinitialised: Neurons that got fresh input weights.
     """
 
     layer: str
     width: int
     dormant: int = 0
     overactive: int = 0
-    units: tuple[int, ...] = ()
+    neurons: tuple[int, ...] = ()
     donors: tuple[int, ...] = ()
     reinitialised: tuple[int, ...] = ()
 
@@ -84,81 +87,92 @@ class Plan:
     changes: tuple[LayerChange, ...] = ()
 
     @property
-    def units(self) -> int:
-        """Units that get new weights."""
-        return sum(len(change.units) for change in self.changes)
+    def neurons(self) -> int:
+        """Neurons that get new weights."""
+        return sum(len(change.neurons) for change in self.changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Intervention(abc.ABC):
-    """Settings that all interventions share; a subclass adds its own and says how to plan.
+    """Settings that all interventions share; a subclass adds its own and implements :meth:`plan`.
 
     Attributes:
-        every, unit, start, stop: See :class:`~rllib_reborn.plasticity.schedule.Schedule`. Default: every 200,000 env steps
-            (ReBorn paper, Table 2).
-        scope: ``mixer`` (keeps the order of joint actions of a monotonic mixer), ``agent`` or ``all``.
-        layers: ``released``: the layers that the official code marks; ``operable``: every hidden layer whose units have
-            weights of their own; ``full``: every hidden layer, which QMIX's mixing units and GRUs refuse. Only for kinds
-            that treat layers of units (``treats_layers``).
-        scoring_source: Scoring batch: ``replay`` (uniform sample, the paper) or ``latest`` episodes (the released code).
+        every, unit, start, stop: See :class:`~rllib_reborn.plasticity.schedule.Schedule`. Default: every 200,000 env
+            steps (ReBorn paper, Table 2).
+        scope: Networks that are treated: a name, several names, or ``all``. Our algorithms have ``agent``, ``mixer``
+            (treating it keeps the order of joint actions of a monotonic mixer) and, WQMIX and ResQ alone, ``critic``,
+            which is a part of their ``mixer``.
+        layers: ``official_code``: the layers that the official code marks; ``editable``: every hidden layer whose
+            neurons have weights of their own; ``full``: every hidden layer, which QMIX's mixing neurons and GRUs
+            refuse. Only for kinds that treat layers of neurons (``treats_layers``).
+        scoring_source: Scoring batch: ``replay`` (uniform sample, the paper) or ``latest`` episodes (the official
+            code).
         scoring_episodes: Episodes in it, >= 1.
-        optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code), ``zero``
-            (ReDo), or ``donor``: copied from the donor unit (zero where there is none).
+        optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code),
+            ``zero`` (ReDo), or ``donor``: copied from the donor neuron (zero where there is none).
         targets: Target networks: ``none`` (they follow at their next update), ``mirror`` (the same edit), ``sync`` (a
             hard copy).
-        bias_compensation: The next layer's bias takes over what dropped units said on average (method reference 5.4). Only
-            for kinds that drop units (``drops_units``).
-        allow_inexact: Operate also on layers whose function changes when units are split (ELU, tanh, ...).
+        bias_compensation: The next layer's bias takes over the dropped neurons' mean output (docs/method.md 5.4).
+            Only for kinds that drop neurons (``drops_neurons``).
+        allow_inexact: Operate also on layers whose function changes when neurons are split (ELU, tanh, ...).
         dry_run: Report and write nothing.
     """
 
+    #: What reports and checkpoints call it: the name in ``KINDS``, or ``module:Class``, which is put in by itself.
     kind: ClassVar[str]
     #: Whether plans look at :attr:`Context.statistics`.
     needs_statistics: ClassVar[bool] = True
     #: Whether it is ever due. False: it acts through :meth:`loss` alone, and ``schedule`` must not be asked.
     is_scheduled: ClassVar[bool] = True
-    #: Whether it treats the units of :attr:`layers`. False: whole parameters, and ``layers`` would be without effect.
+    #: Whether it treats the neurons of :attr:`layers`. False: whole parameters, and ``layers`` would be without effect.
     treats_layers: ClassVar[bool] = True
-    #: Whether outgoing weights of units are dropped, so that a bias can take over what they said.
-    drops_units: ClassVar[bool] = True
+    #: Whether outgoing weights of neurons are dropped, so that a bias can take over their mean output.
+    drops_neurons: ClassVar[bool] = True
+    #: Whether weight is moved between neurons, which keeps the function for some activations only (``allow_inexact``).
+    splits_neurons: ClassVar[bool] = False
     #: Whether :meth:`after_update` does anything.
     acts_after_updates: ClassVar[bool] = False
     #: Whether :meth:`prepare` changes the networks.
     adds_parameters: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" not in cls.__dict__:
+            cls.kind = f"{cls.__module__}:{cls.__qualname__}"
 
     every: int = 200_000
     unit: ClockUnit = "env_steps"
     start: int = 0
     stop: int | None = None
     scope: Scope = "mixer"
-    layers: LayerChoice = "released"
+    layers: LayerChoice = "official_code"
     scoring_source: ScoringSource = "replay"
     scoring_episodes: int = 32
     optimizer: OptimizerPolicy = "keep"
-    targets: TargetPolicy = "none"
+    target_networks: TargetPolicy = "none"
     bias_compensation: bool = False
     allow_inexact: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         _ = self.schedule
-        check_choice("scope", self.scope, ("mixer", "agent", "all"))
+        object.__setattr__(self, "scope", check_scope(self.scope))
         check_choice("layers", self.layers, LAYER_CHOICES)
         check_choice("scoring_source", self.scoring_source, ("replay", "latest"))
         check_whole("scoring_episodes", self.scoring_episodes, 1)
         check_choice("optimizer", self.optimizer, ("keep", "zero", "donor"))
-        check_choice("targets", self.targets, ("none", "mirror", "sync"))
+        check_choice("target_networks", self.target_networks, ("none", "mirror", "sync"))
         for name in ("bias_compensation", "allow_inexact", "dry_run"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
-        if self.bias_compensation and not self.drops_units:
+        if self.bias_compensation and not self.drops_neurons:
             raise ValueError(
-                f"bias_compensation is true, but {self.kind} drops no units for a bias to make up for. Leave it out."
+                f"bias_compensation is true, but {self.kind} drops no neurons for a bias to make up for. Leave it out."
             )
-        if self.layers != "released" and not self.treats_layers:
+        if self.layers != "official_code" and not self.treats_layers:
             raise ValueError(
-                f"layers is {self.layers!r}, but {self.kind} treats whole parameters and no layers of units. Leave it out; "
-                "what is treated is said by scope, and by parameters where the kind has them."
+                f"layers is {self.layers!r}, but {self.kind} treats whole parameters and no layers of neurons. Leave it "
+                "out; scope chooses what is treated, and so does parameters where the kind has that setting."
             )
 
     # What a plan needs may depend on the settings, so these are asked of an intervention and not of its class.
@@ -180,40 +194,69 @@ class Intervention(abc.ABC):
 
     @property
     def dormant_at(self) -> float:
-        """Normalised activation score at or below which the *report* calls a unit dormant."""
+        """Normalised activation score at or below which the *report* calls a neuron dormant."""
         return masks.ALPHA
 
     @property
     def overactive_at(self) -> float:
-        """Normalised activation score at or above which the *report* calls a unit over-active."""
+        """Normalised activation score at or above which the *report* calls a neuron over-active."""
         return masks.BETA
 
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.every, self.unit, self.start, self.stop)
 
-    def in_scope(self, net: str) -> bool:
-        """Does this intervention treat the network called ``net``?"""
-        return self.scope == "all" or net == self.scope
+    @property
+    def replay_ratio(self) -> float | None:
+        """Gradient steps per collected episode that this method prescribes; None: the training loop's own setting."""
+        return None
+
+    def batch_columns(self, episodes: int, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
+        """Columns that this method adds to the learners' batch of an update.
+
+        The training module reads ``amplitude``: [episodes] > 0, by which the observations and the state of an episode are
+        multiplied. Another column is for a module or learner of one's own. Of several interventions that give one column,
+        the product is taken.
+
+        Args:
+            episodes: Episodes in the batch, all learners' parts together.
+            rng: Seeded by the run's seed and clocks; the only source of randomness.
+
+        Returns:
+            By name [episodes, ...]; numbers with a fraction are sent as float32.
+        """
+        return {}
+
+    def networks_in_scope(self, networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Those of ``networks`` that are treated, see :func:`~rllib_reborn.plasticity.scope.networks_in_scope`."""
+        return networks_in_scope(self.scope, networks)
+
+    def layers_in_scope(self, layers: Iterable[NeuronLayer], networks: Mapping[str, nn.Module]) -> list[NeuronLayer]:
+        """Those of ``layers`` that are treated, see :func:`~rllib_reborn.plasticity.scope.layers_in_scope`."""
+        return layers_in_scope(self.scope, layers, networks)
 
     @abc.abstractmethod
     def plan(self, context: Context) -> Plan:
         """What to change. Writes nothing (``context.state`` aside) and draws from ``context.generator`` alone.
 
         Raises:
-            SurgeryRefused: What is asked for would break the maths; the message says why.
+            SurgeryRefused: The plan would break the maths; the message gives the reason.
         """
 
     def prepare(self, nets: Mapping[str, nn.Module]) -> None:  # noqa: B027  (most have nothing to prepare)
         """Once, when the networks are built and before targets, optimizer and DDP exist: allocate parameters that later
-        applications use (``adds_parameters``). Must not change what the networks compute."""
+        applications use (``adds_parameters``). Must not change what the networks compute.
+
+        Args:
+            nets: All networks by name; those out of scope stay as they are.
+        """
 
     def loss(self, nets: Mapping[str, nn.Module], initial: Mapping[str, Mapping[str, Tensor]]) -> Tensor | None:
-        """A term to add to the loss, or None."""
+        """A term to add to the loss, or None; ``nets`` are all networks by name, of which those in scope count."""
         return None
 
     def after_update(  # noqa: B027  (most do nothing)
-        self, layers: Mapping[str, UnitLayer], nets: Mapping[str, nn.Module], state: dict[str, Any]
+        self, layers: Mapping[str, NeuronLayer], nets: Mapping[str, nn.Module], state: dict[str, Any]
     ) -> None:
         """Called after every gradient step when ``acts_after_updates``: hold what must stay as it was put."""
 

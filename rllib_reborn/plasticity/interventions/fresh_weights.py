@@ -1,7 +1,8 @@
-"""New weights for single units, as large as those of the layer they belong to; drawn on the CPU, so equal on all ranks.
+"""New weights for single neurons, as large as those of the layer they belong to; drawn on the CPU, so equal on all
+ranks.
 
-A unit that is re-initialised gets what its whole layer would have got: the ranges follow from the fans of the layer, not of
-the rows that are drawn.
+A neuron that is re-initialised gets what its whole layer would have got: the ranges follow from the fans of the layer,
+not of the rows that are drawn.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 
 from rllib_reborn.plasticity.interventions.edits import refusal
-from rllib_reborn.plasticity.units import UnitLayer
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 
-#: ``xavier``: Glorot uniform, bias 0 (ReBorn paper, dopamine's ReDo). ``kaiming``: PyTorch's default of Linear and Conv,
-#: bias drawn (released ReBorn code; method reference D4).
+#: ``xavier``: Glorot uniform, bias 0 (ReBorn paper, dopamine's ReDo). ``kaiming``: PyTorch's default of Linear and
+#: Conv, bias drawn (official ReBorn code; docs/method.md D4).
 Initializer = Literal["xavier", "kaiming"]
 INITIALIZERS: tuple[Initializer, ...] = ("xavier", "kaiming")
 
@@ -37,9 +38,9 @@ def kaiming_default(shape: Sequence[int], fan_in: int, generator: torch.Generato
 
 
 def fresh_inputs(
-    layer: UnitLayer, count: int, initializer: Initializer, generator: torch.Generator
+    layer: NeuronLayer, count: int, initializer: Initializer, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Input weights [count, ...] and biases [count] for units of ``layer``.
+    """Input weights [count, ...] and biases [count] for neurons of ``layer``.
 
     Raises:
         SurgeryRefused: The layer has no input weights of its own.
@@ -48,18 +49,18 @@ def fresh_inputs(
         raise refusal(layer)
     weight = layer.input_weight
     shape = (count, *weight.shape[1:])
-    per_unit = weight[0].numel()
+    per_neuron = weight[0].numel()
     if initializer == "kaiming":
-        return kaiming_default(shape, per_unit, generator)
+        return kaiming_default(shape, per_neuron, generator)
     kernel = weight[0, 0].numel()  # 1 for a Linear
-    return xavier_uniform(shape, per_unit, weight.shape[0] * kernel, generator), torch.zeros(count)
+    return xavier_uniform(shape, per_neuron, weight.shape[0] * kernel, generator), torch.zeros(count)
 
 
-def fresh_outputs(layer: UnitLayer, count: int, initializer: Initializer, generator: torch.Generator) -> Tensor:
-    """Outgoing weights [out, count, rest] for units of ``layer``.
+def fresh_outputs(layer: NeuronLayer, count: int, initializer: Initializer, generator: torch.Generator) -> Tensor:
+    """Outgoing weights [out, count, rest] for neurons of ``layer``.
 
     Raises:
-        SurgeryRefused: No weight reads the units.
+        SurgeryRefused: No weight reads the neurons.
     """
     if layer.output_weight is None:
         raise refusal(layer)

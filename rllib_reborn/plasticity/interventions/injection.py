@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.plasticity.interventions.base import (
     Context,
     Intervention,
@@ -27,25 +28,25 @@ from rllib_reborn.plasticity.interventions.fresh_weights import (
 )
 from rllib_reborn.plasticity.interventions.reset import names_of
 from rllib_reborn.plasticity.interventions.whole_layers import chains, check_prefixes, join, layer_names, named_by
-from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Injection(Intervention):
-    """``out = W x + N x - C x`` (method reference 10.3): W frozen, N fresh and trained, C a frozen copy of N's beginning.
+    """``out = W x + N x - C x`` (docs/method.md 9.2): W frozen, N fresh and trained, C a frozen copy of N's beginning.
 
-    :meth:`prepare` puts an :class:`~rllib_reborn.plasticity.slots.InjectedLinear` in place of each chosen Linear; until the
-    first injection W learns as before and N = C = 0. Every injection then is, W last::
+    :meth:`prepare` puts an :class:`~rllib_reborn.nets.expandable_linear.InjectedLinear` in place of each chosen Linear;
+    until the first injection W learns as before and N = C = 0. Every injection then is, W last::
 
         D = fresh - N;    W <- W + (N - C);    N <- N + D;    C <- N
 
     The first freezes W. A later one folds what was learnt into W; the function stays the same to the bit on the online
-    network. Said in this way ("add D", not "becomes fresh") a mirrored target, whose N lags behind, keeps its own function
-    too, up to rounding. Memory does not grow.
+    network. Written in this way ("add D", not "becomes fresh") a mirrored target, whose N lags behind, keeps its own
+    function too, up to rounding. Memory does not grow.
 
-    **What it can do on one Linear is little**: W, N and the plain layer have the same gradient, so that training N from any
-    value is training W, and all that an injection then changes is that the optimizer's averages start at zero. More needs
-    a hidden layer in what is injected: KNIFE with a huge ``stagnant_below`` and ``slots`` for all units is that.
+    **What it can do on one Linear is little**: W, N and the plain layer have the same gradient, so that training N from
+    any value is training W, and all that an injection then changes is that the optimizer's averages start at zero. More
+    needs
+    a hidden layer in what is injected: KNIFE with a huge ``stagnant_below`` and ``slots`` for all neurons is that.
 
     The layers are the last ones of each network that are called as modules and follow a hidden layer: the agents'
     ``head``; in a QMIX mixer the output Linear of ``hyper_w_1``, ``hyper_w_final`` and ``V``. ``hyper_b_1``, a single
@@ -55,20 +56,20 @@ class Injection(Intervention):
     weight decay would shrink them all the same; use none.
 
     Attributes:
-        parameters: Linears to prepare instead: names or their beginnings, e.g. ``("V", "head")``. Empty: as above. They must
-            be called as modules.
+        parameters: Linears to prepare instead: names or their beginnings, e.g. ``("V", "head")``. Empty: as above. They
+            must be called as modules.
         initializer: Of N: ``kaiming``, PyTorch's default, by which our networks are built; or ``xavier``.
-        targets: ``mirror`` by default: the target must be treated alike (method reference 10.3).
+        target_networks: ``mirror`` by default: the target must be treated alike (docs/method.md 9.2).
     """
 
     kind: ClassVar[str] = "injection"
     needs_statistics: ClassVar[bool] = False
-    drops_units: ClassVar[bool] = False
+    drops_neurons: ClassVar[bool] = False
     treats_layers: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = True
 
     optimizer: OptimizerPolicy = "zero"
-    targets: TargetPolicy = "mirror"
+    target_networks: TargetPolicy = "mirror"
     parameters: tuple[str, ...] = ()
     initializer: Initializer = "kaiming"
 
@@ -84,7 +85,7 @@ class Injection(Intervention):
         Raises:
             ValueError: A name that is not there; nothing to inject; or a layer that another method has prepared.
         """
-        in_scope = {name: net for name, net in nets.items() if self.in_scope(name)}
+        in_scope = self.networks_in_scope(nets)
         linears = {
             name: [path for path in layer_names(net) if isinstance(net.get_submodule(path), nn.Linear)]
             for name, net in in_scope.items()
@@ -110,7 +111,7 @@ class Injection(Intervention):
                 net.set_submodule(path, InjectedLinear(old))
 
     def plan(self, context: Context) -> Plan:
-        """One entry in the report for each layer; its units are the layer's outputs.
+        """One entry in the report for each layer; its neurons are the layer's outputs.
 
         Raises:
             SurgeryRefused: The networks were not prepared.
@@ -126,8 +127,10 @@ class Injection(Intervention):
                 if layer.fresh_bias is not None and layer.frozen_bias is not None:
                     edits += _injection(net, path, "bias", layer.fresh_bias, layer.frozen_bias, bias)
                 edits.append(ParameterEdit(net, join(path, "injected"), 0.0, torch.ones_like(layer.injected)))
-                units = tuple(range(layer.out_features))
-                changes.append(LayerChange(layer=f"{net}/{path}", width=len(units), units=units, reinitialised=units))
+                neurons = tuple(range(layer.out_features))
+                changes.append(
+                    LayerChange(layer=f"{net}/{path}", width=len(neurons), neurons=neurons, reinitialised=neurons)
+                )
         if not edits and any(next(network.parameters(), None) is not None for network in context.nets.values()):
             raise SurgeryRefused(
                 "no layer was prepared for injection; call prepare(nets) when the networks are built, before targets and "

@@ -1,4 +1,4 @@
-"""L2 towards the initial weights, "regenerative regularisation" (method reference 10.3): a loss term and no surgery."""
+"""L2 towards the initial weights, "regenerative regularisation" (docs/method.md 9.2): a loss term and no surgery."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.plasticity.interventions.base import Context, Intervention, Plan, Scope, check_number
+from rllib_reborn.plasticity.interventions.base import Context, Intervention, Plan, check_number
+from rllib_reborn.plasticity.scope import Scope
 from rllib_reborn.suggestions import did_you_mean
 
 
@@ -22,13 +23,13 @@ class L2Init(Intervention):
     its loss and gradients are averaged, so it counts once.
 
     Attributes:
-        strength: Weight of the term, >= 0. 0.01 is Plasticine's ``rr_weight`` (method reference 10.3).
+        strength: Weight of the term, >= 0. 0.01 is Plasticine's ``rr_weight`` (docs/method.md 9.2).
         scope: ``all`` by default.
     """
 
     kind: ClassVar[str] = "l2_init"
     needs_statistics: ClassVar[bool] = False
-    drops_units: ClassVar[bool] = False
+    drops_neurons: ClassVar[bool] = False
     treats_layers: ClassVar[bool] = False
     is_scheduled: ClassVar[bool] = False
 
@@ -58,9 +59,7 @@ class L2Init(Intervention):
             ValueError: The initial value of a parameter is not there, or is of another shape.
         """
         terms: list[Tensor] = []
-        for net, network in nets.items():
-            if not self.in_scope(net):
-                continue
+        for net, network in self.networks_in_scope(nets).items():
             known = initial.get(net, {})
             for name, parameter in network.named_parameters():
                 if name not in known:

@@ -1,4 +1,5 @@
-"""ReBorn: over-active units share their weight with dormant ones (ReBorn, NeurIPS 2024, section 5.2 and Algorithm 1)."""
+"""ReBorn: over-active neurons share their weight with dormant ones (ReBorn, NeurIPS 2024, section 5.2 and Algorithm
+1)."""
 
 from __future__ import annotations
 
@@ -20,53 +21,57 @@ from rllib_reborn.plasticity.interventions.base import (
     check_number,
     check_whole,
 )
-from rllib_reborn.plasticity.interventions.edits import UnitEdit, compensation_for, require_operable
+from rllib_reborn.plasticity.interventions.edits import NeuronEdit, compensation_for, require_editable
 from rllib_reborn.plasticity.interventions.fresh_weights import INITIALIZERS, Initializer, fresh_inputs
-from rllib_reborn.plasticity.units import UnitLayer
+from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 
-Rule = Literal["paper", "released"]
-#: Input scales: beta_0..beta_M of the paper, ``dec`` of the released code (method reference D1).
-IN_RANGES: dict[Rule, tuple[float, float]] = {"paper": (0.5, 1.5), "released": (0.3, 0.8)}
-#: Initialiser of dormant units that nobody shares with (method reference D4).
-RULE_INITIALIZERS: dict[Rule, Initializer] = {"paper": "xavier", "released": "kaiming"}
+Rule = Literal["paper", "official_code"]
+#: Input scales: beta_0..beta_M of the paper, ``dec`` of the official code (docs/method.md D1).
+IN_RANGES: dict[Rule, tuple[float, float]] = {"paper": (0.5, 1.5), "official_code": (0.3, 0.8)}
+#: Initialiser of dormant neurons without a partner (docs/method.md D4).
+RULE_INITIALIZERS: dict[Rule, Initializer] = {"paper": "xavier", "official_code": "kaiming"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReBorn(Intervention):
-    """Each over-active unit is split into itself and some dormant units; the others of these start anew, silently.
+    """Each over-active neuron is split into itself and some dormant neurons; the other dormant neurons are
+    re-initialised, outgoing weights 0.
 
-    For a positively homogeneous activation the layer's output changes only by what the dormant units said before:
-    ``E|dF| <= alpha * mean_k E|h_k| * sum_{d in D} |w_out[:, d]|`` (method reference 3.1), nothing at all if they are dead.
+    For a positively homogeneous activation the layer's output changes only by the output of the dormant neurons before:
+    ``E|dF| <= alpha * mean_k E|h_k| * sum_{d in D} |w_out[:, d]|`` (docs/method.md 3.1), nothing at all if they are
+    dead.
 
-    *Rule "paper"* (method reference 3.1). Every over-active unit x (``s >= beta``), in the order of the layer, draws M
-    uniformly from ``partners`` and takes M dormant units (``s <= alpha``) that no other took; fewer when they run out, and
-    when none is left x stays bit-equal. With ``beta_i`` uniform in ``in_range`` and ``a = softmax`` of standard normals,
-    i = 0 for x itself: ``w_in, b <- beta_i * those of x``, ``w_out <- a_i / beta_i * that of x``. Equation B.51's other form
-    is a misprint.
+    *Rule "paper"* (docs/method.md 3.1). Every over-active neuron x (``s >= beta``), in the order of the layer, draws
+    M uniformly from ``partners`` and takes M dormant neurons (``s <= alpha``) that no other took; fewer when they run
+    out, and when none is left x stays bit-equal. With ``beta_i`` uniform in ``in_range`` and ``a = softmax`` of
+    standard normals, i = 0 for x itself: ``w_in, b <- beta_i * those of x``, ``w_out <- a_i / beta_i * that of x``.
+    Equation B.51's other form is a misprint.
 
-    *Rule "released"* (method reference 3.2). Over-active is ``s > beta``. Every dormant unit, in random order, picks an
-    over-active unit that has fewer than ``partners[1]`` partners; ``dec`` is uniform in ``in_range``; the input side of x
-    stays; the outgoing weights are shared by a softmax of its own for each output coordinate, divided by ``dec``.
+    *Rule "official_code"* (docs/method.md 3.2). Over-active is ``s > beta``. Every dormant neuron, in random order,
+    picks an over-active neuron that has fewer than ``partners[1]`` partners; ``dec`` is uniform in ``in_range``; the
+    input side of x stays; the outgoing weights are shared by a softmax of its own for each output coordinate, divided
+    by ``dec``.
 
-    Layers are visited in the order of their keys, and in each the generator is used in this order: the pairing (paper: per
-    over-active unit, while dormant ones are left, M and then which; released: the order of the dormant units, then their
-    picks while there is room); the splits of over-active units in the order of the layer (input scales, then normals); the
-    fresh weights of unpaired units.
+    Layers are visited in the order of their keys, and in each the generator is used in this order: the pairing (paper:
+    per over-active neuron, while dormant ones are left, M and then which; official code: the order of the dormant
+    neurons, then their picks while there is room); the splits of over-active neurons in the order of the layer (input
+    scales, then normals); the fresh weights of unpaired neurons.
 
     Attributes:
         alpha: Dormant at ``s <= alpha``; below ``beta``.
         beta: Over-active threshold.
-        rule: ``paper`` or ``released``.
-        partners: Fewest and most units that an over-active one shares with, 1 <= low <= high. The released rule has only
-            the upper limit.
+        rule: ``paper`` or ``official_code``.
+        partners: Fewest and most neurons that an over-active one shares with, 1 <= low <= high. The official code's
+            rule has only the upper limit.
         in_range: Range of the input scales, 0 < low <= high. None: the rule's own, (0.5, 1.5) or (0.3, 0.8).
-        unpaired: Dormant units that nobody shares with: ``reinit`` (fresh input, output 0: Algorithm 1, lines 22-23) or
-            ``keep`` (bit-equal).
-        initializer: Of fresh input weights, see :data:`~.fresh_weights.Initializer`. None: the rule's own, ``xavier`` or
-            ``kaiming``.
+        unpaired: Dormant neurons without a partner: ``reinit`` (fresh input, output 0: Algorithm 1, lines 22-23)
+            or ``keep`` (bit-equal).
+        initializer: Of fresh input weights, see :data:`~.fresh_weights.Initializer`. None: the rule's own, ``xavier``
+            or ``kaiming``.
     """
 
     kind: ClassVar[str] = "reborn"
+    splits_neurons: ClassVar[bool] = True
 
     alpha: float = 0.1
     beta: float = 3.0
@@ -79,14 +84,16 @@ class ReBorn(Intervention):
     def __post_init__(self) -> None:
         super().__post_init__()
         masks.check_thresholds(self.alpha, self.beta)
-        check_choice("rule", self.rule, ("paper", "released"))
+        check_choice("rule", self.rule, ("paper", "official_code"))
         check_choice("unpaired", self.unpaired, ("reinit", "keep"))
         if self.initializer is not None:
             check_choice("initializer", self.initializer, INITIALIZERS)
         low, high = _pair("partners", self.partners)
         check_whole("partners[0]", low, 1)
         check_whole("partners[1]", high, int(low))
-        object.__setattr__(self, "partners", (low, high))  # a list, as YAML gives it, becomes what the type says
+        object.__setattr__(
+            self, "partners", (low, high)
+        )  # a list, as YAML gives it, becomes a tuple as the type demands
         if self.in_range is not None:
             low, high = _pair("in_range", self.in_range)
             check_number("in_range[0]", low, 1e-6)
@@ -100,7 +107,7 @@ class ReBorn(Intervention):
 
     @property
     def fresh(self) -> Initializer:
-        """Initialiser of unpaired units, the rule's own if none was given."""
+        """Initialiser of unpaired neurons, the rule's own if none was given."""
         return self.initializer if self.initializer is not None else RULE_INITIALIZERS[self.rule]
 
     @property
@@ -115,18 +122,18 @@ class ReBorn(Intervention):
         """See the class; a layer with nothing to share and nothing dormant gets no edit.
 
         Raises:
-            SurgeryRefused: A layer in scope cannot be operated on, or not without ``allow_inexact``; or
+            SurgeryRefused: A layer in scope cannot be edited, or not without ``allow_inexact``; or
                 ``bias_compensation`` where there is no bias.
         """
         for layer in context.layers.values():
-            require_operable(layer, splits=True, allow_inexact=self.allow_inexact)
-        edits: list[UnitEdit] = []
+            require_editable(layer, splits=True, allow_inexact=self.allow_inexact)
+        edits: list[NeuronEdit] = []
         changes: list[LayerChange] = []
         for key in sorted(context.layers):
             statistics = statistics_of(key, context.statistics)
-            nas, live = scored(statistics)
-            dormant = indices(masks.dormant(nas, self.alpha) & live)
-            overactive = indices(masks.overactive(nas, self.beta, strict=self.rule == "released") & live)
+            nas, active = scored(statistics)
+            dormant = indices(masks.dormant(nas, self.alpha) & active)
+            overactive = indices(masks.overactive(nas, self.beta, strict=self.rule == "official_code") & active)
             edit, change = self._plan_layer(
                 context.layers[key], dormant, overactive, statistics.mean, context.generator
             )
@@ -136,41 +143,41 @@ class ReBorn(Intervention):
         return Plan(tuple(edits), tuple(changes))
 
     def _plan_layer(
-        self, layer: UnitLayer, dormant: list[int], overactive: list[int], mean: Tensor, generator: torch.Generator
-    ) -> tuple[UnitEdit | None, LayerChange]:
+        self, layer: NeuronLayer, dormant: list[int], overactive: list[int], mean: Tensor, generator: torch.Generator
+    ) -> tuple[NeuronEdit | None, LayerChange]:
         low, high = self.partners
         if self.rule == "paper":
             pairs = pair_paper(dormant, overactive, low, high, generator)
         else:
-            pairs = pair_released(dormant, overactive, high, generator)
-        split = self._split_paper if self.rule == "paper" else self._split_released
+            pairs = pair_official_code(dormant, overactive, high, generator)
+        split = self._split_paper if self.rule == "paper" else self._split_official_code
         splits = [split(layer, len(partners), generator) for partners in pairs.values()]
-        paired = [unit for partners in pairs.values() for unit in partners]
+        paired = [neuron for partners in pairs.values() for neuron in partners]
         anew = sorted(set(dormant) - set(paired)) if self.unpaired == "reinit" else []
         change = LayerChange(
             layer=layer.key,
             width=layer.width,
             dormant=len(dormant),
             overactive=len(overactive),
-            units=tuple(sorted([*pairs, *paired, *anew])),
+            neurons=tuple(sorted([*pairs, *paired, *anew])),
             donors=tuple(pairs),
             reinitialised=tuple(anew),
         )
-        if not change.units:
+        if not change.neurons:
             return None, change
-        units = [unit for x, partners in pairs.items() for unit in (x, *partners)] + anew
+        neurons = [neuron for x, partners in pairs.items() for neuron in (x, *partners)] + anew
         donors = [x for x, partners in pairs.items() for _ in range(1 + len(partners))] + [-1] * len(anew)
-        shared = len(units) - len(anew)
+        shared = len(neurons) - len(anew)
         fresh_in, fresh_bias = fresh_inputs(layer, len(anew), self.fresh, generator)
-        # Rows of units with a donor are not read.
+        # Rows of neurons with a donor are not read.
         fresh_in = torch.cat([torch.zeros((shared, *fresh_in.shape[1:])), fresh_in])
         fresh_bias = torch.cat([torch.zeros(shared), fresh_bias])
         ones = torch.ones(len(anew), dtype=torch.float64)
         width = splits[0][1].shape[0] if splits else 1
         dropped = torch.tensor(paired + anew, dtype=torch.int64)
-        edit = UnitEdit(
+        edit = NeuronEdit(
             layer=layer.key,
-            units=torch.tensor(units, dtype=torch.int64),
+            neurons=torch.tensor(neurons, dtype=torch.int64),
             donors=torch.tensor(donors, dtype=torch.int64),
             in_scale=torch.cat([*(scale for scale, _ in splits), ones]),
             out_scale=torch.cat([*(scale for _, scale in splits), ones.expand(width, -1)], dim=1),
@@ -180,15 +187,17 @@ class ReBorn(Intervention):
         )
         return edit, change
 
-    def _split_paper(self, layer: UnitLayer, partners: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Input scales [1 + M] and output scales [1, 1 + M] of an over-active unit (first) and its M partners."""
+    def _split_paper(self, layer: NeuronLayer, partners: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Input scales [1 + M] and output scales [1, 1 + M] of an over-active neuron (first) and its M partners."""
         beta = _uniform(self.scales, 1 + partners, generator)
         share = _normals((1 + partners,), generator).softmax(dim=0)
         return beta, (share / beta).unsqueeze(0)
 
-    def _split_released(self, layer: UnitLayer, partners: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Input scales [1 + M] and output scales [out, 1 + M] of an over-active unit (first) and its M partners."""
-        assert layer.output_weight is not None  # require_operable saw to that
+    def _split_official_code(
+        self, layer: NeuronLayer, partners: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Input scales [1 + M] and output scales [out, 1 + M] of an over-active neuron (first) and its M partners."""
+        assert layer.output_weight is not None  # require_editable saw to that
         own = torch.ones(1, dtype=torch.float64)
         scale = torch.cat([own, _uniform(self.scales, partners, generator)])
         share = _normals((layer.output_weight.shape[0], 1 + partners), generator).softmax(dim=1)
@@ -198,9 +207,10 @@ class ReBorn(Intervention):
 def pair_paper(
     dormant: Sequence[int], overactive: Sequence[int], low: int, high: int, generator: torch.Generator
 ) -> dict[int, list[int]]:
-    """Over-active unit -> its partners: ``low..high`` each (uniform), random, fewer when they run out; without any: absent.
+    """Over-active neuron -> its partners: ``low..high`` each (uniform), random, fewer when they run out; without any:
+    absent.
 
-    Method reference 3.1, step 2.
+    docs/method.md 3.1, step 2.
     """
     left = list(dormant)
     pairs: dict[int, list[int]] = {}
@@ -210,15 +220,16 @@ def pair_paper(
         wanted = int(torch.randint(low, high + 1, (), generator=generator))
         order = torch.randperm(len(left), generator=generator)[:wanted].tolist()
         pairs[x] = [left[k] for k in order]
-        left = [unit for unit in left if unit not in pairs[x]]
+        left = [neuron for neuron in left if neuron not in pairs[x]]
     return pairs
 
 
-def pair_released(
+def pair_official_code(
     dormant: Sequence[int], overactive: Sequence[int], capacity: int, generator: torch.Generator
 ) -> dict[int, list[int]]:
-    """Over-active unit -> its partners, in the order of ``overactive``: each dormant unit, in random order, picks uniformly
-    among those with fewer than ``capacity`` partners (method reference 3.2, step 3). Units without partners are absent."""
+    """Over-active neuron -> its partners, in the order of ``overactive``: each dormant neuron, in random order, picks
+    uniformly among those with fewer than ``capacity`` partners (docs/method.md 3.2, step 3). Neurons without partners
+    are absent."""
     pairs: dict[int, list[int]] = {x: [] for x in overactive}
     for k in torch.randperm(len(dormant), generator=generator).tolist():
         room = [x for x, partners in pairs.items() if len(partners) < capacity]
@@ -235,7 +246,7 @@ def indices(mask: Tensor) -> list[int]:
     return found
 
 
-# In float64, so that the shares of a unit add up to 1 whatever the precision of the weights.
+# In float64, so that the shares of a neuron add up to 1 whatever the precision of the weights.
 def _uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
     low, high = bounds
     return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)

@@ -1,4 +1,5 @@
-"""Whole layers start anew: ReSet (Nikishin et al., ICML 2022, as the ReBorn paper has it), SR (D'Oro et al., ICLR 2023)."""
+"""Whole layers are re-initialised: ReSet (Nikishin et al., ICML 2022, as the ReBorn paper has it), SR (D'Oro et al., ICLR
+2023)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,6 @@ from rllib_reborn.plasticity.interventions.base import (
     LayerChange,
     OptimizerPolicy,
     Plan,
-    Scope,
     TargetPolicy,
     check_choice,
     check_number,
@@ -32,39 +32,41 @@ from rllib_reborn.plasticity.interventions.whole_layers import (
     owned_parameters,
 )
 from rllib_reborn.plasticity.schedule import ClockUnit
+from rllib_reborn.plasticity.scope import Scope
 
 Which = Literal["last", "last_k", "all"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReSet(Intervention):
-    """Layers start anew; nothing is scored and the function is not kept.
+    """Layers are re-initialised; nothing is scored and the function is not kept.
 
-    The last layers of our networks: the agents' ``head``; in a QMIX mixer the output Linear of every hypernetwork and of
-    ``V``. For other networks the rule is :func:`~.whole_layers.chains`, or name them in ``parameters``.
+    The last layers of our networks: the agents' ``head``; in a QMIX mixer the output Linear of every hypernetwork and
+    of ``V``. For other networks the rule is :func:`~.whole_layers.chains`, or name them in ``parameters``.
 
-    What the official code calls reset re-initialises every Linear of mixer and agent, by mistake, and a GRUCell survives
-    only by a second one (method reference D11): ``which="all", initializer="kaiming"`` is that, but with the GRU.
+    What the official code calls reset re-initialises every Linear of mixer and agent, by mistake, and a GRUCell
+    survives only by a second one (docs/method.md D11): ``which="all", initializer="kaiming"`` is that, but with the
+    GRU.
 
-    Target networks: the official code does not touch them (``targets="none"``), so that they go on speaking for the weights
-    that are gone until their next update; after a reset this is not harmless (method reference 3.6), and ``sync`` ends it
-    at once. ``mirror`` writes the same new weights into the target.
+    Target networks: the official code does not touch them (``target_networks="none"``), so that they compute with
+    the weights that are gone until their next update; after a reset this is not harmless (docs/method.md 3.6), and
+    ``sync`` ends it at once. ``mirror`` writes the same new weights into the target.
 
     Layers are visited, and draw, in order of their networks and of registration.
 
     Attributes:
-        which: ``last``: the last layer of each chain; ``last_k``: the ``k`` last; ``all``: every Linear, Conv, recurrent and
-            normalisation layer.
+        which: ``last``: the last layer of each chain; ``last_k``: the ``k`` last; ``all``: every Linear, Conv,
+            recurrent and normalisation layer.
         k: Layers of each chain for ``last_k``, >= 1; a shorter chain is reset as a whole.
-        initializer: ``xavier`` (ReBorn paper, B.26; biases 0) or ``kaiming``, PyTorch's default (released code, D4).
-        parameters: Layers or parameters to reset instead of what ``which`` says: names or their beginnings, e.g.
+        initializer: ``xavier`` (ReBorn paper, B.26; biases 0) or ``kaiming``, PyTorch's default (official code, D4).
+        parameters: Layers or parameters to reset instead of those that ``which`` chooses: names or their beginnings, e.g.
             ``("V.2", "head", "mixer/hyper_b_1.bias")``. Empty: by ``which``.
-        scope: ``all`` by default, the paper's ReSet; ``mixer`` is its "ReBorn (ReSet)" (method reference 5.5).
+        scope: ``all`` by default, the paper's ReSet; ``mixer`` is its "ReBorn (ReSet)" (docs/method.md 5.5).
     """
 
     kind: ClassVar[str] = "reset"
     needs_statistics: ClassVar[bool] = False
-    drops_units: ClassVar[bool] = False
+    drops_neurons: ClassVar[bool] = False
     treats_layers: ClassVar[bool] = False
 
     scope: Scope = "all"
@@ -81,10 +83,10 @@ class ReSet(Intervention):
         object.__setattr__(self, "parameters", names_of(self.parameters))
 
     def plan(self, context: Context) -> Plan:
-        """See the class. The report has one entry per layer; its units are the layer's outputs (GRU: hidden units).
+        """See the class. The report has one entry per layer; its neurons are the layer's outputs (GRU: hidden neurons).
 
         Raises:
-            SurgeryRefused: It is not clear what to reset, or no rule says what a new layer of its kind is.
+            SurgeryRefused: It is not clear what to reset, or no rule is known for a new layer of its kind.
         """
         try:
             chosen = self.chosen(context.nets)
@@ -102,9 +104,9 @@ class ReSet(Intervention):
                 width = next(iter(fresh.values())).shape[0]
                 if isinstance(module, nn.RNNBase | nn.RNNCellBase):
                     width = module.hidden_size
-                units = tuple(range(width))
+                neurons = tuple(range(width))
                 key = f"{net}/{path}" if path else net
-                changes.append(LayerChange(layer=key, width=width, units=units, reinitialised=units))
+                changes.append(LayerChange(layer=key, width=width, neurons=neurons, reinitialised=neurons))
         return Plan(tuple(edits), tuple(changes))
 
     def chosen(self, nets: Mapping[str, nn.Module]) -> dict[str, set[str]]:
@@ -143,15 +145,19 @@ class ReSet(Intervention):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SR(ReSet):
-    """Scaled-by-Resetting (D'Oro et al., ICLR 2023): many updates per episode, and everything reset every so many updates.
+    """Scaled-by-Resetting (D'Oro et al., ICLR 2023): many updates per episode, and everything reset every so many
+    updates.
 
-    The ReBorn paper compares with it and gives no settings (method reference 6, 13). Our defaults and where they are from:
+    The ReBorn paper compares with it and gives no settings (docs/method.md 6, 10). Our defaults and where they are
+    from:
 
-    - ``every=2_560_000`` ``updates``: SR-SAC's reset period (method reference 6). A run of ours makes far fewer: 20,000
-      episodes at 4 updates are 80,000. **Give ``every`` for your run**; with the default nothing happens in a short one.
+    - ``every=2_560_000`` ``updates``: SR-SAC's reset period (docs/method.md 6). A run of ours makes far fewer: 20,000
+      episodes at 4 updates are 80,000. **Give ``every`` for your run**; with the default nothing happens in a short
+      one.
     - ``updates_per_episode=4``: ours; the source scales the replay ratio up to 128 updates per env step of SAC.
     - ``which="all"``, ``initializer="kaiming"``: the whole agent as it was built; our networks are built by PyTorch's
-      default. ``scope="all"``, ``targets="sync"``, ``optimizer="zero"``: nothing of the old agent but its replay stays.
+      default. ``scope="all"``, ``target_networks="sync"``, ``optimizer="zero"``: nothing of the old agent but its
+      replay stays.
 
     Attributes:
         updates_per_episode: Replay ratio, > 0; the training loop uses it in place of its own setting.
@@ -164,8 +170,12 @@ class SR(ReSet):
     which: Which = "all"
     initializer: Initializer = "kaiming"
     optimizer: OptimizerPolicy = "zero"
-    targets: TargetPolicy = "sync"
+    target_networks: TargetPolicy = "sync"
     updates_per_episode: float = 4.0
+
+    @property
+    def replay_ratio(self) -> float:
+        return self.updates_per_episode
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Reverse ReDo: over-active units start anew (ReBorn paper, section 6.4.2; method reference 6)."""
+"""Reverse ReDo: over-active neurons are re-initialised (ReBorn paper, section 6.4.2; docs/method.md 6)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from rllib_reborn.plasticity.interventions.base import (
     Plan,
     check_choice,
 )
-from rllib_reborn.plasticity.interventions.edits import UnitEdit, compensation_for, fresh_units_edit, require_operable
+from rllib_reborn.plasticity.interventions.edits import (
+    NeuronEdit,
+    compensation_for,
+    fresh_neurons_edit,
+    require_editable,
+)
 from rllib_reborn.plasticity.interventions.fresh_weights import (
     INITIALIZERS,
     Initializer,
@@ -27,11 +32,11 @@ from rllib_reborn.plasticity.interventions.fresh_weights import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReverseReDo(Intervention):
-    """Over-active units (``s >= beta``): input weights, biases AND outgoing weights re-initialised.
+    """Over-active neurons (``s >= beta``): input weights, biases AND outgoing weights re-initialised.
 
-    It changes the function, and much: over-active units carry most of it. The paper uses it on the mixer to show that it is
-    not the reset as such that helps. Layers are visited in the order of their keys; each draws what goes in, then what
-    comes out.
+    It changes the function, and much: over-active neurons carry most of it. The paper uses it on the mixer to show that
+    it is not the reset as such that helps. Layers are visited in the order of their keys; each draws what goes in, then
+    what comes out.
 
     Attributes:
         beta: Threshold of the normalised activation score, beta > 1.
@@ -56,29 +61,31 @@ class ReverseReDo(Intervention):
         """See the class.
 
         Raises:
-            SurgeryRefused: A layer in scope cannot be operated on; or ``bias_compensation`` where there is no bias.
+            SurgeryRefused: A layer in scope cannot be edited; or ``bias_compensation`` where there is no bias.
         """
         for layer in context.layers.values():
-            require_operable(layer, splits=False, allow_inexact=self.allow_inexact)
-        edits: list[UnitEdit] = []
+            require_editable(layer, splits=False, allow_inexact=self.allow_inexact)
+        edits: list[NeuronEdit] = []
         changes: list[LayerChange] = []
         for key in sorted(context.layers):
             layer, statistics = context.layers[key], statistics_of(key, context.statistics)
-            nas, live = scored(statistics)
-            overactive = masks.overactive(nas, self.beta) & live
-            units = overactive.nonzero().flatten()
-            touched = tuple(units.tolist())
+            nas, active = scored(statistics)
+            overactive = masks.overactive(nas, self.beta) & active
+            neurons = overactive.nonzero().flatten()
+            touched = tuple(neurons.tolist())
             changes.append(
-                LayerChange(layer=key, width=layer.width, overactive=len(units), units=touched, reinitialised=touched)
+                LayerChange(
+                    layer=key, width=layer.width, overactive=len(neurons), neurons=touched, reinitialised=touched
+                )
             )
             if not touched:
                 continue
-            fresh_in, fresh_bias = fresh_inputs(layer, len(units), self.initializer, context.generator)
-            fresh_out = fresh_outputs(layer, len(units), self.initializer, context.generator)
+            fresh_in, fresh_bias = fresh_inputs(layer, len(neurons), self.initializer, context.generator)
+            fresh_out = fresh_outputs(layer, len(neurons), self.initializer, context.generator)
             dropped: torch.Tensor | None = None
             if self.bias_compensation:
-                dropped = compensation_for(layer, statistics.mean, units)
+                dropped = compensation_for(layer, statistics.mean, neurons)
             edits.append(
-                fresh_units_edit(layer, units, fresh_in, fresh_bias, fresh_out=fresh_out, compensation=dropped)
+                fresh_neurons_edit(layer, neurons, fresh_in, fresh_bias, fresh_out=fresh_out, compensation=dropped)
             )
         return Plan(tuple(edits), tuple(changes))

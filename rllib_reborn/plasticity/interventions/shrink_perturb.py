@@ -1,4 +1,4 @@
-"""Shrink and perturb: every weight moves part of the way to a new beginning (method reference 6, 10.3)."""
+"""Shrink and perturb: every weight moves part of the way to a new beginning (docs/method.md 6, 9.2)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.plasticity.interventions.base import (
     Context,
     Intervention,
     LayerChange,
     Plan,
-    Scope,
     check_choice,
     check_number,
 )
 from rllib_reborn.plasticity.interventions.edits import ParameterEdit, SurgeryRefused
 from rllib_reborn.plasticity.interventions.fresh_weights import INITIALIZERS, Initializer
 from rllib_reborn.plasticity.interventions.whole_layers import fresh_layer, join, owned_parameters
-from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
+from rllib_reborn.plasticity.scope import Scope
 
 Towards = Literal["fresh", "initial", "noise"]
 
@@ -37,7 +37,7 @@ class ShrinkPerturb(Intervention):
     The function is not kept. Networks, and in them modules, are visited and draw in order of registration.
 
     Attributes:
-        shrink: Share that stays. 0.8 is MARR's (method reference 6).
+        shrink: Share that stays. 0.8 is MARR's (docs/method.md 6).
         towards: See above.
         sigma: Standard deviation for ``noise``, >= 0.
         initializer: Of ``fresh``: ``kaiming``, PyTorch's default, by which our networks are built; or ``xavier``.
@@ -46,7 +46,7 @@ class ShrinkPerturb(Intervention):
 
     kind: ClassVar[str] = "shrink_perturb"
     needs_statistics: ClassVar[bool] = False
-    drops_units: ClassVar[bool] = False
+    drops_neurons: ClassVar[bool] = False
     treats_layers: ClassVar[bool] = False
 
     scope: Scope = "all"
@@ -67,10 +67,10 @@ class ShrinkPerturb(Intervention):
         return self.towards == "initial"
 
     def plan(self, context: Context) -> Plan:
-        """See the class. The report has one entry per module with parameters; its units are the rows of the first.
+        """See the class. The report has one entry per module with parameters; its neurons are the rows of the first.
 
         Raises:
-            SurgeryRefused: The initial weights are not known, no rule says what a fresh layer is, or a layer holds the
+            SurgeryRefused: The initial weights are not known, no rule is known for a fresh layer, or a layer holds the
                 slots of injection or KNIFE.
         """
         edits: list[ParameterEdit] = []
@@ -85,8 +85,8 @@ class ShrinkPerturb(Intervention):
                 goals = self._goals(context, net, path, module, local)
                 edits += [ParameterEdit(net, join(path, name), self.shrink, goals[name]) for name in local]
                 shape = module.get_parameter(local[0]).shape
-                units = tuple(range(shape[0] if shape else 1))
-                changes.append(LayerChange(layer=f"{net}/{path}" if path else net, width=len(units), units=units))
+                neurons = tuple(range(shape[0] if shape else 1))
+                changes.append(LayerChange(layer=f"{net}/{path}" if path else net, width=len(neurons), neurons=neurons))
         return Plan(tuple(edits), tuple(changes))
 
     def _goals(

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.plasticity.interventions.fresh_weights import Initializer, kaiming_default, xavier_uniform
-from rllib_reborn.plasticity.slots import InjectedLinear, SlottedLinear
 from rllib_reborn.suggestions import did_you_mean
 
 _DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -89,7 +89,7 @@ def fresh_layer(layer: nn.Module, name: str, initializer: Initializer, generator
     """
     if isinstance(layer, SlottedLinear | InjectedLinear):
         raise SurgeryRefused(
-            f"{name}: drawing the whole layer anew would fill the spare units or break the pairs that injection or KNIFE "
+            f"{name}: re-initialising the layer would fill the spare neurons or break the pairs that injection or KNIFE "
             "keep in it. Do not combine them in one network: give one of them another scope."
         )
     local = dict(layer.named_parameters(recurse=False))
@@ -111,10 +111,10 @@ def fresh_layer(layer: nn.Module, name: str, initializer: Initializer, generator
 
 def owned_parameters(net: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
     """Path, module and local parameter names of every module that has parameters of its own; a shared one comes once."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     for path, module in net.named_modules():
-        local = [name for name, p in module.named_parameters(recurse=False) if id(p) not in seen]
-        seen |= {id(p) for p in module.parameters(recurse=False)}
+        local = [name for name, p in module.named_parameters(recurse=False) if id(p) not in visited]
+        visited |= {id(p) for p in module.parameters(recurse=False)}
         if local:
             yield path, module, local
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_reborn.algorithms.value_factorization.export import policy_from_module
 from rllib_reborn.envs import make_team_env, team_spec
 from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.policy import Policy
+from rllib_reborn.studies.portable import policy_from_module
 from tests.fakes.chase_game import LIMIT, ChaseGame
 from tests.policy.teams import build
 
@@ -37,9 +37,9 @@ def played_by_prey(folder: Path, env: ChaseGame) -> list[dict[str, int]]:
     """All that was done in episodes with ``SEEDS``, the predators being the opponents."""
     team = hunted(f"policy:{folder}", env)
     for seed in SEEDS:
-        seen = team.reset(seed)
+        obs = team.reset(seed)
         for _ in range(LIMIT):
-            seen = team.step(np.array([np.flatnonzero(seen.action_mask[0])[-1]])).obs
+            obs = team.step(np.array([np.flatnonzero(obs.action_mask[0])[-1]])).obs
     return env.received
 
 
@@ -48,10 +48,10 @@ def played_by_predators(folder: Path) -> list[dict[str, int]]:
     env, policy = ChaseGame(), Policy.load(folder)
     team = PettingZooGame(env, TeamOptions(**PREDATORS))
     for seed in SEEDS:
-        seen, state = team.reset(seed), None
+        obs, state = team.reset(seed), None
         for _ in range(LIMIT):
-            actions, state = policy.act(seen.obs, seen.action_mask, state)
-            seen = team.step(actions).obs
+            actions, state = policy.act(obs.obs, obs.action_mask, state)
+            obs = team.step(actions).obs
     return env.received
 
 
@@ -72,9 +72,9 @@ def test_each_entry_is_a_team_of_its_own_whose_names_may_be_others(folder):
     names = ("prey_0", "hunter_0", "hunter_1", "predator_0", "predator_1")
     env = ChaseGame(names)
     team = hunted({"hunter": f"policy:{folder}", "predator": f"policy:{folder}"}, env)
-    seen = team.reset(3)
+    obs = team.reset(3)
     for _ in range(LIMIT):
-        seen = team.step(np.array([np.flatnonzero(seen.action_mask[0])[-1]])).obs
+        obs = team.step(np.array([np.flatnonzero(obs.action_mask[0])[-1]])).obs
     assert set(env.received[0]) == set(names)
     assert set(env.received[-1]) == {name for name in names if not name.endswith("_1")}
     mixed = hunted({"hunter": f"policy:{folder}", "predator": "tests.fakes.chase_game:prey"}, ChaseGame(names))
@@ -82,14 +82,14 @@ def test_each_entry_is_a_team_of_its_own_whose_names_may_be_others(folder):
 
 
 def test_they_take_one_thread_of_torch_and_leave_the_others_as_they_were(folder, monkeypatch):
-    team, seen, before = hunted(f"policy:{folder}", ChaseGame()), [], torch.get_num_threads()
+    team, threads, before = hunted(f"policy:{folder}", ChaseGame()), [], torch.get_num_threads()
     act = Policy.act
-    monkeypatch.setattr(Policy, "act", lambda *args: seen.append(torch.get_num_threads()) or act(*args))
+    monkeypatch.setattr(Policy, "act", lambda *args: threads.append(torch.get_num_threads()) or act(*args))
     allowed = team.reset(0).action_mask
     try:
         torch.set_num_threads(3)
         team.step(allowed.argmax(-1))
-        assert (seen, torch.get_num_threads()) == ([1], 3)
+        assert (threads, torch.get_num_threads()) == ([1], 3)
     finally:
         torch.set_num_threads(before)
 
@@ -100,13 +100,13 @@ def test_they_play_wherever_games_are_stepped(folder):
     for workers in ("inline", "threads", "processes"):
         team = {"agents": "prey", "opponents": f"policy:{folder}", "state": "observations", "workers": workers}
         env = make_team_env(GAME, 2, team=team)
-        seen = env.reset(seed=4)
-        path = [seen.obs.copy()]
+        obs = env.reset(seed=4)
+        path = [obs.obs.copy()]
         for _ in range(LIMIT):
-            step = env.step(seen.action_mask.argmax(-1))
+            step = env.step(obs.action_mask.argmax(-1))
             assert not step.info["failed"].any()
-            seen = step.obs
-            path.append(seen.obs.copy())
+            obs = step.obs
+            path.append(obs.obs.copy())
         env.close()
         paths.append(path)
     np.testing.assert_array_equal(paths[0], paths[1])

@@ -94,9 +94,9 @@ def test_wrong_rewards(rewards, message):
 def test_agents_may_be_unlike():
     env = Pair(actions=(3, 2))
     env.observation_space = spaces.Tuple([spaces.Box(-9, 99, (1,)), spaces.Box(-9, 99, (2,))])
-    seen = ([5.0], [6.0, 7.0])
-    env.reset = lambda *, seed=None, options=None: (seen, {"action_mask": [[1, 0, 1], [0, 1]]})
-    env.step = lambda actions: (seen, [1.0, 2.0], False, False, {"action_mask": [[1, 1, 1], [1, 1]]})
+    observations = ([5.0], [6.0, 7.0])
+    env.reset = lambda *, seed=None, options=None: (observations, {"action_mask": [[1, 0, 1], [0, 1]]})
+    env.step = lambda actions: (observations, [1.0, 2.0], False, False, {"action_mask": [[1, 1, 1], [1, 1]]})
     team = game(env)
     first = team.reset(0)
     assert first.obs.tolist() == [[5, 0, 1, 0], [6, 7, 0, 1]]

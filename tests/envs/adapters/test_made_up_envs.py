@@ -15,9 +15,9 @@ from rllib_reborn.envs.adapters.gymnasium_tuple import GymnasiumGame
 from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame
 from rllib_reborn.envs.adapters.rllib import RLlibGame
 from rllib_reborn.envs.adapters.team_options import TeamOptions
-from rllib_reborn.envs.lift import LiftedTeamEnv
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
+from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 from tests.fakes.made_up_envs import MadeUpMultiAgentEnv, MadeUpParallelEnv, MadeUpTupleEnv, Recipe
 
 STEPS = 12
@@ -72,10 +72,10 @@ class Plan:
 def plans(draw):
     n = draw(st.integers(1, 4))
     alike = draw(st.booleans())
-    seen, done = (draw(st.lists(one, min_size=n, max_size=n)) for one in (observation_spaces, action_spaces))
+    observed, done = (draw(st.lists(one, min_size=n, max_size=n)) for one in (observation_spaces, action_spaces))
     chances = st.sampled_from([0.0, 0.1, 0.3])
     recipe = Recipe(
-        tuple(seen[:1] * n if alike else seen),
+        tuple(observed[:1] * n if alike else observed),
         tuple(done[:1] * n if alike else done),
         masks=draw(st.sampled_from([None, "info", "observation"])),
         mask_dtype=draw(st.sampled_from(["bool", "int8", "float32"])),
@@ -131,7 +131,7 @@ def test_the_team_gets_what_the_environment_says(library):
 
 
 def play(library, plan, num_envs, seed):
-    """Play at random through adapter and lift, and compare; returns what happened, to see that the plans are not tame."""
+    """Play at random through adapter and executor, and compare; returns what happened, to see that plans are not tame."""
     make_env, make_game = LIBRARIES[library]
     recipe = dataclasses.replace(
         plan.recipe,
@@ -154,79 +154,81 @@ def play(library, plan, num_envs, seed):
         built.append(env.world)
         return make_game(env, options)
 
-    env = LiftedTeamEnv(make, num_envs)
+    env = VectorizedTeamEnv(make, num_envs)
     limit = plan.limit or recipe.max_cycles
     assert (env.spec.agent_ids, env.spec.episode_limit) == (team, limit)
     policy = RandomStreams(num_envs, seed)
-    seen = env.reset(seed=seed)
-    worlds = [world for world in built if world.told is not None]  # one was built for its spec alone
+    obs = env.reset(seed=seed)
+    worlds = [world for world in built if world.moment is not None]  # one was built for its spec alone
     assert len(worlds) == num_envs
     taken, happened = np.zeros(num_envs, int), []
     for game, world in enumerate(worlds):
-        assert_seen(seen, game, world, team, world.told.alive, plan)
+        assert_observed(obs, game, world, team, world.moment.alive, plan)
     for _ in range(STEPS):
-        foes = [set(world.told.alive) & set(world.told.seen) - set(team) for world in worlds]
-        step = env.step(random_legal_actions(seen.action_mask, policy.uniform(len(team))))
+        foes = [set(world.moment.alive) & set(world.moment.observations) - set(team) for world in worlds]
+        step = env.step(random_legal_actions(obs.action_mask, policy.uniform(len(team))))
         assert not step.info["failed"].any(), env.last_failure
         taken += 1
         for game, world in enumerate(worlds):
             assert world.illegal == []
-            told = world.told
-            rewards = [told.rewards[agent] for agent in team if agent in told.rewards]
+            moment = world.moment
+            rewards = [moment.rewards[agent] for agent in team if agent in moment.rewards]
             assert step.reward[game] == np.float32(REWARDS[plan.reward](rewards, len(team)))
-            left = [agent for agent in team if agent in told.before and agent not in told.alive]
-            cut = [agent for agent in left if told.truncated[agent] and not told.terminated[agent]]
-            over = not set(team) & set(told.alive)
+            left = [agent for agent in team if agent in moment.before and agent not in moment.alive]
+            cut = [agent for agent in left if moment.truncated[agent] and not moment.terminated[agent]]
+            over = not set(team) & set(moment.alive)
             assert step.terminated[game] == (over and not cut)
             assert step.truncated[game] == (bool(cut) if over else taken[game] == limit)
-            assert_seen(step.obs, game, world, team, cut if over else told.alive, plan)
-            happened += what_happened(told, team, step.terminated[game], step.truncated[game], over)
+            assert_observed(step.obs, game, world, team, cut if over else moment.alive, plan)
+            happened += what_happened(moment, team, step.terminated[game], step.truncated[game], over)
             happened += ["foe acted"] if foes[game] else []
         ended = step.terminated | step.truncated
-        seen = env.reset(mask=ended) if ended.any() else step.obs
+        obs = env.reset(mask=ended) if ended.any() else step.obs
         for game in np.flatnonzero(ended):
-            assert_seen(seen, game, worlds[game], team, worlds[game].told.alive, plan)
+            assert_observed(obs, game, worlds[game], team, worlds[game].moment.alive, plan)
         taken[ended] = 0
     env.close()
-    return happened + (["number added"] if env.spec.obs_dim > seen_dim(worlds[0], team) else [])
+    return happened + (["number added"] if env.spec.obs_dim > vector_dim(worlds[0], team) else [])
 
 
-def what_happened(told, team, terminated, truncated, over):
+def what_happened(moment, team, terminated, truncated, over):
     kinds = {
         "terminated": terminated,
         "truncated": truncated and over,
         "cut at the team's limit": truncated and not over,
-        "death": not over and not set(team) <= set(told.alive),
-        "late reward": any(told.rewards[agent] for agent in team if agent in set(told.rewards) - set(told.before)),
-        "wait": not set(told.alive) <= set(told.seen),
+        "death": not over and not set(team) <= set(moment.alive),
+        "late reward": any(
+            moment.rewards[agent] for agent in team if agent in set(moment.rewards) - set(moment.before)
+        ),
+        "wait": not set(moment.alive) <= set(moment.observations),
     }
     return [kind for kind, happened in kinds.items() if happened]
 
 
-def seen_dim(world, team):
+def vector_dim(world, team):
     return max(spaces.flatdim(world.observation_spaces[agent]) for agent in team)
 
 
-def assert_seen(seen, game, world, team, shown, plan):
+def assert_observed(team_obs, game, world, team, shown, plan):
     """What the team sees in ``game`` is, padded and numbered, what ``world`` showed to those of ``shown``; the others see
     zeros and have the no-op alone."""
-    told = world.told
+    moment = world.moment
     pairs = [(world.observation_spaces[agent], world.action_spaces[agent]) for agent in team]
     unlike = any(pair != pairs[0] for pair in pairs)
-    size = seen_dim(world, team)
+    size = vector_dim(world, team)
     obs = np.zeros((len(team), size + len(team) * unlike), np.float32)
     mask = np.zeros((len(team), max(int(done.n) for _, done in pairs)), np.bool_)
     for i, (agent, (space, _)) in enumerate(zip(team, pairs)):
-        if agent in shown and agent in told.seen:
-            flat = spaces.flatten(space, told.seen[agent])
+        if agent in shown and agent in moment.observations:
+            flat = spaces.flatten(space, moment.observations[agent])
             obs[i, : len(flat)] = flat
             if unlike:
                 obs[i, size + i] = 1
-            mask[i, : len(told.masks[agent])] = told.masks[agent]
+            mask[i, : len(moment.masks[agent])] = moment.masks[agent]
         if not mask[i].any():
             mask[i, 0] = True
-    np.testing.assert_array_equal(seen.obs[game].astype(np.float32), obs)
-    np.testing.assert_array_equal(seen.action_mask[game], mask)
+    np.testing.assert_array_equal(team_obs.obs[game].astype(np.float32), obs)
+    np.testing.assert_array_equal(team_obs.action_mask[game], mask)
     np.testing.assert_array_equal(
-        seen.state[game].astype(np.float32), obs[:, :size].ravel() if plan.state == "observations" else []
+        team_obs.state[game].astype(np.float32), obs[:, :size].ravel() if plan.state == "observations" else []
     )

@@ -13,8 +13,9 @@ import pytest
 
 from rllib_reborn.envs.adapters import names
 from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.factories import UnknownEnvError
 from rllib_reborn.envs.matrix_games import MatrixGame
-from rllib_reborn.envs.registry import UnknownEnvError, make_team_env, team_spec
+from rllib_reborn.envs.registry import make_team_env, team_spec
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
 from tests.fakes.multi_agent_game import Falling
@@ -31,16 +32,16 @@ class Own(TeamGame):
     def __init__(self, limit=3):
         self.spec = TeamSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=0, episode_limit=limit)
 
-    def _seen(self):
+    def _game_obs(self):
         obs = np.full((2, 1), self.number, np.float32)
         return GameObs(obs, np.zeros(0, np.float32), np.ones((2, 2), bool))
 
     def reset(self, seed):
         self.number = seed % 97
-        return self._seen()
+        return self._game_obs()
 
     def step(self, actions):
-        return GameStep(self._seen(), 1.0, False, False)
+        return GameStep(self._game_obs(), 1.0, False, False)
 
 
 def own(limit=3):

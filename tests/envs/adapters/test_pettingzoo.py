@@ -104,9 +104,9 @@ def test_what_is_given_under_another_name_than_an_agents_is_not_lost(what, name,
     play_on = env.step
 
     def misname(actions):
-        seen, *said, infos = play_on(actions)
-        said[("rewards", "terminated", "truncated").index(what)][name] = 0
-        return seen, *said, infos
+        observations, *outcome, infos = play_on(actions)
+        outcome[("rewards", "terminated", "truncated").index(what)][name] = 0
+        return observations, *outcome, infos
 
     env.step = misname
     message = f"scripted_v0 gave {what} under the name {name!r}, which none of its agents has; use the names of "
@@ -155,10 +155,10 @@ def test_unlike_agents():
     team = game(env)
     assert (team.spec.obs_dim, team.spec.n_actions, team.spec.state_dim) == (4, 4, 4)
     assert team.spec.agent_groups == ("a", "a_kind1")
-    seen = team.reset(0)
-    assert seen.obs.tolist() == [[1, 0, 1, 0], [7, 8, 0, 1]]
-    assert seen.state.tolist() == [1, 0, 7, 8]  # without the agents' numbers, which never change
-    assert seen.action_mask.tolist() == [[True, True, True, False], [True] * 4]
+    obs = team.reset(0)
+    assert obs.obs.tolist() == [[1, 0, 1, 0], [7, 8, 0, 1]]
+    assert obs.state.tolist() == [1, 0, 7, 8]  # without the agents' numbers, which never change
+    assert obs.action_mask.tolist() == [[True, True, True, False], [True] * 4]
     team.step(np.array([2, 3]))
     assert env.received == [{"a_0": 2, "a_1": 8}]
 
@@ -284,7 +284,7 @@ def test_refusals(options, message):
 def test_known_mixed_games_are_refused_without_sides():
     env = ScriptedParallelEnv([], ("adversary_0", "agent_0"))
     env.metadata["name"] = "simple_tag_v3"
-    with pytest.raises(ValueError, match=r"simple_tag_v3 is a mixed game of adversary and agent.*opponents:flee"):
+    with pytest.raises(ValueError, match=r"simple_tag_v3 is a mixed game of adversary and agent.*scripted_prey:flee"):
         game(env)
     assert game(env, agents="adversary", opponents="noop").spec.n_agents == 1
 

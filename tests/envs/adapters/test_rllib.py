@@ -62,7 +62,7 @@ def test_all_ends_the_episode_of_agents_that_have_no_flag():
 
 
 @pytest.mark.parametrize(
-    ("terminated", "truncated", "expected", "seen"),
+    ("terminated", "truncated", "expected", "shown"),
     [
         # A flag of one's own goes before __all__.
         ({"walker_0": True, "__all__": False}, {"__all__": True}, (False, True), [False, True, True]),
@@ -72,7 +72,7 @@ def test_all_ends_the_episode_of_agents_that_have_no_flag():
         (dict.fromkeys(["walker_0", "walker_1", "walker_2"], True), {}, (True, False), [False] * 3),
     ],
 )
-def test_flags_of_agents_and_of_all(terminated, truncated, expected, seen):
+def test_flags_of_agents_and_of_all(terminated, truncated, expected, shown):
     env = Falling(max_steps=50)
     team = RLlibGame(env, TeamOptions(**TEAM))
     team.reset(0)
@@ -80,7 +80,7 @@ def test_flags_of_agents_and_of_all(terminated, truncated, expected, seen):
     env.step = lambda actions: (*play_on(actions)[:2], terminated, truncated, {})
     step = team.step(np.array([0, 0, 0]))
     assert (step.terminated, step.truncated) == expected
-    assert step.obs.obs.any(axis=1).tolist() == seen
+    assert step.obs.obs.any(axis=1).tolist() == shown
 
 
 def test_a_reward_of_nobody_is_not_lost():
@@ -90,8 +90,8 @@ def test_a_reward_of_nobody_is_not_lost():
     play_on = env.step
 
     def for_all(actions):
-        seen, rewards, *rest = play_on(actions)
-        return seen, {"__all__": sum(rewards.values())}, *rest
+        observations, rewards, *rest = play_on(actions)
+        return observations, {"__all__": sum(rewards.values())}, *rest
 
     env.step = for_all
     with pytest.raises(

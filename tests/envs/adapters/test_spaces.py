@@ -119,7 +119,7 @@ def rows(layout, values):
 
 def test_unlike_observations_are_padded_and_numbered():
     layout = team_layout("ab", [spaces.Box(-9, 9, (1,)), spaces.Box(-9, 9, (3,))], [spaces.Discrete(2)] * 2)
-    assert (layout.seen_dim, layout.obs_dim, layout.with_ids) == (3, 5, True)
+    assert (layout.vector_dim, layout.obs_dim, layout.with_ids) == (3, 5, True)
     assert rows(layout, [[5], [6, 7, 8]]) == [[5, 0, 0, 1, 0], [6, 7, 8, 0, 1]]
 
 

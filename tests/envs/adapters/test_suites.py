@@ -7,12 +7,12 @@ import importlib.util
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.adapters.opponents import flee
+from rllib_reborn.envs.adapters.scripted_prey import flee
 from rllib_reborn.envs.checker import check_team_env
 from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.registry import make_team_env, team_spec
 
-FLEE = "rllib_reborn.envs.adapters.opponents:flee"
+FLEE = "rllib_reborn.envs.adapters.scripted_prey:flee"
 OBSERVATIONS = {"state": "observations"}
 SPREAD = "pettingzoo:mpe2.simple_spread_v3"
 TAG = "pettingzoo:mpe2.simple_tag_v3"
@@ -74,16 +74,16 @@ def test_contract(case):
 def run(env, steps, choose=None, seed=0):
     """All (observations before, outcome) of one batch of episodes."""
     rng = np.random.default_rng(seed)
-    seen = env.reset(seed=seed)
+    obs = env.reset(seed=seed)
     for _ in range(steps):
         actions = (
-            random_legal_actions(seen.action_mask, rng.random(seen.action_mask.shape[:2]))
+            random_legal_actions(obs.action_mask, rng.random(obs.action_mask.shape[:2]))
             if choose is None
-            else choose(seen.obs)
+            else choose(obs.obs)
         )
-        before = np.array(seen.obs)
+        before = np.array(obs.obs)
         out = env.step(actions)
-        seen = out.obs
+        obs = out.obs
         yield before, out
 
 
@@ -139,10 +139,10 @@ def test_the_scripted_prey_flees_and_stays_in_the_arena():
 def test_where_the_prey_goes(position, adversaries, expected):
     from gymnasium import spaces
 
-    seen = np.concatenate([(0, 0), position, np.zeros(4), np.ravel(adversaries)])
-    assert flee(seen, None, spaces.Discrete(5), np.random.default_rng(0)) == expected
+    observation = np.concatenate([(0, 0), position, np.zeros(4), np.ravel(adversaries)])
+    assert flee(observation, None, spaces.Discrete(5), np.random.default_rng(0)) == expected
     with pytest.raises(ValueError, match="flee was given an observation of shape"):
-        flee(seen[:-1], None, spaces.Discrete(5), np.random.default_rng(0))
+        flee(observation[:-1], None, spaces.Discrete(5), np.random.default_rng(0))
 
 
 def test_foraging_cuts_at_its_limit_and_ends_when_all_is_eaten():

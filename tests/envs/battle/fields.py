@@ -6,8 +6,8 @@ import numpy as np
 
 from rllib_reborn.envs.battle.battlefield import Battlefield
 from rllib_reborn.envs.battle.unit_stats import TABLES
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 
 FOREVER = np.float32(1e5)
 
@@ -41,7 +41,7 @@ def scenario(allies: dict, enemies: dict, *, enemy_order: str = "hold", enemy_ta
 
 def battle(allies: dict, enemies: dict, *, num_battles: int = 1, seed: int = 0, **options) -> Battlefield:
     """A field with these units in all battles; ``options`` of the scenario and of the field."""
-    own = {name: options.pop(name) for name in ("backend", "arena", "collisions") if name in options}
+    own = {name: options.pop(name) for name in ("backend", "terrain", "collisions") if name in options}
     field = Battlefield(scenario(allies, enemies, **options), num_battles, **{"backend": "numpy", **own})
     field.spawn(np.arange(num_battles), [seed + b for b in range(num_battles)])
     # Exactly there, also where a spawn would make room between them.
@@ -96,9 +96,9 @@ def overlaps(field: Battlefield) -> np.ndarray:
     """[B, U, U] by how much living units of one plane overlap; negative where they do not."""
     s = field._state
     kind, x, y = s.kind.T, s.x.T, s.y.T
-    separation, plane = TABLES.separation[kind], TABLES.plane[kind]
+    radius, plane = TABLES.separation_radius[kind], TABLES.plane[kind]
     distance = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
-    overlap = separation[:, :, None] + separation[:, None] - distance
+    overlap = radius[:, :, None] + radius[:, None] - distance
     meet = s.alive.T[:, :, None] & s.alive.T[:, None] & (plane[:, :, None] == plane[:, None])
     meet &= ~np.eye(kind.shape[1], dtype=bool)
     return np.where(meet, overlap, -1.0)

@@ -28,7 +28,7 @@ def made(name: str, num_envs: int = 1, **options) -> BattleTeamEnv:
 
 def stop_all(env) -> np.ndarray:
     """Stop, or no-op for the dead."""
-    mask = env.referee.seen.action_mask
+    mask = env.rules.team_obs.action_mask
     return np.where(mask[:, :, 0], 0, STOP)
 
 
@@ -101,7 +101,7 @@ def test_a_battle_can_be_won_lost_and_cut_off():
     env = BattleTeamEnv(weak, 1, backend="numpy")
     env.reset(seed=0)
     for _ in range(60):
-        mask = env.referee.seen.action_mask[0, 0]
+        mask = env.rules.team_obs.action_mask[0, 0]
         out = env.step(np.array([[6 if mask[6] else STOP]]))
         if out.terminated[0]:
             break
@@ -127,7 +127,7 @@ def test_units_below_their_level_of_health_die_in_the_next_step():
     env.field._show(np.array([0]))
     env.step(stop_all(env))
     assert env.field.units.health[0, 0] == 20
-    assert env.referee.doomed.tolist() == [[True, False, False]]
+    assert env.rules.doomed.tolist() == [[True, False, False]]
     env.step(stop_all(env))
     assert env.field.units.health[0, :3].tolist() == [0, 45, 45]
 
@@ -155,7 +155,7 @@ def test_battles_can_be_drawn(name, tmp_path):
     frames, rng = [], np.random.default_rng(0)
     for _ in range(6):
         frames.append(env.render(1))
-        actions = random_legal_actions(env.referee.seen.action_mask, rng.random((2, env.spec.n_agents)))
+        actions = random_legal_actions(env.rules.team_obs.action_mask, rng.random((2, env.spec.n_agents)))
         env.step(actions)
     assert {(frame.shape, frame.dtype.name) for frame in frames} == {((508, 480, 3), "uint8")}
     assert any((frames[0] != frame).any() for frame in frames[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from rllib_reborn.envs.battle import battlefield as battlefield_module
 from rllib_reborn.envs.battle.battlefield import Battlefield
-from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import draw
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import scenario
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.units import FIELDS
 from tests.envs.battle.fields import attack_nearest, battle, random_orders, tell
 
@@ -220,8 +221,8 @@ def test_an_attack_on_the_dead_is_refused():
 
 
 def test_an_arena_of_ones_own_is_used():
-    arena = Arena.flat(20, 24)
-    field = battle({("marine", 0): (10, 10)}, {("medivac", 0): (13, 10)}, arena=arena)
+    terrain = Terrain.flat(20, 24)
+    field = battle({("marine", 0): (10, 10)}, {("medivac", 0): (13, 10)}, terrain=terrain)
     tell(field, {0: ("move", 40, 10)})
     field.advance(200)
     assert field.units.x[0, 0] == 19.5
@@ -244,7 +245,8 @@ def test_without_numba_the_numpy_physics_is_taken_and_numba_refused(monkeypatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Battlefield(scenario("3m"), 1).backend == "numpy"
     battlefield_module._numba_or_numpy.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "numba", None)
-    monkeypatch.delitem(__import__("sys").modules, "rllib_reborn.envs.battle.physics_numba", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for name in ("physics_numba", "numba_kernels"):
+        monkeypatch.delitem(sys.modules, f"rllib_reborn.envs.battle.{name}", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'rllib-reborn\[numba\]', or use backend='numpy'"):
         Battlefield(scenario("3m"), 1, backend="numba")

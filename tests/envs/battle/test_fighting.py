@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.battle import strikes
+from rllib_reborn.envs.battle import attacks
 from rllib_reborn.envs.battle.unit_stats import TABLES
 from rllib_reborn.envs.smac.unit_types import KIND
 from tests.envs.battle.fields import FOREVER, battle, give, tell
@@ -119,7 +119,7 @@ def test_a_ready_weapon_does_not_save_up_time():
 def test_armour_leaves_at_least_half_a_point(monkeypatch):
     armour = TABLES.armour.copy()
     armour[KIND["medivac"]] = 9
-    monkeypatch.setattr(strikes, "TABLES", dataclasses.replace(TABLES, armour=armour))
+    monkeypatch.setattr(attacks, "TABLES", dataclasses.replace(TABLES, armour=armour))
     field = punching_bag({M: (10, 10)})
     field.advance(2)
     assert lost(field, 1) == 0.5

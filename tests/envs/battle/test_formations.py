@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.battle.arenas import arena_of
 from rllib_reborn.envs.battle.battlefield import Battlefield
 from rllib_reborn.envs.battle.formations import place
 from rllib_reborn.envs.battle.pathfinding import find_paths
-from rllib_reborn.envs.smac.arena import Arena
+from rllib_reborn.envs.battle.terrains import terrain_of
 from rllib_reborn.envs.smac.capabilities import agent_order, draw
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import SCENARIOS, SMAC_SCENARIOS, scenario
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import KIND
 from tests.envs.battle.fields import overlaps
 
@@ -34,7 +34,7 @@ def test_nobody_overlaps_and_the_order_of_agents_outlasts_the_first_loop(name):
     field = spawned(name, range(1 if name in SMAC_SCENARIOS else 6))
     n = field.scenario.n_agents
     assert overlaps(field).max() <= 0
-    assert field.arena.pathing[field.units.x.astype(int), field.units.y.astype(int)].all()
+    assert field.terrain.pathing[field.units.x.astype(int), field.units.y.astype(int)].all()
     before = field.units.copy()
     field.advance(1)
     for row in range(field.num_battles):
@@ -65,7 +65,7 @@ def _type(kind):
 
 def test_a_free_point_is_kept_and_the_next_free_one_found():
     points = np.array([[10.0, 10.0], [20.0, 10.0], [10.0, 10.0]])
-    places = place(points, np.full(3, MARINE), np.ones(3, bool), Arena.flat())
+    places = place(points, np.full(3, MARINE), np.ones(3, bool), Terrain.flat())
     assert places[:2].tolist() == points[:2].tolist()
     assert 0.75 <= np.hypot(*(places[2] - places[0])) < 0.8
 
@@ -73,7 +73,7 @@ def test_a_free_point_is_kept_and_the_next_free_one_found():
 def test_points_off_the_map_and_in_walls_are_moved_to_the_ground():
     pathing = np.ones((32, 32), bool)
     pathing[8:12, 8:12] = False
-    ground = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
+    ground = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
     points = np.array([[-3.0, 40.0], [10.0, 10.0], [10.0, 10.0]])
     places = place(points, np.array([MARINE, MARINE, KIND["medivac"]]), np.ones(3, bool), ground)
     assert places[0].tolist() == [0.5, 31.5]
@@ -84,8 +84,8 @@ def test_points_off_the_map_and_in_walls_are_moved_to_the_ground():
 
 def test_opponents_keep_a_little_apart():
     points = np.array([[10.0, 10.0], [10.8, 10.0]])
-    friends = place(points, np.full(2, MARINE), np.array([True, True]), Arena.flat())
-    opponents = place(points, np.full(2, MARINE), np.array([True, False]), Arena.flat())
+    friends = place(points, np.full(2, MARINE), np.array([True, True]), Terrain.flat())
+    opponents = place(points, np.full(2, MARINE), np.array([True, False]), Terrain.flat())
     assert friends[1, 0] - friends[0, 0] == pytest.approx(0.8)
     assert np.hypot(*(opponents[1] - opponents[0])) >= 1.25
 
@@ -93,7 +93,7 @@ def test_opponents_keep_a_little_apart():
 def test_no_room_is_said_plainly():
     pathing = np.zeros((32, 32), bool)
     pathing[10, 10] = True
-    ground = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
+    ground = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
     with pytest.raises(ValueError, match="no free place within 14 cells of"):
         place(np.full((9, 2), 10.5), np.full(9, MARINE), np.ones(9, bool), ground)
 
@@ -108,7 +108,7 @@ WAYS = {"corridor": ((21, 21), 3.5), "so_many_baneling": ((17, 17), 4.0), "2c_vs
 
 @pytest.mark.parametrize("name", list(WAYS))
 def test_invented_walls_part_the_teams_and_leave_one_way(name):
-    played, ground = scenario(name), arena_of(scenario(name)).pathing.copy()
+    played, ground = scenario(name), terrain_of(scenario(name)).pathing.copy()
     start, end = played.enemy_spawn[0], played.ally_spawn[0]
     assert _connected(ground, start, end)
     (x, y), half = WAYS[name]
@@ -147,28 +147,28 @@ def _length(paths, start, end) -> float:
 
 def test_all_other_scenarios_are_on_open_ground():
     for each in SCENARIOS.values():
-        walls = not arena_of(each).pathing.all()
+        walls = not terrain_of(each).pathing.all()
         assert walls == (each.name in ("corridor", "so_many_baneling", "2c_vs_64zg"))
-        assert (arena_of(each).map_x, arena_of(each).map_y) == (32, 32)
+        assert (terrain_of(each).map_x, terrain_of(each).map_y) == (32, 32)
 
 
 def test_ways_around_walls_are_the_shortest():
     """Around the southern end of a bar; a search over cells, which goes in 8 directions only, would be longer."""
     pathing = np.ones((32, 32), bool)
     pathing[10, 5:26] = False
-    ground = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
+    ground = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
     paths = find_paths(ground)
     start, end = (4.5, 9.5), (16.5, 9.5)
     by_hand = np.hypot(9.5 - 4.5, 9.5 - 4.5) + 2 + np.hypot(16.5 - 11.5, 9.5 - 4.5)
     assert _length(paths, start, end) == pytest.approx(by_hand, abs=0.3)
-    assert find_paths(Arena.flat()) is None
+    assert find_paths(Terrain.flat()) is None
 
 
 def test_no_way_means_straight_on():
     pathing = np.ones((32, 32), bool)
     pathing[16] = False
     pathing[8:10, 8:10] = False  # so that there are corners
-    ground = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
+    ground = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
     paths = find_paths(ground)
     assert len(paths.corner_x)
     assert (paths.waypoint[: 16 * 32, 17 * 32 :] == -1).all()

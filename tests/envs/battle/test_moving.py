@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_reborn.envs.battle.unit_stats import TABLES
-from rllib_reborn.envs.smac.arena import Arena
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.unit_types import KIND, UNIT_TYPES
 from tests.envs.battle.fields import attack_nearest, battle, overlaps, tell
 
@@ -184,30 +184,30 @@ def test_nobody_is_pushed_off_the_map():
 # walls
 
 
-def walled(*, gap: bool) -> Arena:
+def walled(*, gap: bool) -> Terrain:
     """A wall from south to north at x = 15, with a gap at y = 26..29 or without."""
     pathing = np.ones((32, 32), bool)
     pathing[15] = False
     if gap:
         pathing[15, 26:30] = True
-    return Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
+    return Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=np.zeros((32, 32)))
 
 
 def test_units_walk_around_walls():
-    field = battle({M: (12, 10)}, FAR_AWAY, arena=walled(gap=True))
+    field = battle({M: (12, 10)}, FAR_AWAY, terrain=walled(gap=True))
     tell(field, {0: ("move", 18, 10)})
     trace = []
     for _ in range(60):
         field.advance(8)
         trace.append(at(field, 0))
-        assert field.arena.pathing[int(trace[-1][0]), int(trace[-1][1])]
+        assert field.terrain.pathing[int(trace[-1][0]), int(trace[-1][1])]
     assert trace[-1] == (pytest.approx(18), pytest.approx(10))
     assert max(y for _, y in trace) > 25
 
 
 def test_walls_hold_those_on_the_ground_only():
     units = {("colossus", 0): (12, 20), M: (12, 10), ("medivac", 0): (12, 15)}
-    field = battle(units, FAR_AWAY, arena=walled(gap=False))
+    field = battle(units, FAR_AWAY, terrain=walled(gap=False))
     tell(field, {0: ("move", 18, 20), 1: ("move", 18, 10), 2: ("move", 18, 15)})
     field.advance(80)
     assert at(field, 0)[0] == pytest.approx(18)
@@ -217,7 +217,7 @@ def test_walls_hold_those_on_the_ground_only():
 
 def test_units_are_not_pushed_into_walls():
     crowd = {("marine", i): (12.6 + 0.5 * (i % 5), 10 + 0.5 * (i // 5)) for i in range(20)}
-    field = battle(crowd, FAR_AWAY, arena=walled(gap=False))
+    field = battle(crowd, FAR_AWAY, terrain=walled(gap=False))
     tell(field, dict.fromkeys(range(20), ("move", 20, 11)))
     for _ in range(10):
         field.advance(4)
@@ -227,14 +227,14 @@ def test_units_are_not_pushed_into_walls():
 def test_a_choke_lets_few_through_at_a_time():
     """Four Zealots that hold the way through a wall meet fewer Zerglings at once than in the open."""
 
-    def most_attackers(arena) -> int:
+    def most_attackers(terrain) -> int:
         zealots = {("zealot", i): (14.5, 26.4 + 0.8 * i) for i in range(4)}
         zerglings = {("zergling", i): (20 + i % 6, 25 + i // 6) for i in range(24)}
-        field = battle(zealots, zerglings, enemy_order="attack_nearest", arena=arena)
+        field = battle(zealots, zerglings, enemy_order="attack_nearest", terrain=terrain)
         attacking = []
         for _ in range(30):
             field.advance(4)
             attacking.append(int((field.units.cooldown[0, 4:] > 0).sum()))
         return max(attacking)
 
-    assert most_attackers(walled(gap=True)) < most_attackers(Arena.flat())
+    assert most_attackers(walled(gap=True)) < most_attackers(Terrain.flat())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_reborn.envs.smac import KIND, Arena, Capabilities, Referee, Scenario, SmacOptions, Units, draw, scenario
+from rllib_reborn.envs.smac import KIND, Capabilities, Scenario, SmacOptions, SmacRules, Terrain, Units, draw, scenario
 from rllib_reborn.envs.smac.capabilities import agent_order
 from rllib_reborn.envs.smac.unit_types import table_of
 from rllib_reborn.envs.smac.units import FIELDS
@@ -64,19 +64,21 @@ def kill(units: Units, *who: int, battle: int = 0) -> None:
     units.shield[battle, list(who)] = 0
 
 
-def referee(made: Scenario | str, battles: int = 1, arena: Arena | None = None, **options: Any) -> Referee:
+def rules(made: Scenario | str, battles: int = 1, terrain: Terrain | None = None, **options: Any) -> SmacRules:
     made = scenario(made) if isinstance(made, str) else made
-    return Referee(made, SmacOptions.for_scenario(made, **options), battles, arena or Arena.flat())
+    return SmacRules(made, SmacOptions.for_scenario(made, **options), battles, terrain or Terrain.flat())
 
 
-def begun(made: Scenario | str, units: Units, arena: Arena | None = None, seed: int = 0, **options: Any) -> Referee:
-    """A referee whose battles have begun with ``units``."""
-    judge = referee(made, units.shape[0], arena, **options)
+def begun(
+    made: Scenario | str, units: Units, terrain: Terrain | None = None, seed: int = 0, **options: Any
+) -> SmacRules:
+    """A rules whose battles have begun with ``units``."""
+    judge = rules(made, units.shape[0], terrain, **options)
     begin_all(judge, units, seed)
     return judge
 
 
-def begin_all(judge: Referee, units: Units, seed: int = 0) -> list[Capabilities]:
+def begin_all(judge: SmacRules, units: Units, seed: int = 0) -> list[Capabilities]:
     draws = [draw(judge.scenario, judge.options, seed + b) for b in range(judge.num_battles)]
     judge.begin(np.arange(judge.num_battles), units, draws, [seed + b for b in range(judge.num_battles)])
     return draws
@@ -101,7 +103,7 @@ def scattered(made: Scenario, options: SmacOptions, battles: int, seed: int, spr
 
 
 def go_on(units: Units, seed: int, step: int, deadly: float = 0.15) -> None:
-    """A step of a made-up war, in place: units stray, are hit, mend and die. Battle b depends on (seed, step, b) alone."""
+    """A step of a made-up war, in place: units stray, are hit, fix and die. Battle b depends on (seed, step, b) alone."""
     for b in range(units.shape[0]):
         rng = np.random.default_rng((seed, step, b))
         U = units.shape[1]

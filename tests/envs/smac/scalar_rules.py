@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rllib_reborn.envs.smac import UNIT_TYPES, Arena, Capabilities, Scenario, SmacOptions, Units
+from rllib_reborn.envs.smac import UNIT_TYPES, Capabilities, Scenario, SmacOptions, Terrain, Units
 
 #: In the order in which the one-hots stand.
 ONE_HOTS = {
@@ -26,23 +26,23 @@ DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 class Judge:
-    """Looks at battle ``b`` of ``units``; ``mended`` says that no quirk is kept (otherwise those of SMAC)."""
+    """Looks at battle ``b`` of ``units``; ``fixed`` says that no deviation is kept (otherwise those of SMAC)."""
 
     def __init__(
         self,
         made: Scenario,
         options: SmacOptions,
-        arena: Arena,
+        terrain: Terrain,
         units: Units,
         b: int,
         *,
-        mended: bool,
+        fixed: bool,
         drawn: Capabilities | None = None,
         actions: Any = None,
         looks: Any = None,
         step: int = 0,
     ) -> None:
-        self.made, self.options, self.arena, self.mended = made, options, arena, mended
+        self.made, self.options, self.terrain, self.fixed = made, options, terrain, fixed
         self.drawn, self.actions, self.looks, self.step = drawn, actions, looks, step
         self.n, self.m = made.n_agents, made.n_enemies
         self.units = [
@@ -71,7 +71,7 @@ class Judge:
     def sight(self, i: int) -> float:
         return SIGHT.get(self.units[i]["name"], 9) if self.options.use_unit_ranges else 9
 
-    def in_cone(self, i: int, j: int) -> bool:
+    def in_field_of_view(self, i: int, j: int) -> bool:
         if not self.options.conic_fov:
             return True
         one, two = self.units[i], self.units[j]
@@ -87,7 +87,7 @@ class Judge:
         if self.options.fully_observable:
             return True
         if self.options.conic_fov:
-            return self.distance(i, j) <= self.sight(i) and self.in_cone(i, j)
+            return self.distance(i, j) <= self.sight(i) and self.in_field_of_view(i, j)
         return self.distance(i, j) < self.sight(i)
 
     def may_target(self, i: int, j: int) -> bool:
@@ -99,7 +99,7 @@ class Judge:
         return j >= self.n
 
     def hits(self, i: int, j: int) -> bool:
-        return self.may_target(i, j) and self.distance(i, j) <= self.reach(i) and self.in_cone(i, j)
+        return self.may_target(i, j) and self.distance(i, j) <= self.reach(i) and self.in_field_of_view(i, j)
 
     def target(self, i: int, slot: int) -> int:
         return slot if self.healer(i) else self.n + slot
@@ -114,7 +114,7 @@ class Judge:
 
     def one_hot(self, i: int) -> list[float]:
         order = ONE_HOTS[self.made.map_type]
-        if i >= self.n and self.made.map_type == "stalkers_and_zealots" and not self.mended:
+        if i >= self.n and self.made.map_type == "stalkers_and_zealots" and not self.fixed:
             order = order[::-1]
         return [float(self.units[i]["name"] == name) for name in order]
 
@@ -138,7 +138,7 @@ class Judge:
     def free(self, unit: dict[str, Any], dx: int, dy: int) -> bool:
         half = self.options.move_amount / 2
         x, y = int(unit["x"] + dx * half), int(unit["y"] + dy * half)
-        return 0 <= x < self.arena.map_x and 0 <= y < self.arena.map_y and bool(self.arena.pathing[x, y])
+        return 0 <= x < self.terrain.map_x and 0 <= y < self.terrain.map_y and bool(self.terrain.pathing[x, y])
 
     def around(self, grid: Any, unit: dict[str, Any], own: bool) -> list[float]:
         a = int(self.options.move_amount)
@@ -146,110 +146,110 @@ class Judge:
         values = []
         for dx, dy in points + [(0, 0)] * own:
             x, y = int(unit["x"]) + dx, int(unit["y"]) + dy
-            inside = 0 <= x < self.arena.map_x and 0 <= y < self.arena.map_y
+            inside = 0 <= x < self.terrain.map_x and 0 <= y < self.terrain.map_y
             values.append(float(grid[x, y]) if inside else 1.0)
         return values
 
     def obs(self, i: int) -> dict[str, float]:
         """Name -> number; what is not named is 0."""
-        options, me, told = self.options, self.units[i], {}
-        if options.obs_timestep_number and (self.alive(i) or not self.mended):
-            told["time"] = self.step / self.made.episode_limit
+        options, me, features = self.options, self.units[i], {}
+        if options.obs_timestep_number and (self.alive(i) or not self.fixed):
+            features["time"] = self.step / self.made.episode_limit
         if not self.alive(i) or not options.obs_starcraft:
-            return told
+            return features
 
         def put(name: str, values: list[float]) -> None:
-            told.update({f"{name}_{k}": value for k, value in enumerate(values)})
+            features.update({f"{name}_{k}": value for k, value in enumerate(values)})
 
         put("move", [float(x) for x in self.mask(i)[2:6]])
         if options.obs_pathing_grid:
-            put("pathing", self.around(self.arena.pathing, me, False))
+            put("pathing", self.around(self.terrain.pathing, me, False))
         if options.obs_terrain_height:
-            heights = self.arena.terrain_height
-            put("heights", self.around(heights if self.mended else heights[:, ::-1], me, True))
+            heights = self.terrain.terrain_height
+            put("heights", self.around(heights if self.fixed else heights[:, ::-1], me, True))
         for e in range(self.m):
             j, name = self.n + e, f"enemy_{e}"
             if not self.sees(i, j):
                 continue
-            self._place(told, name, i, j)
+            self._place(features, name, i, j)
             if self.healer(i):
-                told[f"{name}_flag"] = float(not self.mended and e < self.n and self.hits(i, e))
+                features[f"{name}_flag"] = float(not self.fixed and e < self.n and self.hits(i, e))
             else:
-                told[f"{name}_flag"] = float(self.hits(i, j))
+                features[f"{name}_flag"] = float(self.hits(i, j))
             if self.drawn is not None and self.drawn.enemy_mask is not None and self.drawn.enemy_mask[i, e]:
                 continue
             if options.obs_all_health:
-                told[f"{name}_health"] = self.share(j)
+                features[f"{name}_health"] = self.share(j)
                 if self.made.enemy_race == "P":
-                    told[f"{name}_shield"] = self.units[j]["shield"] / SHIELD[self.units[j]["name"]]
+                    features[f"{name}_shield"] = self.units[j]["shield"] / SHIELD[self.units[j]["name"]]
             if self.made.type_bits:
                 put(f"{name}_type", self.one_hot(j))
         for k, j in enumerate(j for j in range(self.n) if j != i):
             name = f"other_{k}"
             if not self.sees(i, j):
                 continue
-            told[f"{name}_flag"] = 1
-            self._place(told, name, i, j)
+            features[f"{name}_flag"] = 1
+            self._place(features, name, i, j)
             if options.obs_all_health:
                 if options.health is None or options.health.observe:
-                    told[f"{name}_health"] = self.share(j)
+                    features[f"{name}_health"] = self.share(j)
                 if self.made.ally_race == "P":
-                    told[f"{name}_shield"] = self.units[j]["shield"] / SHIELD[self.units[j]["name"]]
+                    features[f"{name}_shield"] = self.units[j]["shield"] / SHIELD[self.units[j]["name"]]
             if options.attack is not None and options.attack.observe:
-                told[f"{name}_attack"] = float(self.drawn.attack_probability[j])
+                features[f"{name}_attack"] = float(self.drawn.attack_probability[j])
             if options.health is not None and options.health.observe:
-                told[f"{name}_level"] = float(self.drawn.health_level[j])
+                features[f"{name}_level"] = float(self.drawn.health_level[j])
             if self.made.type_bits and (self.made.generated is None or self.made.generated.observe_types):
                 put(f"{name}_type", self.one_hot(j))
             if options.obs_last_action and self.actions is not None:
-                told[f"{name}_last_action_{int(self.actions[j])}"] = 1
+                features[f"{name}_last_action_{int(self.actions[j])}"] = 1
         if options.obs_own_health or options.obs_all_health:
-            told["own_health"] = self.share(i)
+            features["own_health"] = self.share(i)
             if self.made.ally_race == "P":
-                told["own_shield"] = me["shield"] / SHIELD[me["name"]]
-        self._skills(told, "own", i)
+                features["own_shield"] = me["shield"] / SHIELD[me["name"]]
+        self._skills(features, "own", i)
         if options.obs_own_pos:
-            put("own_position", [me["x"] / self.arena.map_x, me["y"] / self.arena.map_y])
+            put("own_position", [me["x"] / self.terrain.map_x, me["y"] / self.terrain.map_y])
         if options.conic_fov:
             put("own_cone", list(self.looks[i]))
         if self.made.type_bits:
             put("own_type", self.one_hot(i))
-        return told
+        return features
 
-    def _place(self, told: dict[str, float], name: str, i: int, j: int) -> None:
+    def _place(self, features: dict[str, float], name: str, i: int, j: int) -> None:
         sight = self.sight(i)
-        told[f"{name}_distance"] = self.distance(i, j) / sight
-        told[f"{name}_x"] = (self.units[j]["x"] - self.units[i]["x"]) / sight
-        told[f"{name}_y"] = (self.units[j]["y"] - self.units[i]["y"]) / sight
+        features[f"{name}_distance"] = self.distance(i, j) / sight
+        features[f"{name}_x"] = (self.units[j]["x"] - self.units[i]["x"]) / sight
+        features[f"{name}_y"] = (self.units[j]["y"] - self.units[i]["y"]) / sight
 
-    def _skills(self, told: dict[str, float], name: str, i: int) -> None:
+    def _skills(self, features: dict[str, float], name: str, i: int) -> None:
         if self.options.attack is not None:
-            told[f"{name}_attack"] = float(self.drawn.attack_probability[i])
+            features[f"{name}_attack"] = float(self.drawn.attack_probability[i])
         if self.options.health is not None:
-            told[f"{name}_level"] = float(self.drawn.health_level[i])
+            features[f"{name}_level"] = float(self.drawn.health_level[i])
 
     def state(self) -> dict[str, float]:
         """Name -> number; what is not named is 0."""
-        told, arena = {}, self.arena
+        features, terrain = {}, self.terrain
         for i, unit in enumerate(self.units):
             if not self.alive(i):
                 continue
             name = f"ally_{i}" if i < self.n else f"enemy_{i - self.n}"
-            told[f"{name}_health"] = self.share(i)
-            told[f"{name}_x"] = (unit["x"] - arena.map_x / 2) / arena.width
-            told[f"{name}_y"] = (unit["y"] - arena.map_y / 2) / arena.height
+            features[f"{name}_health"] = self.share(i)
+            features[f"{name}_x"] = (unit["x"] - terrain.map_x / 2) / terrain.width
+            features[f"{name}_y"] = (unit["y"] - terrain.map_y / 2) / terrain.height
             if i < self.n:
                 ready = unit["energy"] if self.healer(i) else unit["cooldown"]
-                told[f"{name}_cooldown"] = ready / COOLDOWN[unit["name"]]
-                self._skills(told, name, i)
+                features[f"{name}_cooldown"] = ready / COOLDOWN[unit["name"]]
+                self._skills(features, name, i)
                 if self.options.conic_fov:
-                    told[f"{name}_cone_0"], told[f"{name}_cone_1"] = self.looks[i]
+                    features[f"{name}_cone_0"], features[f"{name}_cone_1"] = self.looks[i]
             if (self.made.ally_race if i < self.n else self.made.enemy_race) == "P":
-                told[f"{name}_shield"] = unit["shield"] / SHIELD[unit["name"]]
+                features[f"{name}_shield"] = unit["shield"] / SHIELD[unit["name"]]
             if self.made.type_bits:
-                told.update({f"{name}_type_{k}": value for k, value in enumerate(self.one_hot(i))})
+                features.update({f"{name}_type_{k}": value for k, value in enumerate(self.one_hot(i))})
         if self.options.state_last_action and self.actions is not None:
-            told.update({f"ally_{i}_last_action_{int(a)}": 1.0 for i, a in enumerate(self.actions)})
+            features.update({f"ally_{i}_last_action_{int(a)}": 1.0 for i, a in enumerate(self.actions)})
         if self.options.state_timestep_number:
-            told["time"] = self.step / self.made.episode_limit
-        return told
+            features["time"] = self.step / self.made.episode_limit
+        return features

@@ -5,35 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.smac import Arena, smacv2_scenario
+from rllib_reborn.envs.smac import Terrain, smacv2_scenario
 from rllib_reborn.envs.smac.generators import AttackProbability, HealthLevel
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP
 from tests.envs.smac.fields import at, begin_all, begun, kill, line_up
 
 
 def test_a_living_agent_may_do_all_but_nothing_and_a_dead_one_nothing_else() -> None:
     units = line_up("3m", {0: (10, 10), 3: (14, 10), 4: (16, 10), 5: (16.1, 10)})
     judge = begun("3m", units)
-    assert judge.seen.action_mask[0, 0].tolist() == [False, True, True, True, True, True, True, True, False]
+    assert judge.team_obs.action_mask[0, 0].tolist() == [False, True, True, True, True, True, True, True, False]
     kill(units, 0, 4)
     judge.score(units)
-    assert judge.seen.action_mask[0, 0].tolist() == [True] + [False] * 8
+    assert judge.team_obs.action_mask[0, 0].tolist() == [True] + [False] * 8
     units = line_up("3m", {0: (10, 10), 3: (14, 10), 4: (16, 10)})
     judge = begun("3m", units)
     kill(units, 3)
     judge.score(units)
-    assert judge.seen.action_mask[0, 0, 6:].tolist() == [False, True, False], "the dead cannot be attacked"
+    assert judge.team_obs.action_mask[0, 0, 6:].tolist() == [False, True, False], "the dead cannot be attacked"
 
 
 def test_walls_are_masked() -> None:
     pathing = np.ones((32, 32), np.bool_)
     pathing[10, 11] = pathing[11, 10] = False
-    flat = Arena.flat()
-    arena = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=flat.terrain_height)
-    judge = begun("3m", line_up("3m", {0: (10.5, 10.5), 1: (12.5, 10.5)}), arena)
-    assert judge.seen.action_mask[0, 0, 2:6].tolist() == [False, True, False, True]
-    assert judge.seen.action_mask[0, 1, 2:6].tolist() == [True, True, True, False]
-    assert judge.seen.obs[0, 0, :4].tolist() == [0, 1, 0, 1]
+    flat = Terrain.flat()
+    terrain = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=flat.terrain_height)
+    judge = begun("3m", line_up("3m", {0: (10.5, 10.5), 1: (12.5, 10.5)}), terrain)
+    assert judge.team_obs.action_mask[0, 0, 2:6].tolist() == [False, True, False, True]
+    assert judge.team_obs.action_mask[0, 1, 2:6].tolist() == [True, True, True, False]
+    assert judge.team_obs.obs[0, 0, :4].tolist() == [0, 1, 0, 1]
 
 
 def test_a_medivac_heals_allies_that_are_not_medivacs() -> None:
@@ -43,9 +43,9 @@ def test_a_medivac_heals_allies_that_are_not_medivacs() -> None:
     places = [(15.0, 10.0), (10.0, 14.0), (10.0, 10.0), (11.0, 10.0), (10.0, 11.0), (11.0, 12.0)]
     units = at(names, places)
     judge = begun(made, units)
-    assert judge.seen.action_mask[0, 2, 6:].tolist() == [False, True, False, False]
-    assert judge.seen.action_mask[0, 3, 6:].tolist() == [True, False, False, False]
-    assert judge.seen.action_mask[0, 1, 6:].tolist() == [True, True, False, False], (
+    assert judge.team_obs.action_mask[0, 2, 6:].tolist() == [False, True, False, False]
+    assert judge.team_obs.action_mask[0, 3, 6:].tolist() == [True, False, False, False]
+    assert judge.team_obs.action_mask[0, 1, 6:].tolist() == [True, True, False, False], (
         "slots beyond the enemies are healers'"
     )
     orders = judge.orders(np.array([[1, 7, 7, 6]]))
@@ -53,7 +53,7 @@ def test_a_medivac_heals_allies_that_are_not_medivacs() -> None:
     assert orders.target.tolist() == [[-1, 4 + 1, 1, 0]]
     kill(units, 1)
     judge.score(units)
-    assert not judge.seen.action_mask[0, 2, 6:].any()
+    assert not judge.team_obs.action_mask[0, 2, 6:].any()
 
 
 @pytest.mark.parametrize("action_mask", [True, False])
@@ -63,30 +63,30 @@ def test_what_a_medivac_could_do_dies_with_it_and_does_not_pass_to_another(actio
     places = [(10.0, 10.0), (10.0, 11.0), (10.0, 12.0), (11.0, 10.0)]
     units = at(("marine", "marine", "medivac", "marine"), places)
     judge = begun(made, units, action_mask=action_mask)
-    assert judge.seen.action_mask[0, 2, 6:].tolist() == [True, True, False]
+    assert judge.team_obs.action_mask[0, 2, 6:].tolist() == [True, True, False]
     kill(units, 2)
     judge.score(units)
-    assert judge.seen.action_mask[0, 2].tolist() == [True] + [False] * 8
+    assert judge.team_obs.action_mask[0, 2].tolist() == [True] + [False] * 8
     units = at(("marine", "marine", "medivac", "marine"), places)
     judge.begin([0], units, None, [1])
     judge.begin([0], at(("marine", "marine", "marine", "marine"), places), None, [2])
-    assert judge.seen.action_mask[0, 2, 6:].tolist() == [True, False, False]
+    assert judge.team_obs.action_mask[0, 2, 6:].tolist() == [True, False, False]
 
 
 def test_without_a_mask_the_dead_cannot_be_healed_either() -> None:
     made = smacv2_scenario("terran", 3, 1)
     units = at(("marine", "marine", "medivac", "marine"), [(10, 10), (10, 30), (10, 12), (11, 10)])
     judge = begun(made, units, action_mask=False)
-    assert judge.seen.action_mask[0, 2, 6:].tolist() == [True, True, False]
+    assert judge.team_obs.action_mask[0, 2, 6:].tolist() == [True, True, False]
     kill(units, 1)
     judge.score(units)
-    assert judge.seen.action_mask[0, 2, 6:].tolist() == [True, False, False]
+    assert judge.team_obs.action_mask[0, 2, 6:].tolist() == [True, False, False]
 
 
 def test_on_mmm_a_medivac_heals_within_6() -> None:
     units = line_up("MMM", {0: (10, 10), 1: (10, 17), 9: (10, 12), 10: (10, 13)})
     judge = begun("MMM", units)
-    assert np.flatnonzero(judge.seen.action_mask[0, 9, 6:]).tolist() == [0, 1]
+    assert np.flatnonzero(judge.team_obs.action_mask[0, 9, 6:]).tolist() == [0, 1]
     orders = judge.orders(np.array([[1] * 9 + [7]]))
     assert (orders.kind[0, 9], orders.target[0, 9]) == (ORDER_HEAL, 1)
 
@@ -112,7 +112,7 @@ def test_without_a_mask_everybody_may_be_attacked_but_only_those_in_reach_are() 
     made = smacv2_scenario("terran", 2, 2)
     units = at(("marine", "medivac", "marine", "marine"), [(10.0, 10.0), (10.0, 30.0), (14.0, 10.0), (30.0, 10.0)])
     judge = begun(made, units, action_mask=False)
-    assert judge.seen.action_mask[0, :, 6:].tolist() == [[True, True], [True, False]]
+    assert judge.team_obs.action_mask[0, :, 6:].tolist() == [[True, True], [True, False]]
     orders = judge.orders(np.array([[6, 6]]))
     assert orders.kind.tolist() == [[ORDER_ATTACK, ORDER_NONE]], "the Medivac is 20 from its patient"
     orders = judge.orders(np.array([[7, 1]]))
@@ -120,7 +120,7 @@ def test_without_a_mask_everybody_may_be_attacked_but_only_those_in_reach_are() 
     assert orders.target.tolist() == [[-1, -1]]
     kill(units, 3)
     judge.score(units)
-    assert judge.seen.action_mask[0, 0, 6:].tolist() == [True, False], "the dead stay masked"
+    assert judge.team_obs.action_mask[0, 0, 6:].tolist() == [True, False], "the dead stay masked"
 
 
 def test_attacks_fail_by_chance_and_nothing_else_does() -> None:
@@ -150,9 +150,7 @@ def test_chance_in_attacks_comes_from_the_seed() -> None:
     judge = begun(made, units, attack=AttackProbability(low=0.5, high=0.5), seed=1)
     for _ in range(2):
         begin_all(judge, units, seed=1)
-        assert [judge.orders(np.array([[6, 6]])).kind.tolist() for _ in range(20)] == luck(1), (
-            "a restart starts it anew"
-        )
+        assert [judge.orders(np.array([[6, 6]])).kind.tolist() for _ in range(20)] == luck(1), "a restart restarts it"
 
 
 def test_the_doomed_are_those_last_seen_below_their_level() -> None:

@@ -1,4 +1,4 @@
-"""The referee against rules written one number at a time, over made-up wars."""
+"""The rules against rules written one number at a time, over made-up wars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.smac import Arena, Referee, SmacOptions, scenario
+from rllib_reborn.envs.smac import SmacOptions, SmacRules, Terrain, scenario
 from rllib_reborn.envs.smac.generators import AttackProbability, EnemyMask, HealthLevel
 from rllib_reborn.envs.smac.layout import obs_feature_names, state_feature_names
 from tests.envs.smac.fields import any_actions, begin_all, go_on, kill, scattered
@@ -54,27 +54,27 @@ CASES = [
 ]
 
 
-def rough_ground() -> Arena:
+def rough_ground() -> Terrain:
     rng = np.random.default_rng(7)
     pathing, heights = rng.random((32, 32)) < 0.8, rng.random((32, 32))
-    return Arena(map_x=32, map_y=32, width=30.0, height=27.0, pathing=pathing, terrain_height=heights)
+    return Terrain(map_x=32, map_y=32, width=30.0, height=27.0, pathing=pathing, terrain_height=heights)
 
 
-def named(names: tuple[str, ...], told: dict[str, float]) -> np.ndarray:
-    assert set(told) <= set(names), set(told) - set(names)
-    return np.array([told.get(name, 0.0) for name in names])
+def named(names: tuple[str, ...], features: dict[str, float]) -> np.ndarray:
+    assert set(features) <= set(names), set(features) - set(names)
+    return np.array([features.get(name, 0.0) for name in names])
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES)
 def test_what_is_seen_is_what_the_rules_say(name: str, changes: dict) -> None:
-    made, arena, battles = scenario(name), rough_ground(), 2
+    made, terrain, battles = scenario(name), rough_ground(), 2
     options = SmacOptions.for_scenario(made, **changes)
-    mended = made.family == "smacv2" or options.compat == "fixed"
-    referee = Referee(made, options, battles, arena)
+    fixed = made.family == "smacv2" or options.compat == "fixed"
+    rules = SmacRules(made, options, battles, terrain)
     obs_names, state_names = obs_feature_names(made, options), state_feature_names(made, options)
-    assert (len(obs_names), len(state_names)) == (referee.spec.obs_dim, referee.spec.state_dim)
+    assert (len(obs_names), len(state_names)) == (rules.spec.obs_dim, rules.spec.state_dim)
     units = scattered(made, options, battles, seed=3)
-    drawn = begin_all(referee, units)
+    drawn = begin_all(rules, units)
     looks = [[(1.0, 0.0)] * made.n_agents for _ in range(battles)]
     actions = None
     for step in range(9):
@@ -82,21 +82,21 @@ def test_what_is_seen_is_what_the_rules_say(name: str, changes: dict) -> None:
             judge = Judge(
                 made,
                 options,
-                arena,
+                terrain,
                 units,
                 b,
-                mended=mended,
+                fixed=fixed,
                 drawn=drawn[b],
                 actions=None if actions is None else actions[b],
                 looks=looks[b],
                 step=step,
             )
             for i in range(made.n_agents):
-                assert referee.seen.action_mask[b, i].tolist() == judge.mask(i), (step, b, i)
-                np.testing.assert_allclose(referee.seen.obs[b, i], named(obs_names, judge.obs(i)), atol=1e-6)
-            np.testing.assert_allclose(referee.seen.state[b], named(state_names, judge.state()), atol=1e-6)
-        actions = any_actions(referee.seen.action_mask, 3, step)
-        referee.orders(actions)
+                assert rules.team_obs.action_mask[b, i].tolist() == judge.mask(i), (step, b, i)
+                np.testing.assert_allclose(rules.team_obs.obs[b, i], named(obs_names, judge.obs(i)), atol=1e-6)
+            np.testing.assert_allclose(rules.team_obs.state[b], named(state_names, judge.state()), atol=1e-6)
+        actions = any_actions(rules.team_obs.action_mask, 3, step)
+        rules.orders(actions)
         for b, i in np.ndindex(actions.shape):
             if options.conic_fov and 0 <= (look := int(actions[b, i]) - 6) < options.num_fov_actions:
                 turn = 2 * math.pi * look / options.num_fov_actions
@@ -106,4 +106,4 @@ def test_what_is_seen_is_what_the_rules_say(name: str, changes: dict) -> None:
             kill(units, 0)
         if step == 5 and made.n_enemies > 1:  # (a battle that is over stands still)
             kill(units, made.n_units - 1)
-        referee.score(units)
+        rules.score(units)

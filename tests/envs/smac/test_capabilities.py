@@ -89,14 +89,14 @@ def test_a_smaller_enemy_team_is_cut_off() -> None:
 
 def test_all_teams_are_equally_likely_and_never_exceptions_only() -> None:
     teams = AllTeams(unit_types=("zergling", "hydralisk", "baneling"), exceptions=("baneling",))
-    seen: Counter[tuple] = Counter()
+    counts: Counter[tuple] = Counter()
     for drawn in draws(smacv2_scenario("zerg", 2, 2, teams=teams), 1000):
         assert Counter(names(drawn.ally_kinds)) == Counter(names(drawn.enemy_kinds))
-        seen[tuple(names(drawn.ally_kinds))] += 1
+        counts[tuple(names(drawn.ally_kinds))] += 1
     # Of the 6 pairs, all but two banelings; each 200 times, standard deviation 12.6.
-    assert len(seen) == 5
-    assert ("baneling", "baneling") not in seen
-    assert min(seen.values()) > 200 - 50
+    assert len(counts) == 5
+    assert ("baneling", "baneling") not in counts
+    assert min(counts.values()) > 200 - 50
 
 
 def test_fixed_teams_are_drawn_and_shuffled_and_the_callers_list_is_left_alone() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rllib_reborn.envs.smac import SmacOptions, Units, scenario
 from rllib_reborn.envs.smac.layout import obs_feature_names, state_feature_names
 from rllib_reborn.envs.smac.units import FIELDS
-from tests.envs.smac.fields import begin_all, begun, go_on, referee, scattered
+from tests.envs.smac.fields import begin_all, begun, go_on, rules, scattered
 
 ENEMY = re.compile(r"enemy_(\d+)_")
 
@@ -44,18 +44,18 @@ def test_everything_about_an_enemy_moves_with_it(name: str) -> None:
         moved(obs_feature_names(made, options), order),
         moved(state_feature_names(made, options), order),
     )
-    # A Medivac's targets are allies, in its mask and in the enemies' flags alike (a quirk of SMAC's).
+    # A Medivac's targets are allies, in its mask and in the enemies' flags alike (a deviation of SMAC's).
     soldiers = [agent for agent, kind in enumerate(made.allies) if kind != "medivac"]
     targets = slice(6, 6 + m)
     total = 0.0
     for step in range(6):
-        seen = judge.seen
-        np.testing.assert_array_equal(seen.obs[1, soldiers], seen.obs[0, soldiers][:, obs_from])
-        np.testing.assert_array_equal(seen.state[1], seen.state[0][state_from])
-        listed, reordered = seen.action_mask[:, soldiers][..., targets]
+        obs = judge.team_obs
+        np.testing.assert_array_equal(obs.obs[1, soldiers], obs.obs[0, soldiers][:, obs_from])
+        np.testing.assert_array_equal(obs.state[1], obs.state[0][state_from])
+        listed, reordered = obs.action_mask[:, soldiers][..., targets]
         np.testing.assert_array_equal(reordered, listed[:, order])
         go_on(units, seed=3, step=step)
-        judge.orders(np.where(seen.action_mask[..., 0], 0, 1))
+        judge.orders(np.where(obs.action_mask[..., 0], 0, 1))
         scored = judge.score(listed_and_reordered(units, n, order))
         assert scored.reward[0] == pytest.approx(scored.reward[1])
         total += float(scored.reward[0])
@@ -67,14 +67,14 @@ def test_battles_before_the_first_reordered_one_keep_what_they_had_and_a_state_b
     units = scattered(made, SmacOptions.for_scenario(made), 1, seed=5)
     same = listed_and_reordered(units, made.n_agents, np.arange(5))
     judge = begun(made, same)
-    first = judge.seen.obs[0].copy()
+    first = judge.team_obs.obs[0].copy()
     begin_all(judge, listed_and_reordered(units, made.n_agents, order))
-    np.testing.assert_array_equal(judge.seen.obs[0], first)
-    again = referee(made, 2)
+    np.testing.assert_array_equal(judge.team_obs.obs[0], first)
+    again = rules(made, 2)
     again.set_state(judge.get_state())
-    np.testing.assert_array_equal(again.seen.obs, judge.seen.obs)
+    np.testing.assert_array_equal(again.team_obs.obs, judge.team_obs.obs)
     begin_all(judge, same)
-    np.testing.assert_array_equal(judge.seen.obs[1], first)
+    np.testing.assert_array_equal(judge.team_obs.obs[1], first)
 
 
 def test_other_enemies_than_the_scenarios_are_refused() -> None:

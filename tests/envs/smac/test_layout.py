@@ -62,10 +62,10 @@ def test_smacv2s_additions_stand_where_the_original_has_them() -> None:
 
 def test_the_step_is_last_and_smac_has_a_spare_number_before_it() -> None:
     made = scenario("3m")
-    kept, mended = (SmacOptions(obs_timestep_number=True, compat=compat) for compat in ("smac", "fixed"))
+    kept, fixed = (SmacOptions(obs_timestep_number=True, compat=compat) for compat in ("smac", "fixed"))
     assert obs_feature_names(made, kept)[-3:] == ("own_health", "spare", "time")
-    assert obs_feature_names(made, mended)[-2:] == ("own_health", "time")
-    assert (team_spec(made, kept).obs_dim, team_spec(made, mended).obs_dim) == (32, 31)
+    assert obs_feature_names(made, fixed)[-2:] == ("own_health", "time")
+    assert (team_spec(made, kept).obs_dim, team_spec(made, fixed).obs_dim) == (32, 31)
     v2 = scenario("terran_5_vs_5")
     assert team_spec(v2, SmacOptions.for_scenario(v2, obs_timestep_number=True, compat="smacv2")).obs_dim == 83
     assert state_feature_names(made, SmacOptions(state_timestep_number=True))[-1] == "time"

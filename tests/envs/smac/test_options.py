@@ -1,4 +1,4 @@
-"""Options: standard values, what is refused, which quirks are in force."""
+"""Options: standard values, what is refused, which deviations are in force."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rllib_reborn.envs.registry import make_team_env
 from rllib_reborn.envs.registry import team_spec as spec_of
 from rllib_reborn.envs.smac import SmacOptions, scenario, team_spec
 from rllib_reborn.envs.smac.capability_config import with_draws
+from rllib_reborn.envs.smac.compat import FIXED, SMAC, SMACV2
 from rllib_reborn.envs.smac.generators import (
     AllTeams,
     AttackProbability,
@@ -18,7 +19,6 @@ from rllib_reborn.envs.smac.generators import (
     HealthLevel,
     ReflectPositions,
 )
-from rllib_reborn.envs.smac.quirks import FIXED, SMAC, SMACV2
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.preflight import check_env_name
@@ -34,16 +34,16 @@ def test_each_family_has_its_standard_options() -> None:
     assert SmacOptions.for_scenario(scenario("zerg_5_vs_5"), use_unit_ranges=False).use_unit_ranges is False
 
 
-def test_quirks_by_compat_and_family() -> None:
+def test_compat_flags_by_compat_and_family() -> None:
     old, new = scenario("2s3z"), scenario("protoss_5_vs_5")
-    assert SmacOptions().quirks(old) == SMAC
-    assert SmacOptions(compat="smac").quirks(old) == SMAC
-    assert SmacOptions(compat="fixed").quirks(old) == FIXED
-    assert SmacOptions().quirks(new) == FIXED
-    assert SmacOptions(compat="smacv2").quirks(new) == SMACV2
+    assert SmacOptions().compat_flags(old) == SMAC
+    assert SmacOptions(compat="smac").compat_flags(old) == SMAC
+    assert SmacOptions(compat="fixed").compat_flags(old) == FIXED
+    assert SmacOptions().compat_flags(new) == FIXED
+    assert SmacOptions(compat="smacv2").compat_flags(new) == SMACV2
     assert not any(dataclasses.astuple(FIXED))
-    kept = [dataclasses.asdict(quirks) for quirks in (SMAC, SMACV2)]
-    assert all(any(quirks[name] for quirks in kept) for name in kept[0]), "a quirk that no original has"
+    kept = [dataclasses.asdict(compat) for compat in (SMAC, SMACV2)]
+    assert all(any(compat[name] for compat in kept) for name in kept[0]), "a deviation that no original has"
 
 
 @pytest.mark.parametrize(("compat", "name"), [("smac", "zerg_5_vs_5"), ("smacv2", "3m")])
@@ -69,7 +69,7 @@ def test_compat_of_the_other_family_is_refused(compat: str, name: str) -> None:
         ({"min_attack_range": -1}, "min_attack_range is -1"),
         ({"prob_obs_enemy": 1.5}, r"prob_obs_enemy is 1.5; expected a number in 0..1"),
         ({"reward_scale": "smac"}, "reward_scale is 'smac'; expected true, false or 'smacv2'"),
-        ({"compat": "mended"}, "compat is 'mended'; expected one of"),
+        ({"compat": "fixed_all"}, "compat is 'fixed_all'; expected one of"),
         ({"obs_starcraft": False}, "nothing is observed; set obs_timestep_number"),
         ({"health": HealthLevel(low=0, high=0.5), "reward_only_positive": False}, "positive rewards only"),
         ({"attack": 0.5}, "attack is 0.5; expected a AttackProbability, or None"),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_reborn.envs.smac import KIND, Arena, Referee, SmacOptions, scenario
+from rllib_reborn.envs.smac import KIND, SmacOptions, SmacRules, Terrain, scenario
 from rllib_reborn.envs.smac.layout import FIRST_LOOK, layout_of, state_feature_names
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE
 from tests.envs.smac.fields import any_actions, begin_all, go_on, scattered
 
 NAMES = (
@@ -48,15 +48,15 @@ def test_what_always_holds(name: str, changes: dict, seed: int, deadly: float) -
     options = SmacOptions.for_scenario(made, **changes)
     rng = np.random.default_rng(seed)
     pathing, heights = rng.random((32, 32)) < 0.7, rng.random((32, 32))
-    arena = Arena(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=heights)
-    judge, layout, n = Referee(made, options, battles, arena), layout_of(made, options), made.n_agents
+    terrain = Terrain(map_x=32, map_y=32, width=32, height=32, pathing=pathing, terrain_height=heights)
+    judge, layout, n = SmacRules(made, options, battles, terrain), layout_of(made, options), made.n_agents
     units = scattered(made, options, battles, seed)
     begin_all(judge, units, seed)
     over = np.zeros(battles, np.bool_)
     # (A weapon may take longer than SMAC's figure for it.)
     bounded = ["cooldown" not in name for name in state_feature_names(made, options)]
     for step in range(5):
-        mask, obs, state = judge.seen.action_mask, judge.seen.obs, judge.seen.state
+        mask, obs, state = judge.team_obs.action_mask, judge.team_obs.obs, judge.team_obs.state
         alive = units.health > 0
         dead = ~alive[:, :n]
         assert mask.any(axis=2).all(), "an agent without an action"
@@ -101,7 +101,7 @@ def test_what_always_holds(name: str, changes: dict, seed: int, deadly: float) -
 def test_the_return_of_a_won_battle_without_healing_is_the_scale_rate(name: str, seed: int) -> None:
     """Without regeneration every point is taken once, so the whole return is reward_scale_rate."""
     made, rng = scenario(name), np.random.default_rng(seed)
-    judge = Referee(made, SmacOptions.for_scenario(made), 1, Arena.flat())
+    judge = SmacRules(made, SmacOptions.for_scenario(made), 1, Terrain.flat())
     units = scattered(made, judge.options, 1, seed)
     begin_all(judge, units, seed)
     total, n = 0.0, made.n_agents

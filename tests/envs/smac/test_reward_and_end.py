@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_reborn.envs.smac import scenario, smacv2_scenario
-from rllib_reborn.envs.smac.referee import Referee
+from rllib_reborn.envs.smac.smac_rules import SmacRules
 from rllib_reborn.envs.team_env import TeamStep
 from tests.envs.smac.fields import at, begun, kill, line_up
 
@@ -16,7 +16,7 @@ from tests.envs.smac.fields import at, begun, kill, line_up
 MAX_3M = 365
 
 
-def step_of(judge: Referee, units) -> TeamStep:
+def step_of(judge: SmacRules, units) -> TeamStep:
     step = judge.score(units)
     assert step.reward.dtype == np.float32
     assert not np.any(step.terminated & step.truncated)
@@ -133,7 +133,7 @@ ALLY, MEDIVAC, ENEMY, ENEMY_MEDIVAC = 0, 9, 10, 19
 
 
 @pytest.mark.parametrize(
-    ("alive", "smac", "mended"),
+    ("alive", "smac", "fixed"),
     [
         ((ALLY, ENEMY), "goes on", "goes on"),
         ((ALLY,), "won", "won"),
@@ -145,8 +145,8 @@ ALLY, MEDIVAC, ENEMY, ENEMY_MEDIVAC = 0, 9, 10, 19
         ((), "lost", "drawn"),
     ],
 )
-def test_ends_of_mmm(alive: tuple[int, ...], smac: str, mended: str) -> None:
-    for compat, expected in (("smac", smac), ("fixed", mended)):
+def test_ends_of_mmm(alive: tuple[int, ...], smac: str, fixed: str) -> None:
+    for compat, expected in (("smac", smac), ("fixed", fixed)):
         units = line_up("MMM", {})
         judge = begun("MMM", units, compat=compat, reward_defeat=-10_000, reward_scale=False)
         kill(units, *(i for i in range(20) if i not in alive))
@@ -162,7 +162,7 @@ def terran(*names: str) -> tuple:
 
 
 @pytest.mark.parametrize(
-    ("dead", "smacv2", "mended"),
+    ("dead", "smacv2", "fixed"),
     [
         ((2,), "won", "won"),  # a Medivac is left
         ((0,), "lost", "lost"),
@@ -172,8 +172,8 @@ def terran(*names: str) -> tuple:
         ((), "goes on", "goes on"),
     ],
 )
-def test_ends_of_smacv2s_terran_battles(dead: tuple[int, ...], smacv2: str, mended: str) -> None:
-    for compat, expected in (("smacv2", smacv2), ("fixed", mended)):
+def test_ends_of_smacv2s_terran_battles(dead: tuple[int, ...], smacv2: str, fixed: str) -> None:
+    for compat, expected in (("smacv2", smacv2), ("fixed", fixed)):
         made, units = terran("marine", "medivac", "marine", "medivac")
         judge = begun(made, units, compat=compat, reward_sparse=True, reward_scale=False)
         kill(units, *dead)

@@ -1,4 +1,4 @@
-"""Who fights whom: the scenarios against the reference's tables, typed in."""
+"""Who fights whom: the scenarios against SMAC's and SMACv2's tables, typed in."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from rllib_reborn.envs.starcraft import battle, bridge, packages, pysc2_launcher
 from rllib_reborn.envs.starcraft.bridge import OxwhirlGame
 from rllib_reborn.envs.starcraft.errors import GameCrashedError, InstallationError
 from rllib_reborn.envs.starcraft.launch import launch
-from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install, running_servers
+from rllib_reborn.envs.starcraft.mock_server.install import make_mock_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
 from rllib_reborn.envs.team_game import GameUnavailableError
 from tests.envs.starcraft.programs import eventually, installation
@@ -130,14 +130,14 @@ class TestOxwhirl:
         assert made.spec == team_spec("smac/3m")
         assert module.made == []
         assert made.provenance() == {}
-        seen = made.reset(7)
+        game_obs = made.reset(7)
         (env,) = module.made
         expected = {"map_name": "3m", "step_mul": 4, "difficulty": "3", "game_version": "4.10", "seed": 7}
         assert expected.items() <= env.given.items()
         assert env.given["continuing_episode"] is True
         assert made.provenance() == {"game_version": "4.10.0.75689"}
-        assert (seen.obs.shape, seen.obs.dtype, seen.state.shape) == ((3, 30), np.float32, (48,))
-        assert (seen.action_mask.shape, seen.action_mask.dtype) == ((3, 9), np.bool_)
+        assert (game_obs.obs.shape, game_obs.obs.dtype, game_obs.state.shape) == ((3, 30), np.float32, (48,))
+        assert (game_obs.action_mask.shape, game_obs.action_mask.dtype) == ((3, 9), np.bool_)
         won = {"battle_won": True, "dead_allies": 0}
         limit = {"battle_won": False, "episode_limit": True}
         env.plan = [(0.5, False, {"battle_won": False}), (2.0, True, won), (0.0, True, limit)]
@@ -269,7 +269,7 @@ class TestOxwhirl:
 
     def test_its_games_have_processes_of_their_own(self):
         env = make_team_env("smac/3m", 2, backend="oxwhirl")
-        assert type(env._crew).__name__ == "GamesInProcesses"
+        assert type(env._executor).__name__ == "ProcessExecutor"
         env.close()
 
 
@@ -339,13 +339,13 @@ time.sleep(600)
 @pytest.mark.skipif(not HAS_PYSC2, reason="not run: pysc2 is not installed (pip install --no-deps pysc2==4.0.0)")
 class TestPysc2:
     def test_it_starts_the_game_and_leaves_none(self, tmp_path, monkeypatch):
-        root = make_loopback_install(tmp_path / "sc2")
+        root = make_mock_install(tmp_path / "sc2")
         monkeypatch.setenv("SC2PATH", str(root))
         env = make_team_env("smac/3m", 1, launcher="pysc2")
         env.reset(seed=1)
         assert not env.step(np.ones((1, 3), np.int64)).info["failed"].any()
         assert len(running_servers(root)) == 1
-        assert env.provenance() == {"game_version": "loopback"}
+        assert env.provenance() == {"game_version": "mock_server"}
         env.close()
         assert running_servers(root) == []
 
@@ -366,7 +366,7 @@ class TestPysc2:
         assert [path.name for path in tmp_path.iterdir()] == ["sc2"]
 
     def test_what_is_not_started_by_us_starts_as_ever(self, tmp_path, monkeypatch):
-        root = make_loopback_install(tmp_path / "sc2")
+        root = make_mock_install(tmp_path / "sc2")
         monkeypatch.setenv("SC2PATH", str(root))
         config = pysc2_launcher.run_config(None)
         pysc2_launcher._let_others_begin()
@@ -377,7 +377,7 @@ class TestPysc2:
         assert running_servers(root) == []
 
     def test_its_games_end_when_we_are_killed(self, tmp_path, monkeypatch):
-        root = make_loopback_install(tmp_path / "sc2")
+        root = make_mock_install(tmp_path / "sc2")
         monkeypatch.setenv("SC2PATH", str(root))
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)

@@ -9,14 +9,14 @@ pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' i
 
 from s2clientprotocol import raw_pb2, sc2api_pb2
 
-from rllib_reborn.envs.smac import Arena, Referee, SmacOptions
-from rllib_reborn.envs.smac.referee import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
+from rllib_reborn.envs.smac import SmacOptions, SmacRules, Terrain
 from rllib_reborn.envs.smac.scenarios import scenario
+from rllib_reborn.envs.smac.smac_rules import ORDER_ATTACK, ORDER_HEAL, ORDER_MOVE, ORDER_NONE, ORDER_STOP, Orders
 from rllib_reborn.envs.smac.unit_types import KIND
 from rllib_reborn.envs.smac.units import FIELDS, Units
 from rllib_reborn.envs.starcraft.commands import commands_of
 from rllib_reborn.envs.starcraft.errors import InstallationError
-from rllib_reborn.envs.starcraft.field import UnitReader, arena_of
+from rllib_reborn.envs.starcraft.field import UnitReader, terrain_of
 
 FIRST_OWN = 1970
 
@@ -41,16 +41,16 @@ class TestArena:
     def test_one_bit_a_cell(self):
         grid = np.zeros((8, 16), np.uint8)
         grid[1, 3] = 1
-        arena = arena_of(game_info(np.packbits(grid).tobytes(), 1, self.HEIGHTS, (16, 8)))
-        assert (arena.map_x, arena.map_y, arena.width, arena.height) == (16, 8, 14.0, 5.0)
-        assert np.argwhere(arena.pathing).tolist() == [[3, 1]]
-        assert arena.terrain_height[3, 1] == np.float32(19 / 255)
+        terrain = terrain_of(game_info(np.packbits(grid).tobytes(), 1, self.HEIGHTS, (16, 8)))
+        assert (terrain.map_x, terrain.map_y, terrain.width, terrain.height) == (16, 8, 14.0, 5.0)
+        assert np.argwhere(terrain.pathing).tolist() == [[3, 1]]
+        assert terrain.terrain_height[3, 1] == np.float32(19 / 255)
 
     def test_one_byte_a_cell_is_upside_down_and_says_what_cannot_be_walked_on(self):
         grid = np.full((8, 16), 255, np.uint8)
         grid[8 - 1 - 1, 3] = 0
-        arena = arena_of(game_info(grid.tobytes(), 8, self.HEIGHTS, (16, 8)))
-        assert np.argwhere(arena.pathing).tolist() == [[3, 1]]
+        terrain = terrain_of(game_info(grid.tobytes(), 8, self.HEIGHTS, (16, 8)))
+        assert np.argwhere(terrain.pathing).tolist() == [[3, 1]]
 
     def test_as_smac_reads_it_on_its_square_maps(self):
         """The reference: SMAC's reading of both depths (of a map of 32 x 32), written down independently."""
@@ -58,17 +58,17 @@ class TestArena:
         data, heights = rng.integers(0, 256, 128, np.uint8), rng.integers(0, 256, 1024, np.uint8)
         rows = data.reshape(32, 4)
         smac = np.array([[(byte >> i) & 1 for byte in row for i in range(7, -1, -1)] for row in rows], bool).T
-        arena = arena_of(game_info(data.tobytes(), 1, heights.tobytes(), (32, 32)))
-        np.testing.assert_array_equal(arena.pathing, smac)
+        terrain = terrain_of(game_info(data.tobytes(), 1, heights.tobytes(), (32, 32)))
+        np.testing.assert_array_equal(terrain.pathing, smac)
         old = rng.choice(np.array([0, 255], np.uint8), 1024)
         smac = ~np.flip(old.astype(bool).reshape(32, 32).T, axis=1)
-        arena = arena_of(game_info(old.tobytes(), 8, heights.tobytes(), (32, 32)))
-        np.testing.assert_array_equal(arena.pathing, smac)
+        terrain = terrain_of(game_info(old.tobytes(), 8, heights.tobytes(), (32, 32)))
+        np.testing.assert_array_equal(terrain.pathing, smac)
 
     @pytest.mark.parametrize(("data", "bits"), [(bytes(15), 1), (bytes(128), 4), (bytes(127), 8)])
     def test_another_depth_or_size_is_refused(self, data, bits):
         with pytest.raises(InstallationError, match=f"pathing_grid of {len(data)} bytes with {bits} bits a cell"):
-            arena_of(game_info(data, bits, self.HEIGHTS, (16, 8)))
+            terrain_of(game_info(data, bits, self.HEIGHTS, (16, 8)))
 
 
 def unit(tag: int, owner: int, unit_type: int, x: float = 1.0, y: float = 2.0, **more: float) -> raw_pb2.Unit:
@@ -122,10 +122,10 @@ class TestUnitReader:
         reader, units = reader_of("2s3z")
         reader.begin(two_stalkers_three_zealots())
         made = scenario("2s3z")
-        referee = Referee(made, SmacOptions.for_scenario(made), 3, Arena.flat())
-        seen = referee.begin(np.array([1]), units, None, [0])
+        rules = SmacRules(made, SmacOptions.for_scenario(made), 3, Terrain.flat())
+        obs = rules.begin(np.array([1]), units, None, [0])
         # Of each enemy: is it a zealot, is it a stalker? (SMAC has the bits of enemies the other way round.)
-        types = seen.obs[1, 0, 4 : 4 + 5 * 8].reshape(5, 8)[:, 6:]
+        types = obs.obs[1, 0, 4 : 4 + 5 * 8].reshape(5, 8)[:, 6:]
         np.testing.assert_array_equal(types, [[0, 1], [1, 0], [0, 1], [1, 0], [1, 0]])
 
     def test_other_battles_are_left_alone(self):

@@ -1,4 +1,4 @@
-"""One game on the loopback server: started when it is needed, one process at a time, none left behind."""
+"""One game on the mock server: started when it is needed, one process at a time, none left behind."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from rllib_reborn.envs.starcraft.errors import (
     StarCraftError,
 )
 from rllib_reborn.envs.starcraft.game import StarCraftGame
-from rllib_reborn.envs.starcraft.loopback.faults import Fault, FaultPlan
-from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install, running_servers
+from rllib_reborn.envs.starcraft.mock_server.faults import Fault, FaultPlan
+from rllib_reborn.envs.starcraft.mock_server.install import make_mock_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
 
 
@@ -41,7 +41,7 @@ def make(tmp_path, monkeypatch):
     made = []
 
     def build(name="3m", faults=None, rules=None, **settings):
-        root = make_loopback_install(tmp_path / "sc2", faults=faults)
+        root = make_mock_install(tmp_path / "sc2", faults=faults)
         which = scenario(name)
         options = SmacOptions.for_scenario(which, **(rules or {}))
         made.append(StarCraftGame(which, options, GameSettings(sc2_path=str(root), **settings)))
@@ -60,20 +60,20 @@ def make(tmp_path, monkeypatch):
 def play(game, seed=1, steps=None):
     """An episode (or ``steps`` of one) at random: the last step, the return, the number of steps."""
     policy = RandomStreams(1, seed)
-    seen = game.reset(seed)
+    obs = game.reset(seed)
     total, count = 0.0, 0
     while True:
-        assert seen.obs.shape == (game.spec.n_agents, game.spec.obs_dim)
-        actions = random_legal_actions(seen.action_mask[None], policy.uniform(game.spec.n_agents))[0]
+        assert obs.obs.shape == (game.spec.n_agents, game.spec.obs_dim)
+        actions = random_legal_actions(obs.action_mask[None], policy.uniform(game.spec.n_agents))[0]
         step = game.step(actions)
-        total, count, seen = total + step.reward, count + 1, step.obs
+        total, count, obs = total + step.reward, count + 1, step.obs
         if step.terminated or step.truncated or count == steps:
             return step, total, count
 
 
 @pytest.mark.parametrize(
     ("version", "caption"),
-    [(None, "loopback server, not StarCraft II: 3m"), ("4.10.0.75689", "StarCraft II 4.10.0.75689: 3m")],
+    [(None, "mock server, not StarCraft II: 3m"), ("4.10.0.75689", "StarCraft II 4.10.0.75689: 3m")],
 )
 def test_a_picture_says_what_was_played_on(make, monkeypatch, version, caption):
     written = []
@@ -100,7 +100,7 @@ def test_a_whole_episode_and_nothing_before_it(make):
     assert 0 <= total <= 21
     assert 1 < count <= 60
     assert len(make.servers()) == 1
-    assert game.provenance() == {"game_version": "loopback"}
+    assert game.provenance() == {"game_version": "mock_server"}
     server = make.servers()
     play(game)
     assert make.servers() == server
@@ -128,12 +128,12 @@ def test_a_reset_before_the_first_episode_has_ended_leaves_one_process(make):
 def test_the_episode_limit_is_a_truncation(make):
     """Nobody comes near: all agents stop, and the enemies' way is long."""
     game = make("2s_vs_1sc")
-    seen = game.reset(1)
+    obs = game.reset(1)
     for count in range(1, 301):
         step = game.step(np.ones(2, np.int64))
         assert not step.terminated
         assert step.truncated == (count == 300)
-    assert seen is not None
+    assert obs is not None
     assert not step.won
 
 
@@ -173,7 +173,7 @@ def test_what_goes_wrong_leaves_no_process_and_says_its_last_words(make, kind, r
     assert "This is no StarCraft II" in str(caught.value)
     assert make.servers() == []
     assert list(make.temporary.iterdir()) == []
-    if kind == "crash":  # the lift builds a new game then; this one can be used again, too
+    if kind == "crash":  # VectorizedTeamEnv builds a new game then; this one can be used again, too
         game.reset(1)
         assert len(make.servers()) == 1
 
@@ -213,18 +213,18 @@ def test_units_below_their_level_of_health_are_killed_before_the_end_of_a_step(m
 
     monkeypatch.setattr(Connection, "_send", watched)
     game = make("protoss_5_vs_5", rules={"health": {"low": 0.99, "high": 0.99}})
-    seen = game.reset(2)
+    obs = game.reset(2)
     killed = 0
     for _ in range(60):
         units = game._units
         hurt = (units.health[0, :5] > 0) & (units.health[0, :5] < 0.99 * units.health_max[0, :5])
         asked.clear()
-        step = game.step(np.where(seen.action_mask[:, 1], 1, 0))
+        step = game.step(np.where(obs.action_mask[:, 1], 1, 0))
         turn = ["action", "step", *(["debug"] if hurt.any() else []), "step", "observation"]
         assert asked == turn
         assert not game._units.health[0, :5][hurt].any()
         killed += int(hurt.sum())
-        seen = step.obs
+        obs = step.obs
         if step.terminated:
             break
     assert killed
@@ -288,7 +288,7 @@ def test_one_that_was_closed_begins_anew(make):
     game = make(timeouts={"quit_s": 0.1})
     play(game, steps=1)
     game._battle.begin_turn(
-        game._referee.orders(np.ones((1, 3), np.int64)), None
+        game._rules.orders(np.ones((1, 3), np.int64)), None
     )  # and is closed in the middle of a step
     game.close()
     for seed in (1, 2):

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_reborn.envs.smac.arena import Arena
 from rllib_reborn.envs.smac.capabilities import Capabilities
+from rllib_reborn.envs.smac.compat import SMACV2, CompatFlags
 from rllib_reborn.envs.smac.options import SmacOptions
-from rllib_reborn.envs.smac.quirks import SMACV2, Quirks
-from rllib_reborn.envs.smac.referee import Referee
 from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS, Scenario, scenario
+from rllib_reborn.envs.smac.smac_rules import SmacRules
+from rllib_reborn.envs.smac.terrain import Terrain
 from rllib_reborn.envs.smac.units import FIELDS, Units
 
 FOLDER = Path(__file__).parent / "golden"
@@ -40,23 +40,23 @@ def units_at(arrays: Arrays, row: int) -> Units:
     return Units(**{field: arrays[field][row][None].astype(dtypes.get(field, np.float32)) for field in FIELDS})
 
 
-def arena_of(arrays: Arrays) -> Arena:
+def terrain_of(arrays: Arrays) -> Terrain:
     map_x, map_y, width, height = (int(size) for size in arrays["size"][0])
     pathing = np.unpackbits(arrays["pathing"][0])[: map_x * map_y].reshape(map_x, map_y).astype(bool)
     heights = arrays["heights"][0].astype(np.float32) / np.float32(255)
-    return Arena(map_x=map_x, map_y=map_y, width=width, height=height, pathing=pathing, terrain_height=heights)
+    return Terrain(map_x=map_x, map_y=map_y, width=width, height=height, pathing=pathing, terrain_height=heights)
 
 
 def options_of(about: Mapping[str, Any], played: Scenario, monkeypatch: pytest.MonkeyPatch) -> SmacOptions:
-    """SMAC: as it is. SMACv2: the scale of the first episode for ever, and all quirks but the one by which observations
-    depend on chance, which the recorder has switched off."""
+    """SMAC: as it is. SMACv2: the scale of the first episode in all later ones, and all deviations but the one by
+    which observations depend on chance, which the recorder has switched off."""
     if played.family == "smac":
         return SmacOptions.for_scenario(played, compat="smac", **about["options"])
 
-    def quirks(self: SmacOptions, scenario: Scenario) -> Quirks:
+    def compat_flags(self: SmacOptions, scenario: Scenario) -> CompatFlags:
         return dataclasses.replace(SMACV2, unspotted_wipe=False)
 
-    monkeypatch.setattr(SmacOptions, "quirks", quirks)
+    monkeypatch.setattr(SmacOptions, "compat_flags", compat_flags)
     return SmacOptions.for_scenario(
         played, compat="smacv2", reward_scale="smacv2", **about["options"], **about["skills"]
     )
@@ -77,40 +77,40 @@ def capabilities_of(arrays: Arrays, units: Units, played: Scenario, episode: int
     )
 
 
-def assert_seen(referee: Referee, arrays: Arrays, row: int) -> None:
+def assert_observed(rules: SmacRules, arrays: Arrays, row: int) -> None:
     where = np.flatnonzero(arrays["seen_at"] == row)
     if not where.size:
         return
-    seen = referee.seen
-    mask = np.unpackbits(arrays["mask"][where[0]], axis=-1)[:, : seen.action_mask.shape[2]].astype(bool)
-    np.testing.assert_array_equal(seen.action_mask[0], mask)
-    np.testing.assert_allclose(seen.obs[0], arrays["obs"][where[0]], rtol=0, atol=TOLERANCE)
-    np.testing.assert_allclose(seen.state[0], arrays["state"][where[0]], rtol=0, atol=TOLERANCE)
+    obs = rules.team_obs
+    mask = np.unpackbits(arrays["mask"][where[0]], axis=-1)[:, : obs.action_mask.shape[2]].astype(bool)
+    np.testing.assert_array_equal(obs.action_mask[0], mask)
+    np.testing.assert_allclose(obs.obs[0], arrays["obs"][where[0]], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(obs.state[0], arrays["state"][where[0]], rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_step_is_as_the_original_has_it(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     about, arrays = load(file)
     played = scenario(about["scenario"])
-    referee = Referee(played, options_of(about, played, monkeypatch), 1, arena_of(arrays))
+    rules = SmacRules(played, options_of(about, played, monkeypatch), 1, terrain_of(arrays))
     episode = step = -1
     for row, is_first in enumerate(arrays["is_first"]):
         units = units_at(arrays, row)
         if is_first:
             episode += 1
-            referee.begin([0], units, [capabilities_of(arrays, units, played, episode)], [0])
+            rules.begin([0], units, [capabilities_of(arrays, units, played, episode)], [0])
         else:
             step += 1
             actions = arrays["actions"][step].astype(np.int64)[None]
-            assert np.take_along_axis(referee.seen.action_mask, actions[..., None], axis=2).all()
-            referee.orders(actions)
-            outcome = referee.score(units)
+            assert np.take_along_axis(rules.team_obs.action_mask, actions[..., None], axis=2).all()
+            rules.orders(actions)
+            outcome = rules.score(units)
             at_limit = bool(arrays["at_limit"][step])
             assert outcome.reward[0] == pytest.approx(arrays["reward"][step], abs=TOLERANCE)
             assert outcome.truncated[0] == at_limit
             assert outcome.terminated[0] == (arrays["terminated"][step] and not at_limit)
             assert outcome.info["won"][0] == arrays["won"][step]
-        assert_seen(referee, arrays, row)
+        assert_observed(rules, arrays, row)
     assert episode == 1
     assert step + 1 == len(arrays["reward"]) > 10
 

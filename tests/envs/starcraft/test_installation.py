@@ -62,7 +62,7 @@ def test_the_build_of_a_version_is_its_folders_and_not_its_datas():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said", "same"),
+    ("wanted", "reported", "same"),
     [
         ("4.10", "4.10.0.75689", True),
         ("4.10", "4.6.2.69232", False),
@@ -71,11 +71,11 @@ def test_the_build_of_a_version_is_its_folders_and_not_its_datas():
         ("4.7.1.70326", "4.7.1.70326", True),
         ("4.7.1.70325", "4.7.1.70326", False),
         ("70154", "4.7.1.70326", True),
-        ("4.10", "loopback", True),
+        ("4.10", "mock_server", True),
     ],
 )
-def test_a_version_is_compared_as_far_as_it_was_named(wanted, said, same):
-    assert same_version(wanted, said) is same
+def test_a_version_is_compared_as_far_as_it_was_named(wanted, reported, same):
+    assert same_version(wanted, reported) is same
 
 
 def test_maps(game):
@@ -160,7 +160,7 @@ class TestExecutable:
     [
         ("SC2_x64: /lib/libc.so.6: version `GLIBC_2.18' not found", "newer system"),
         ("error while loading shared libraries: libEGL.so.1: cannot open", "a library is missing"),
-        ("Startup failed: e_fileCorruptRepairable", "unpack the game anew"),
+        ("Startup failed: e_fileCorruptRepairable", "unpack the game again"),
         ("cannot execute: [Errno 8] Exec format error", "no program for this machine"),
     ],
 )

@@ -14,7 +14,7 @@ from rllib_reborn.envs.starcraft.errors import GameCrashedError, InstallationErr
 from rllib_reborn.envs.starcraft.installation import find_installation
 from rllib_reborn.envs.starcraft.launch import check_ready, launch
 from rllib_reborn.envs.starcraft.launch_slots import launch_slot
-from rllib_reborn.envs.starcraft.loopback.install import executable_of, make_loopback_install, running_servers
+from rllib_reborn.envs.starcraft.mock_server.install import executable_of, make_mock_install, running_servers
 from rllib_reborn.envs.starcraft.settings import GameSettings
 from tests.envs.starcraft.programs import eventually, installation, processes_with
 
@@ -41,10 +41,10 @@ def test_it_gets_pysc2s_arguments_and_the_games_libraries(start, tmp_path, monke
     monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
     with pytest.raises(LaunchError) as caught:
         start("import sys, os; print(sys.argv[1:], os.environ['LD_LIBRARY_PATH'], os.path.isdir(sys.argv[8]))")
-    said = str(caught.value)
-    assert "['-listen', '127.0.0.1', '-port', '" in said
-    assert f"'-dataDir', '{tmp_path}/game/', '-tempDir', '" in said
-    assert f"/mine:{tmp_path}/game/Libs/ True" in said
+    message = str(caught.value)
+    assert "['-listen', '127.0.0.1', '-port', '" in message
+    assert f"'-dataDir', '{tmp_path}/game/', '-tempDir', '" in message
+    assert f"/mine:{tmp_path}/game/Libs/ True" in message
 
 
 def test_one_that_ends_at_once_is_told_with_its_last_words(start):
@@ -117,9 +117,11 @@ class TestVersions:
     @pytest.fixture
     def start(self, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "_JITTER_S", 0.0)
-        folder = make_loopback_install(tmp_path / "sc2", build=70154)
+        folder = make_mock_install(tmp_path / "sc2", build=70154)
         program = executable_of(folder, 70154)
-        patch = 'import rllib_reborn.envs.starcraft.loopback.protocol as p; p.GAME_VERSION = "4.7.1.70326"; sys.exit('
+        patch = (
+            'import rllib_reborn.envs.starcraft.mock_server.protocol as p; p.GAME_VERSION = "4.7.1.70326"; sys.exit('
+        )
         program.write_text(program.read_text().replace("sys.exit(", patch))
 
         def make(game_version):
@@ -159,9 +161,11 @@ def test_errors_of_a_running_game_have_its_last_words(tmp_path):
             return "boom"
 
     game = module.RunningGame(Process(), None, "4.10", 1.0)
-    told = game.explain(GameCrashedError("the connection was lost during step"))
-    assert type(told) is GameCrashedError
-    assert str(told) == "the connection was lost during step; its process was ended by SIGSEGV. Its last words:\nboom"
+    explained = game.explain(GameCrashedError("the connection was lost during step"))
+    assert type(explained) is GameCrashedError
+    assert (
+        str(explained) == "the connection was lost during step; its process was ended by SIGSEGV. Its last words:\nboom"
+    )
     unchanged = InstallationError("x", "y")
     assert game.explain(unchanged) is unchanged
 

@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip("s2clientprotocol", reason="not run: the extra 'starcraft' is not installed")
 
-from rllib_reborn.algorithms.value_factorization.env_creator import create
-from rllib_reborn.algorithms.value_factorization.team_env_runner import TeamEnvRunner
 from rllib_reborn.cli import doctor
 from rllib_reborn.cli.main import main
 from rllib_reborn.envs import make_team_env
 from rllib_reborn.envs.smac.scenarios import SMAC_SCENARIOS
 from rllib_reborn.envs.starcraft import battle
 from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError
+from rllib_reborn.runtime.env_creator import create
+from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from tests.algorithms.helpers import quick
 from tests.envs.starcraft.programs import installation
 
@@ -69,20 +69,22 @@ def test_a_runner_says_it_and_does_not_make_its_games_anew(attempts, tmp_path):
         num_workers=0,
     )
     answer = runner.collect(1)
-    assert answer.env_is_broken
     assert answer.error is not None
-    assert answer.error.startswith("'smac/3m' cannot be played on this machine: StarCraft II ended before it answered")
-    assert "libx.so" in answer.error
+    assert answer.error.env_is_broken
+    assert answer.error.message.startswith(
+        "'smac/3m' cannot be played on this machine: StarCraft II ended before it answered"
+    )
+    assert "libx.so" in answer.error.message
     assert len(attempts) == 1
 
 
 def test_train_says_it_before_anything_is_started(tmp_path, capsys):
     given = ["train", "smac/3m/qmix", f"env_config.sc2_path={tmp_path}", "--out", str(tmp_path / "run")]
     assert main(given) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: environment 'smac/3m' cannot be played here: ")
-    assert "SC2PATH" in said
-    assert len(said.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: environment 'smac/3m' cannot be played here: ")
+    assert "SC2PATH" in message
+    assert len(message.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -95,7 +97,7 @@ def test_train_refuses_a_driver_that_plays(tmp_path, capsys):
 class TestEnvs:
     """The command ``envs smac/3m``."""
 
-    def said(self, capsys, root, *more):
+    def output(self, capsys, root, *more):
         assert main(["envs", "smac/3m", f"sc2_path={root}", *more]) == 2
         out, err = capsys.readouterr()
         assert err.startswith("error: environment 'smac/3m' cannot be played here: ")
@@ -105,7 +107,7 @@ class TestEnvs:
     @pytest.mark.parametrize(("content", "launched"), [(None, 0), (ENDS, 1)])
     def test_it_says_once_why_nothing_was_checked(self, attempts, tmp_path, capsys, content, launched):
         root = tmp_path if content is None else installation(tmp_path, content)
-        out, err = self.said(capsys, root)
+        out, err = self.output(capsys, root)
         assert "FAILED" not in out
         assert out.count("not run") == 1
         reason = "SC2PATH" if content is None else "a library is missing"
@@ -117,7 +119,7 @@ class TestEnvs:
     @pytest.mark.parametrize("content", [None, ENDS])
     def test_as_json_it_is_null(self, attempts, tmp_path, capsys, content):
         root = tmp_path if content is None else installation(tmp_path, content)
-        answer = json.loads(self.said(capsys, root, "--json")[0])
+        answer = json.loads(self.output(capsys, root, "--json")[0])
         assert [(check["name"], check["ok"]) for check in answer["checks"]] == [("game", None)]
         assert answer["n_agents"] == 3
 
@@ -179,11 +181,11 @@ class TestDoctor:
         for cause, ok in ((ModuleNotFoundError("x"), None), (TypeError("x"), False)):
 
             def broken(cause=cause):
-                raise InstallationError("Hm", "mend it") from cause
+                raise InstallationError("Hm", "fix it") from cause
 
             monkeypatch.setattr("rllib_reborn.envs.starcraft.packages.protocol", broken)
             finding = doctor.check_starcraft_packages()
-            assert (finding.ok, finding.sentence, finding.remedy) == (ok, "Hm", "mend it")
+            assert (finding.ok, finding.sentence, finding.remedy) == (ok, "Hm", "fix it")
 
     def test_enum34(self, monkeypatch):
         assert doctor.check_enum34().ok is None

@@ -1,12 +1,12 @@
 """Record what oxwhirl's SMAC and SMACv2 make of a battle, so that our rules can be compared with them.
 
-The original Python code plays on the loopback server through pysc2, exactly as it would play on the game. Each file holds,
+The original Python code plays on the mock server through pysc2, exactly as it would play on the game. Each file holds,
 for a few dozen steps of two episodes of one map: the units as they came over the wire, in the original's order of agents
 and enemies; the actions; and the original's observations, state, available actions, reward and end. The tests feed the
-same units to our referee, so what is compared does not depend on the simulator's physics, and the files stay valid when
+same units to our rules, so what is compared does not depend on the simulator's physics, and the files stay valid when
 those change.
 
-The originals are not on PyPI and none of their code is in this repository. To record anew, in the environment of the
+The originals are not on PyPI and none of their code is in this repository. To record again, in the environment of the
 project (with ``pip install pys2clientprotocol==1.0.2 websocket-client absl-py portpicker`` and
 ``pip install --no-deps pysc2==4.0.0``)::
 
@@ -21,7 +21,7 @@ of it is another one.
 What SMACv2 shows of enemies depends on a shuffled order of agents and on chance, even where nothing is to be hidden (it
 wipes what was written for earlier enemies when it comes to one that this agent has not spotted). Here every enemy is
 marked as spotted by every agent before the original looks, which is what ``prob_obs_enemy=1`` says, so the result is
-determined: all quirks of the original but that one.
+determined: all deviations of the original but that one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from s2clientprotocol import debug_pb2
 
 from rllib_reborn.envs.smac.scenarios import scenario
 from rllib_reborn.envs.smac.unit_types import KIND, KIND_OF_TYPE_ID, UNIT_TYPES
-from rllib_reborn.envs.starcraft.loopback.install import make_loopback_install
+from rllib_reborn.envs.starcraft.mock_server.install import make_mock_install
 
 SEED = 20_240_218
 #: Share of the first episode's steps after which, with some help, no enemy is left.
@@ -137,7 +137,7 @@ class Recording:
             self._rows.setdefault(name, []).append(value)
 
     def keep_units(self, game: Any, *, is_first: bool) -> None:
-        """One more row of the units' arrays, from the original's books."""
+        """One more row of the units' arrays, from the original's records."""
         allies = [game.agents[i] for i in range(game.n_agents)]
         enemies = [game.enemies[i] for i in range(game.n_enemies)]
         units = [*allies, *enemies]
@@ -356,7 +356,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plans, play = (SMAC, _record_smac) if arguments.family == "smac" else (SMACV2, _record_smacv2)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["SC2PATH"] = str(make_loopback_install(folder))
+        os.environ["SC2PATH"] = str(make_mock_install(folder))
         for plan in plans:
             if arguments.files and plan.file not in arguments.files:
                 continue

@@ -1,0 +1,128 @@
+"""An RLlib algorithm whose checkpoints also hold the replay, running games of remote runners, and our own counters."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.annotations import override
+
+from rllib_reborn.algorithms.value_factorization.checkpoint_components import (
+    REMOTE_GAMES,
+    REPLAY,
+    RemoteGamesComponent,
+    ReplayComponent,
+)
+from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
+from rllib_reborn.callbacks.scheduler import PlasticityScheduler
+from rllib_reborn.replay import EpisodeReplay
+from rllib_reborn.replay.reward_scaling import RewardScaler
+from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.results import Collected
+from rllib_reborn.runtime.runner_pool import RunnerPool
+
+#: Key of our counters and random streams in an algorithm's state.
+_OWN_STATE = "value_factorization"
+
+
+class CheckpointedAlgorithm(Algorithm, abc.ABC):
+    """State, checkpoints and restoring; the parts that are saved are made by the subclass's ``setup``."""
+
+    replay: EpisodeReplay | None
+    counters: TrainingCounters
+    reward_scaler: RewardScaler
+    plasticity_scheduler: PlasticityScheduler
+    runners: RunnerPool
+
+    @abc.abstractmethod
+    def receive(self, collected: list[Collected]) -> None:
+        """Take in what runners have collected."""
+
+    @override(Algorithm)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        # Overlapped requests that are under way belong to this state: the runners' games are already past them.
+        self.receive(self.runners.drain())
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state[_OWN_STATE] = {
+            "replay_saved": self._saves_replay(),
+            "counters": self.counters.get_state(),
+            "reward_scaler": self.reward_scaler.get_state(),
+            "plasticity_scheduler": self.plasticity_scheduler.get_state(),
+        }
+        for name, component in self._own_components():
+            if ray_internals.wants_component(self, name, components, not_components):
+                state[name] = component.get_state()
+        return state
+
+    @override(Algorithm)
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.runners.discard()  # what is under way belongs to the time line that is left
+        super().set_state(state)
+        ours = state.get(_OWN_STATE)
+        if ours is not None:
+            self.counters.set_state(ours["counters"])
+            self.reward_scaler.set_state(ours["reward_scaler"])
+            self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
+            if not ours["replay_saved"] or not self._saves_replay():
+                assert self.replay is not None
+                self.replay.clear()
+                self.counters.replay_lost()
+        for name, component in self._own_components():
+            if name in state:
+                component.set_state(state[name])
+        # Counted here, since the saved counters come after the components when a checkpoint is restored from files.
+        self.counters.episodes_dropped += self._games_component.take_lost_episodes()
+        # RLlib's own weight message after a restore is not waited for and may be dropped.
+        self.runners.sync_all_weights(self.counters.env_steps)
+
+    @classmethod
+    @override(Algorithm)
+    def from_checkpoint(cls, path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        return super().from_checkpoint(_absolute(path), *args, **kwargs)
+
+    @override(Algorithm)
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """As RLlib's, but a relative path is one (RLlib takes it for a URI without a scheme and fails)."""
+        saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
+        return saved
+
+    @override(Algorithm)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        super().restore_from_path(_absolute(path), *args, **kwargs)
+        self.runners.sync_all_weights(self.counters.env_steps)
+
+    @override(Algorithm)
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        components: list[tuple[str, Any]] = super().get_checkpointable_components()
+        return components + self._own_components()
+
+    def _saves_replay(self) -> bool:
+        return bool(self.config.replay_in_checkpoints == "full")
+
+    def _own_components(self) -> list[tuple[str, Any]]:
+        if self.replay is None:
+            return []
+        components: list[tuple[str, Any]] = [(REMOTE_GAMES, self._games_component)]
+        if self._saves_replay():
+            components.append((REPLAY, ReplayComponent(self.replay)))
+        return components
+
+    @property
+    def _games_component(self) -> RemoteGamesComponent:
+        if not hasattr(self, "_remote_games"):
+            self._remote_games = RemoteGamesComponent(self.env_runner_group, self.config)
+        return self._remote_games
+
+
+def _absolute(path: str | Path) -> str:
+    """A local path made absolute; a URI (``s3://...``) as it is."""
+    return str(path) if "://" in str(path) else str(Path(path).absolute())

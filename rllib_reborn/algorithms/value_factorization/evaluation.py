@@ -1,0 +1,60 @@
+"""Greedy evaluation by the env-step clock, and when the algorithm is asked for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+
+from rllib_reborn.algorithms.value_factorization.checkpointing import CheckpointedAlgorithm
+from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.env_runner import TeamEnvRunner
+from rllib_reborn.runtime.results import Weights
+
+
+class EvaluatedAlgorithm(CheckpointedAlgorithm):
+    """The evaluation of :class:`ValueFactorization`."""
+
+    def take_due_evaluation(self) -> bool:
+        """Has the env-step clock passed a multiple of the interval since this last said so?"""
+        interval, counters = self.config.env_steps_per_evaluation, self.counters
+        if interval is None or counters.env_steps // interval <= counters.last_evaluation_env_steps // interval:
+            return False
+        counters.last_evaluation_env_steps = counters.env_steps
+        return True
+
+    @override(Algorithm)
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Play ``evaluation_duration`` greedy episodes with the current weights, always from the same seeds.
+
+        Returns:
+            ``{"env_runners": {"episode_return_mean": ..., "episode_return_std": ..., "episode_returns": [...],
+            "episode_len_mean": ..., "num_episodes": ..., "win_rate": ... or None}}``.
+        """
+        return self.evaluate_with(self.runners.learner_weights())
+
+    def evaluate_with(self, weights: Weights) -> dict[str, Any]:
+        """The same with given weights."""
+        self._run_callbacks("on_evaluate_start")
+        evaluated = self.runners.evaluate_greedy(weights, self.counters.env_steps, self.restore_env_runners)
+        results = {ENV_RUNNER_RESULTS: evaluated.summary()}
+        self._run_callbacks("on_evaluate_end", evaluation_metrics=results)
+        return results
+
+    def _run_callbacks(self, name: str, **kwargs: Any) -> None:
+        functions = getattr(self.config, f"callbacks_{name}")
+        ray_internals.run_callbacks(
+            name, self.callbacks, functions, algorithm=self, metrics_logger=self.metrics, **kwargs
+        )
+
+    def make_evaluation_runner(self) -> TeamEnvRunner:
+        """An evaluation runner in this process."""
+        return TeamEnvRunner(config=self.evaluation_config, env_creator=self.env_creator, worker_index=0, num_workers=0)
+
+    @override(Algorithm)
+    def cleanup(self) -> None:
+        if hasattr(self, "runners"):
+            self.runners.stop_local_evaluation()
+        super().cleanup()

@@ -1,0 +1,278 @@
+"""The learner: TD loss on whole episodes, guarded steps, target copies and the hook for learner callbacks."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ray.rllib.core import COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.utils import update_target_network
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from torch import Tensor
+
+from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
+from rllib_reborn.algorithms.value_factorization.learner_setup import LearnerSetup
+from rllib_reborn.algorithms.value_factorization.learner_updates import (
+    STEPS_OF_ALL_LEARNERS,
+    dense_steps,
+    packed_columns,
+)
+from rllib_reborn.callbacks import PlasticityRequest
+from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
+from rllib_reborn.runtime import ray_internals
+
+#: Keys of the ``timesteps`` dict that the algorithm sends with every update.
+ENV_STEPS = NUM_ENV_STEPS_SAMPLED_LIFETIME
+EPISODES = "num_episodes_lifetime"
+
+#: Keys of what a learner logs per update.
+TD_ERROR_ABS = "td_error_abs"
+GRAD_NORM = "grad_norm"
+Q_TOT_MEAN = "q_tot_mean"
+NUM_UPDATES = "num_updates"
+NUM_TARGET_UPDATES = "num_target_updates"
+NONFINITE_STEPS = "num_nonfinite_steps"
+
+
+class ValueFactorizationLearner(LearnerSetup):
+    """Trains a :class:`TeamRLModule` on batches of whole episodes.
+
+    Counts, target copies and learner callbacks are per gradient step. With several learners each takes a part of the
+    batch, and the loss is normalised by the step count of all parts, so that n learners do what one does.
+    """
+
+    # ------------------------------------------------------------------ one update
+
+    @override(Learner)
+    def update(self, *args: Any, request: PlasticityRequest | None = None, **kwargs: Any) -> Any:
+        """As RLlib's; ``request`` says what is due at this update, see
+        :class:`~rllib_reborn.callbacks.PlasticityRequest`."""
+        self._request = request
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        try:
+            with ExitStack() as watching:
+                watching.enter_context(flushed_denormals())
+                for callback in self.learner_callbacks if request is not None else ():
+                    watching.enter_context(callback.watch_update(module=module, request=request))
+                return super().update(*args, **kwargs)
+        finally:
+            self._request = None
+
+    @override(Learner)
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)
+        self._timesteps = timesteps
+
+    @override(Learner)
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """:meth:`team_loss`, what it gives for the log, and the terms of learner callbacks."""
+        self._last_batch = batch
+        columns = packed_columns(batch)
+        mask, dense = dense_steps(columns, ("reward", "terminated"))
+        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
+        # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
+        count = columns[STEPS_OF_ALL_LEARNERS][0] / _world_size()
+        loss, metrics = self.team_loss(config, dense, fwd_out, mask.float(), count)
+        self.metrics.log_dict(metrics, key=module_id, window=1)
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        for callback in self.learner_callbacks:
+            term = callback.on_learner_loss(learner=self, module_id=module_id, module=module)
+            if term is not None:
+                loss = loss + term
+        return loss
+
+    def team_loss(
+        self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masked mean squared TD error (docs/method.md); algorithms with another loss override this.
+
+        Args:
+            config: The algorithm's config.
+            batch: ``reward`` and ``terminated`` [E, T], zeros behind the end of an episode.
+            fwd_out: What the module gave, [E, T, ...] each.
+            mask: [E, T], 1 for env steps and 0 behind the end.
+            count: Env steps to divide sums by: the mean over learners.
+
+        Returns:
+            The loss, a scalar, and scalars for the log, without gradient: :data:`TD_ERROR_ABS` and :data:`Q_TOT_MEAN`
+            at least.
+        """
+        error = fwd_out["q_tot"] - self.targets(config, batch, fwd_out["next_q_tot"], mask)
+        metrics = {
+            TD_ERROR_ABS: masked_mean(error.detach().abs(), mask, count),
+            Q_TOT_MEAN: masked_mean(fwd_out["q_tot"].detach(), mask, count),
+        }
+        return masked_mean(error.square(), mask, count), metrics
+
+    def targets(self, config: Any, batch: dict[str, Any], next_value: Tensor, mask: Tensor) -> Tensor:
+        """TD targets [E, T, ...], without gradient, from the next observation's value [E, T, ...]."""
+        next_value = next_value.detach()
+        terminated = batch["terminated"].bool()
+        if config.td_lambda is not None:
+            return td_lambda_targets(
+                batch["reward"], next_value, terminated, mask, gamma=config.gamma, td_lambda=config.td_lambda
+            )
+        return td_targets(batch["reward"], next_value, terminated, mask, gamma=config.gamma, n_step=config.n_step)
+
+    @override(Learner)
+    def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
+        """Nothing here: the norm is taken once, fused, in :meth:`apply_gradients`."""
+        return gradients_dict
+
+    @override(TorchLearner)
+    def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
+        """One gradient step: clip, guard, step, then targets and callbacks."""
+        norm = global_norm([g for g in gradients_dict.values() if g is not None])
+        taken = guarded_step(self.get_optimizer(DEFAULT_MODULE_ID), norm, self.config.grad_clip)
+        skipped = (~taken).long()
+        self._nonfinite_steps += skipped
+        self._nonfinite_in_row = (self._nonfinite_in_row + 1) * skipped
+        self.num_updates += 1
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        for callback in self.learner_callbacks:
+            callback.after_gradient_step(module=module)
+        self._update_targets(module)
+        self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
+        request, self._request = self._request, None
+        for callback in self.learner_callbacks:
+            callback.on_learner_update(
+                learner=self,
+                module_id=DEFAULT_MODULE_ID,
+                module=module,
+                num_updates=self.num_updates,
+                timesteps=self._timesteps,
+                request=request,
+                metrics_logger=self.metrics,
+            )
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """What happened in learner callbacks since this was last asked, in their order."""
+        return [event for callback in self.learner_callbacks for event in callback.take_events()]
+
+    def _update_targets(self, module: RLModule) -> None:
+        settings = self._target_update
+        if settings.tau is not None:
+            tau = settings.tau
+        elif settings.unit == "updates":
+            if self.num_updates % settings.every:
+                return
+            tau = 1.0
+        else:
+            episodes = int(self._timesteps.get(EPISODES, 0))
+            if episodes - self.last_target_update_episodes < settings.every:
+                return
+            self.last_target_update_episodes = episodes
+            tau = 1.0
+        for main, target in module.get_target_network_pairs():
+            if next(main.parameters(), None) is not None:  # VDN's mixer has none
+                update_target_network(main_net=main, target_net=target, tau=tau)
+        self.num_target_updates += 1
+
+    @override(Learner)
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().after_gradient_based_update(timesteps=timesteps)
+        # Equal on every rank: with the usual sum over learners they would be counted once per learner.
+        for key, value in (
+            (NUM_UPDATES, self.num_updates),
+            (NUM_TARGET_UPDATES, self.num_target_updates),
+            (NONFINITE_STEPS, self._nonfinite_steps),
+        ):
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
+        if int(self._nonfinite_in_row) >= self.config.nonfinite_patience:
+            self.stop_with_dump()
+        self._last_batch = {}
+
+    # ------------------------------------------------------------------ state
+
+    @override(Learner)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        asked = {components} if isinstance(components, str) else set(components or ())
+        if asked == {COMPONENT_RL_MODULE}:
+            return state  # weights are asked for after every training step
+        if COMPONENT_OPTIMIZER in state:
+            # RLlib hands out views of live tensors; a state kept in memory must not change.
+            state[COMPONENT_OPTIMIZER] = copy.deepcopy(state[COMPONENT_OPTIMIZER])
+        if not ray_internals.wants_component(self, "value_factorization", components, not_components):
+            return state
+        state["value_factorization"] = {
+            "num_updates": self.num_updates,
+            "num_target_updates": self.num_target_updates,
+            "last_target_update_episodes": self.last_target_update_episodes,
+            "nonfinite_steps": int(self._nonfinite_steps),
+            "nonfinite_in_row": int(self._nonfinite_in_row),
+            "callbacks": [callback.get_learner_state() for callback in self.learner_callbacks],
+        }
+        return state
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Inside, the calling thread takes denormal numbers for zero.
+
+    Gradients that fade over hundreds of time steps end as numbers below 1e-38, with which a CPU calculates many times
+    slower; flushing them saved a fifth of an update on the stag hunt. Only inside, because everything else that the process
+    does (a local learner shares it with the user's code) may rely on IEEE arithmetic.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def global_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all gradients together, a scalar tensor; NaN or inf if any gradient holds one."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+
+def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: float | None) -> Tensor:
+    """Clip the gradients by their global norm and step, unless the norm is not finite: then nothing changes at all.
+
+    Zeroing bad gradients, as RLlib does, still moves the weights (momentum) and the optimizer's averages; skipping on the
+    host costs a device synchronisation. So the step is done and, where ``norm`` is not finite, undone with element-wise
+    selects on the device; on the CPU, where looking costs nothing, it is skipped outright.
+
+    Args:
+        optimizer: All its parameters that have a gradient take part.
+        norm: :func:`global_norm` of those gradients.
+        grad_clip: Largest norm, > 0; None does not clip.
+
+    Returns:
+        Scalar bool tensor: was the step taken?
+    """
+    finite = torch.isfinite(norm)
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    on_cpu = norm.device.type == "cpu"
+    if on_cpu and not bool(finite):
+        return finite
+    if grad_clip is not None:
+        scale = (grad_clip / (norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, scale)
+    if on_cpu:
+        optimizer.step()
+    else:
+        step_if(optimizer, parameters, finite)
+    return finite

@@ -1,0 +1,192 @@
+"""What a config must hold, checked before anything is built; builds no network and starts no game.
+
+Every function raises ValueError with one sentence: the setting, its value, what was expected and the remedy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from rllib_reborn.algorithms.value_factorization.settings import (
+    AgentSettings,
+    OptimizerSettings,
+    RewardSettings,
+    TargetUpdateSettings,
+)
+from rllib_reborn.plasticity.interventions import Intervention
+from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.exploration import EpsilonSettings
+from rllib_reborn.settings import parse
+
+#: RLlib's settings of batches, which are whole episodes of the replay here: what they are when nobody sets them, and what to
+#: set in their place.
+_UNUSED: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "num_epochs": (1, "set updates_per_episode"),
+        "minibatch_size": (None, "set batch_episodes"),
+        "train_batch_size": (32, "set batch_episodes"),
+        "train_batch_size_per_learner": (None, "set batch_episodes, which all learners share"),
+    }
+)
+
+
+def check(config: Any) -> None:
+    """Everything that :func:`check_types` and :func:`check_unused` leave."""
+    if config.is_multi_agent:
+        raise ValueError("multi_agent() is set, but the team is ONE RLlib agent here; remove that call.")
+    if config.mixer_class.needs_state and config.team_spec.state_dim == 0:
+        raise ValueError(
+            f"{config.algorithm_name}'s mixer needs a global state, but {config.env!r} has none (state_dim 0); use VDN."
+        )
+    for model, value, name in (
+        (TargetUpdateSettings, config.target_update, "target_update"),
+        (EpsilonSettings, config.epsilon, "epsilon"),
+        (OptimizerSettings, config.team_optimizer, "optimizer"),
+        (AgentSettings, config.team_model, "model"),
+        (RewardSettings, config.reward, "reward"),
+    ):
+        parse(model, value, name)
+    config.parse_mixer()
+    config.parse_algorithm_settings()
+    _check_numbers(config)
+    _check_plasticity(config)
+    _check_evaluation(config)
+    if config.sampling not in ("sync", "async"):
+        raise ValueError(f"sampling is {config.sampling!r}; expected 'sync' or 'async'.")
+    if config.sampling == "async" and config.num_env_runners < 1:
+        raise ValueError("sampling is 'async' with num_env_runners 0; set num_env_runners to at least 1, or 'sync'.")
+    if config.replay_in_checkpoints not in ("full", "none"):
+        raise ValueError(f"checkpointing(replay=...) is {config.replay_in_checkpoints!r}; expected 'full' or 'none'.")
+    if config.framework_str != "torch":
+        raise ValueError(f"framework is {config.framework_str!r}; only 'torch' is supported.")
+
+
+def check_types(config: Any) -> None:
+    """Settings that RLlib's own checks compare with numbers."""
+    for name in ("num_env_runners", "num_learners", "evaluation_num_env_runners"):
+        _check_whole(name, getattr(config, name), 0)
+    if not isinstance(config.double_q, bool):
+        raise ValueError(f"double_q is {config.double_q!r}; expected True or False.")
+    if isinstance(config.lr, list | tuple):
+        _check_schedule("lr", config.lr)
+    else:
+        _check_number("lr", config.lr, above=0, alternative="a schedule such as [[0, 1e-3], [1_000_000, 1e-4]]")
+    if config.env_steps_per_evaluation is not None:
+        _check_whole("evaluation interval_env_steps", config.env_steps_per_evaluation, 1, alternative="None")
+
+
+def check_unused(config: Any) -> None:
+    """Refuse settings of RLlib that would change nothing here."""
+    for name, (unset, instead) in _UNUSED.items():
+        value = ray_internals.setting(config, name)
+        if value != unset:
+            raise ValueError(f"{name} is {value!r}, but nothing here uses it; leave it out and {instead}.")
+    if config.batch_mode != "complete_episodes":
+        raise ValueError(f"batch_mode is {config.batch_mode!r}; only 'complete_episodes' is supported. Leave it out.")
+    if isinstance(config.evaluation_config, Mapping) and config.evaluation_config.get("explore"):
+        raise ValueError(
+            f"evaluation_config has explore {config.evaluation_config['explore']!r}, but evaluation is always greedy; "
+            "leave it out, or set it to False."
+        )
+
+
+def _check_numbers(config: Any) -> None:
+    whole = ("batch_episodes", "buffer_episodes", "learning_starts_episodes", "n_step", "nonfinite_patience")
+    for name in whole:
+        _check_whole(name, getattr(config, name), 1)
+    for name in ("batch_episodes", "learning_starts_episodes"):
+        if getattr(config, name) > config.buffer_episodes:
+            raise ValueError(
+                f"{name} is {getattr(config, name)}, more than buffer_episodes ({config.buffer_episodes}); lower it or "
+                "enlarge the buffer."
+            )
+    learners = max(1, config.num_learners)
+    if config.batch_episodes % learners:
+        raise ValueError(
+            f"batch_episodes is {config.batch_episodes}, which {learners} learners cannot share equally; use a multiple."
+        )
+    _check_number("updates_per_episode", config.updates_per_episode, above=0)
+    if config.td_lambda is not None:
+        _check_number("td_lambda", config.td_lambda, low=0, high=1, alternative="None")
+        if config.n_step != 1:
+            raise ValueError(f"n_step is {config.n_step} and td_lambda {config.td_lambda}; use one of them.")
+    _check_number("gamma", config.gamma, low=0, high=1)
+    if config.grad_clip is not None:
+        _check_number("grad_clip", config.grad_clip, above=0, alternative="None")
+    if config.grad_clip_by != "global_norm":
+        raise ValueError(f"grad_clip_by is {config.grad_clip_by!r}; only 'global_norm' is supported.")
+    _check_whole("num_envs_per_env_runner", config.num_envs_per_env_runner, 1)
+    if config.episodes_per_sample is not None:
+        _check_whole("episodes_per_sample", config.episodes_per_sample, 1, alternative="None")
+    if config.seed is not None:
+        _check_whole("seed", config.seed, 0, alternative="None")
+
+
+def _check_plasticity(config: Any) -> None:
+    config.parse_dormancy()
+    interventions: list[Intervention] = config.parse_interventions()
+    with_ratio = [one.kind for one in interventions if one.replay_ratio is not None]
+    if len(with_ratio) > 1:
+        raise ValueError(f"interventions {' and '.join(with_ratio)} each bring a replay ratio; use one of them.")
+    decay = parse(OptimizerSettings, config.team_optimizer, "optimizer").weight_decay
+    for one in interventions:
+        if one.adds_parameters and decay > 0:
+            raise ValueError(
+                f"optimizer.weight_decay is {decay} with intervention {one.kind!r}, which freezes weights that the "
+                "decay would go on moving; set it to 0."
+            )
+
+
+def _check_evaluation(config: Any) -> None:
+    if config.evaluation_duration_unit != "episodes" or not isinstance(config.evaluation_duration, int):
+        raise ValueError(
+            f"evaluation_duration is {config.evaluation_duration!r} {config.evaluation_duration_unit}; expected a whole "
+            "number of episodes."
+        )
+    if config.evaluation_duration < 1:
+        raise ValueError(f"evaluation_duration is {config.evaluation_duration}; expected at least 1 episode.")
+
+
+def _check_whole(name: str, value: Any, low: int, *, alternative: str = "") -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        other = f", or {alternative}" if alternative else ""
+        raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}{other}.")
+
+
+def _check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    alternative: str = "",
+) -> None:
+    """Raise ValueError unless ``value`` is a finite number in low..high and greater than ``above``."""
+    good = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not (low <= value <= high and value > above):
+        wanted = f"> {above:g}" if low == -math.inf else f">= {low:g}" if high == math.inf else f"in {low:g}..{high:g}"
+        other = f", or {alternative}" if alternative else ""
+        raise ValueError(f"{name} is {value!r}; expected a number {wanted}{other}.")
+
+
+def _check_schedule(name: str, value: Sequence[Any]) -> None:
+    """Raise ValueError unless ``value`` is ``[[0, first], [env steps, next], ...]`` with numbers >= 0 and rising steps."""
+    if len(value) < 2 or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
+        raise ValueError(
+            f"{name} is {value!r}; expected a number, or two or more pairs [env steps, value] such as "
+            "[[0, 1e-3], [1_000_000, 1e-4]]."
+        )
+    for position, (steps, reached) in enumerate(value):
+        _check_number(f"{name}[{position}], the env steps,", steps, low=0, high=math.inf)
+        _check_number(f"{name}[{position}], the value,", reached, low=0, high=math.inf)
+    clock = [steps for steps, _ in value]
+    if clock[0] != 0 or any(later <= earlier for earlier, later in itertools.pairwise(clock)):
+        raise ValueError(f"{name} has the env steps {clock}; expected 0 first, and each larger than the one before.")

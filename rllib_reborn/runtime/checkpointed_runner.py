@@ -1,0 +1,117 @@
+"""The state of an env runner in checkpoints: weights, clock, running games."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
+
+from rllib_reborn.envs.rollout import EpisodeOutcome
+from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
+from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.running_games import RunningGames
+from rllib_reborn.runtime.seeds import Role, remote_seed
+from rllib_reborn.runtime.spaces import team_spaces
+
+
+class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
+    """The parts of :class:`TeamEnvRunner` that no step runs through."""
+
+    env: VectorTeamEnv | None
+    num_envs: int
+    spec: TeamSpec
+    worker_index: int
+    num_env_steps_sampled_lifetime: int
+    _env_creator: Any
+    _outcomes: list[EpisodeOutcome]
+    _unfit_games: dict[str, Any] | None
+    _weights_seq_no: int
+
+    @property
+    @abc.abstractmethod
+    def games(self) -> RunningGames:
+        """The games."""
+
+    @abc.abstractmethod
+    def log_outcomes(self, outcomes: list[EpisodeOutcome]) -> None:
+        """Outcomes to RLlib's metrics."""
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Weights (component ``rl_module``), the env-step clock and the running games (component ``games``)."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if ray_internals.wants_component(self, COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if ray_internals.wants_component(self, "games", components, not_components):
+            state["games"] = self.games_state()
+        return state
+
+    def games_state(self) -> dict[str, Any] | None:
+        """See :meth:`RunningGames.get_state`; None where there are no games."""
+        return None if self.env is None else self.games.get_state()
+
+    def set_games_state(self, games: dict[str, Any] | None) -> bool:
+        """Go on with the games of :meth:`games_state`; returns False (and begins new ones) where there are none or they do
+        not fit; :meth:`take_unfit_games` then gives them back."""
+        if games is None or self.env is None or games["num_envs"] != self.num_envs:
+            if self.env is not None:
+                self.games.drop()
+            self._unfit_games = games
+            return False
+        self.games.set_state(games)
+        self._outcomes = []
+        return True
+
+    def take_unfit_games(self) -> dict[str, Any] | None:
+        """The games that :meth:`set_games_state` could not go on with, once."""
+        games, self._unfit_games = self._unfit_games, None
+        return games
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), {"config": self.config, "env_creator": self._env_creator}
+
+    @override(Checkpointable)
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    # ------------------------------------------------------------------ what else RLlib asks
+
+    @override(EnvRunner)
+    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        pair = team_spaces(self.spec)
+        return {INPUT_ENV_SPACES: pair, INPUT_ENV_SINGLE_SPACES: pair, DEFAULT_MODULE_ID: pair}
+
+    @cached_property
+    def games_seed(self) -> int | None:
+        """Seed of this runner's games and exploration, that of the config for the local runner; None if unseeded."""
+        if self.worker_index == 0 or self.config.seed is None:
+            return ray_internals.env_runner_seed(self)
+        role: Role = "evaluation" if self.config.in_evaluation else "training"
+        return remote_seed(self.config.seed, role, self.worker_index)
+
+    @override(EnvRunner)
+    def get_metrics(self) -> Any:
+        outcomes, self._outcomes = self._outcomes, []
+        self.log_outcomes(outcomes)
+        return self.metrics.reduce()
+
+    @override(EnvRunner)
+    def assert_healthy(self) -> None:
+        assert self.spec is not None

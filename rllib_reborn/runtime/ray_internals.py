@@ -1,0 +1,53 @@
+"""Every private name of Ray 2.60 that this package touches, and nothing else; one test each.
+
+When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these broke.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.utils import force_list
+
+
+def make_callbacks(config: Any) -> list[Any]:
+    """Instances of the callback classes (or factories) given to ``config.callbacks(...)``."""
+    # RLlib's default, a class whose methods do nothing, would be called for every batch.
+    return [make() for make in force_list(config.callbacks_class) if make is not RLlibCallback]
+
+
+def accept_any_weights(learner: Any, state: dict[str, Any]) -> None:
+    """Make ``Learner.set_state(state)`` take the weights of ``state`` even when they are older than its own.
+
+    RLlib keeps the newer weights silently but takes the older optimizer state (learner.py, ``set_state``).
+    """
+    if "weights_seq_no" in state:
+        learner._weights_seq_no = -1
+
+
+def env_steps_counter(env_runner: Any) -> Any:
+    """RLlib's own Prometheus counter of sampled env steps; ``counter.inc(value=steps)`` for ``steps > 0``."""
+    return env_runner._metrics_num_env_steps_sampled
+
+
+def env_runner_seed(env_runner: Any) -> int | None:
+    """RLlib's seed of this runner: config seed + worker index (+ 1,000,000 in evaluation); None if unseeded."""
+    seed: int | None = env_runner._seed
+    return seed
+
+
+def run_callbacks(name: str, callbacks: list[Any], functions: Any, **kwargs: Any) -> None:
+    """Call ``name`` on RLlib callback objects and on the functions registered for it."""
+    make_callback(name, callbacks, functions, kwargs=kwargs)
+
+
+def wants_component(component: Any, name: str, components: Any, not_components: Any) -> bool:
+    """Is part ``name`` of a Checkpointable asked for by ``get_state(components, not_components)``?"""
+    return bool(component._check_component(name, components, not_components))
+
+
+def setting(config: Any, name: str) -> Any:
+    """The value of an RLlib setting as it was given; some are properties with a value of their own where nothing was."""
+    return getattr(config, "_train_batch_size_per_learner" if name == "train_batch_size_per_learner" else name)

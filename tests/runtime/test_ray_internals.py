@@ -1,0 +1,86 @@
+"""Each private name of Ray that this package touches still does what we use it for."""
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from rllib_reborn import QMIXConfig
+from rllib_reborn.runtime import ray_internals
+from tests.algorithms.helpers import WALK, quick
+from tests.algorithms.test_learner import make_learner, make_sample, update
+from tests.runtime.test_env_runner import runner
+
+
+class Listener(RLlibCallback):
+    def __init__(self):
+        self.heard = []
+
+    def on_sample_end(self, *, samples, **kwargs):
+        self.heard.append(sum(len(block) for block in samples))
+
+
+def test_make_callbacks_takes_none_one_or_many():
+    assert ray_internals.make_callbacks(quick()) == []  # RLlib's default does nothing
+    assert [type(c) for c in ray_internals.make_callbacks(quick().callbacks([RLlibCallback]))] == []
+    assert [type(c) for c in ray_internals.make_callbacks(quick().callbacks(Listener))] == [Listener]
+    assert len(ray_internals.make_callbacks(quick().callbacks([Listener, Listener]))) == 2
+
+
+def test_run_callbacks_calls_objects_and_functions():
+    listener, heard = Listener(), []
+
+    def function(*, samples, **kwargs):
+        heard.append(len(samples))
+
+    ray_internals.run_callbacks(
+        "on_sample_end", [listener], [function], env_runner=None, metrics_logger=None, samples=[[1, 2]]
+    )
+    assert listener.heard == [2]
+    assert heard == [1]
+
+
+def test_env_runners_run_their_callbacks():
+    config = quick(env=WALK).callbacks(Listener)
+    made = runner()
+    made._callbacks = ray_internals.make_callbacks(config)
+    made.sample(num_episodes=3)
+    assert made._callbacks[0].heard[0] >= 3
+
+
+def test_accept_any_weights_lets_an_older_state_in():
+    learner = make_learner()
+    state = learner.get_state()
+    update(learner, make_sample(learner.config))
+    assert learner._weights_seq_no == 1
+    ray_internals.accept_any_weights(learner, state)
+    assert learner._weights_seq_no == -1
+
+
+def test_env_runner_seed_is_config_seed_plus_index():
+    assert ray_internals.env_runner_seed(runner(seed=5)) == 5
+    assert ray_internals.env_runner_seed(runner(seed=None)) is None
+
+
+def test_env_steps_counter_is_the_prometheus_counter_and_sampling_raises_it(monkeypatch):
+    made, counted = runner(), []
+    counter = ray_internals.env_steps_counter(made)
+    assert counter is made._metrics_num_env_steps_sampled
+    monkeypatch.setattr(counter, "inc", lambda value: counted.append(value))
+    made.sample(num_timesteps=12)
+    made.sample(num_timesteps=0)  # Ray's counter refuses 0
+    assert counted == [12]
+
+
+def test_wants_component_follows_both_lists():
+    made = runner()
+    assert ray_internals.wants_component(made, "games", None, None)
+    assert not ray_internals.wants_component(made, "games", None, ["games"])
+    assert ray_internals.wants_component(made, "games", ["games"], None)
+    assert not ray_internals.wants_component(made, "games", ["rl_module"], None)
+
+
+def test_setting_is_what_was_given_and_not_what_rllib_makes_of_it():
+    config = QMIXConfig()
+    assert ray_internals.setting(config, "train_batch_size_per_learner") is None
+    assert config.train_batch_size_per_learner is not None  # RLlib's property makes a value up
+    config.training(train_batch_size_per_learner=7)
+    assert ray_internals.setting(config, "train_batch_size_per_learner") == 7
+    assert ray_internals.setting(config, "num_epochs") == config.num_epochs
