@@ -131,7 +131,7 @@ class FailureCounts:
 
 class RunningGames:
     """``B`` games that go on from call to call. A game that fails loses its running episode only, which is counted and
-    never learnt from; where all fail at once the environment is made anew.
+    never learnt from; where all fail at once the environment is made again.
 
     Args:
         env: The environment to begin with.
@@ -260,7 +260,7 @@ class RunningGames:
         self._failed_resets = self.env.failed_resets
 
     def _replace_env(self, failure: EnvCallError) -> None:
-        """The whole batch of games failed at once: make it anew, dropping the running episodes."""
+        """The whole batch of games failed at once: make it again, dropping the running episodes."""
         self._count_failed_resets()
         self.counts.dropped_episodes += int((self._rollout.lengths > 0).sum())
         while True:

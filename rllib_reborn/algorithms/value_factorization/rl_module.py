@@ -74,7 +74,7 @@ class TeamRLModule(PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetwor
             try:
                 make_intervention(data).prepare(self.networks())
             except ValueError as error:  # told by the algorithm, also where this is the process of a learner
-                self.refusal = f"interventions: {error}"
+                self.refusal = self.refusal or f"interventions: {error}"
         self.make_target_networks()
 
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
