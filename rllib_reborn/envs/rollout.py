@@ -57,6 +57,7 @@ class Transition(NamedTuple):
         actions: [B, n].
         step: What the environment returned.
         done: [B] the episode is over, failed games included.
+        any_done: Whether any episode is over; in most steps none is, and then nobody need look further.
         failed: [B] the game failed: its episode is dropped.
         counted: [B] the episode is finished and wanted (within the game's quota, where there are quotas).
         lengths: [B] env steps of the running episode, this one included.
@@ -67,6 +68,7 @@ class Transition(NamedTuple):
     actions: Actions
     step: TeamStep
     done: npt.NDArray[np.bool_]
+    any_done: bool
     failed: npt.NDArray[np.bool_]
     counted: npt.NDArray[np.bool_]
     lengths: npt.NDArray[np.int64]
@@ -150,7 +152,7 @@ class Rollout:
                 limit.
         """
         num_envs, limit, has_win = self.env.num_envs, self.env.spec.episode_limit, self.env.spec.has_win
-        nothing_failed = np.zeros(num_envs, np.bool_)
+        no_game = np.zeros(num_envs, np.bool_)
         played = np.zeros(num_envs, np.int64)
         finished = taken = 0
         while (
@@ -171,19 +173,22 @@ class Rollout:
             self.obs = step.obs
             self.lengths += 1
             self.returns += step.reward
-            failed = step.info.get("failed", nothing_failed)
+            failed = step.info.get("failed", no_game)
             done = step.terminated | step.truncated | failed
+            any_done = bool(done.any())
             if ((self.lengths >= limit) & ~done).any():
                 self._refuse_endless(done)
-            counted = done & ~failed
-            finished += int(counted.sum())
-            if quotas is not None:
-                counted &= played < quotas
-                played += counted
+            counted = no_game
+            if any_done:
+                counted = done & ~failed
+                finished += int(counted.sum())
+                if quotas is not None:
+                    counted &= played < quotas
+                    played += counted
             if self._on_step is not None:
                 won = step.info.get("won") if has_win else None
-                self._on_step(Transition(actions, step, done, failed, counted, self.lengths, self.returns, won))
-            if not done.any():
+                self._on_step(Transition(actions, step, done, any_done, failed, counted, self.lengths, self.returns, won))
+            if not any_done:
                 continue
             self._budget.note(done, failed, self.env, each_must_finish=quotas is not None)
             try:

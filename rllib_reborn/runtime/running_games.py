@@ -235,7 +235,7 @@ class RunningGames:
         self._recorder.record_step(transition)
         self._taken += self.num_envs
         self._actor.epsilon = self._epsilon(self._taken)
-        if not transition.done.any():
+        if not transition.any_done:
             return
         failed = int(transition.failed.sum())
         self.counts.dropped_episodes += failed
