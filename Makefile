@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Test processes side by side. Whole files go to a process, in the order of the names: the slow ones are first.
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # One thread per process: Ray starts several processes, and they must not fight for the cores.
 export OMP_NUM_THREADS := 1

@@ -187,7 +187,9 @@ class Rollout:
                     played += counted
             if self._on_step is not None:
                 won = step.info.get("won") if has_win else None
-                self._on_step(Transition(actions, step, done, any_done, failed, counted, self.lengths, self.returns, won))
+                self._on_step(
+                    Transition(actions, step, done, any_done, failed, counted, self.lengths, self.returns, won)
+                )
             if not any_done:
                 continue
             self._budget.note(done, failed, self.env, each_must_finish=quotas is not None)

@@ -13,8 +13,13 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 @pytest.mark.parametrize(
     ("package", "name", "options"),
     [
-        ("mpe2", "pettingzoo:mpe2.simple_spread_v3", {"max_cycles": 10}),
-        ("lbforaging", "gymnasium:Foraging-8x8-2p-3f-v3", {"team": {"state": "observations", "episode_limit": 10}}),
+        pytest.param("mpe2", "pettingzoo:mpe2.simple_spread_v3", {"max_cycles": 10}, marks=pytest.mark.long),
+        pytest.param(
+            "lbforaging",
+            "gymnasium:Foraging-8x8-2p-3f-v3",
+            {"team": {"state": "observations", "episode_limit": 10}},
+            marks=pytest.mark.long,
+        ),
         ("ray", "tests.fakes.multi_agent_game:Falling", {"team": {"workers": "processes", "num_workers": 1}}),
     ],
 )

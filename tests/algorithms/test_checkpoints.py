@@ -164,7 +164,7 @@ def test_a_saved_team_plays_as_the_live_one(build, tmp_path):
 @pytest.mark.slow
 def test_restored_remote_runners_act_with_the_restored_weights(build, tmp_path):
     config = (
-        quick(env=WALK).env_runners(num_env_runners=2).evaluation(evaluation_num_env_runners=1, evaluation_duration=2)
+        quick(env=WALK).env_runners(num_env_runners=1).evaluation(evaluation_num_env_runners=1, evaluation_duration=2)
     )
     algorithm = build(config)
     assert all(equal(learner_weights(algorithm), w) for w in runner_weights(algorithm)), "initial weights"

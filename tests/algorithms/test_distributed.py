@@ -55,15 +55,6 @@ def test_two_learners_hold_equal_weights_and_do_what_one_does(tmp_path):
     two.stop()
 
 
-def test_equal_seeds_give_equal_metrics_with_remote_runners():
-    found = []
-    for _ in range(2):
-        algorithm = quick(env=WALK).env_runners(num_env_runners=2).build_algo()
-        found.append(rows(algorithm, 4))
-        algorithm.stop()
-    assert found[0] == found[1]
-
-
 @pytest.mark.parametrize("sampling", ["sync", "async"])
 def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
     config = (
@@ -98,24 +89,28 @@ def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
     algorithm.stop()
 
 
-def test_a_remote_run_saved_before_its_first_update_goes_on_equally(tmp_path):
+def test_equal_seeds_give_equal_metrics_and_a_run_saved_before_its_first_update_goes_on_equally(tmp_path):
     config = quick(env=WALK, learning_starts_episodes=40, epsilon={"anneal_env_steps": 400}).env_runners(
         num_env_runners=2
     )
     whole = config.build_algo()
-    assert rows(whole, 1)[-1]["updates"] == 0
+    first = rows(whole, 1)
+    assert first[-1]["updates"] == 0
     whole.save_to_path(tmp_path)
     rest = rows(whole, 3)
-    resumed = config.copy(copy_frozen=False).build_algo()
-    resumed.restore_from_path(tmp_path)
-    assert rows(resumed, 3) == rest
+    assert rest[-1]["updates"] > 0
     whole.stop()
-    resumed.stop()
+    again = config.copy(copy_frozen=False).build_algo()
+    assert rows(again, 4) == first + rest
+    again.restore_from_path(tmp_path)
+    assert rows(again, 3) == rest
+    again.stop()
 
 
-def test_overlapped_requests_belong_to_the_checkpoint_they_were_made_in(tmp_path):
+def test_overlapped_sampling_keeps_the_update_ratio_and_its_requests_belong_to_their_checkpoint(tmp_path):
     algorithm = quick(env=WALK, sampling="async").env_runners(num_env_runners=2).build_algo()
-    rows(algorithm, 3)
+    row = rows(algorithm, 6)[-1]
+    assert row["updates"] == pytest.approx(0.5 * (row["episodes"] - 8), abs=2)
     algorithm.save_to_path(tmp_path)
     progress = algorithm.counters.get_state()
     assert len(algorithm.replay) == min(64, progress["episodes"])
@@ -123,13 +118,6 @@ def test_overlapped_requests_belong_to_the_checkpoint_they_were_made_in(tmp_path
     algorithm.restore_from_path(tmp_path)
     assert algorithm.counters.episodes == progress["episodes"]
     assert algorithm.replay.episodes_added == progress["episodes"]
-    algorithm.stop()
-
-
-def test_overlapped_sampling_keeps_the_update_ratio():
-    algorithm = quick(env=WALK, sampling="async").env_runners(num_env_runners=2).build_algo()
-    row = rows(algorithm, 6)[-1]
-    assert row["updates"] == pytest.approx(0.5 * (row["episodes"] - 8), abs=2)
     algorithm.stop()
 
 

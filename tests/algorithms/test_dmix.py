@@ -324,7 +324,14 @@ class TestAlgorithm:
         whole.stop()
         resumed.stop()
 
-    @pytest.mark.parametrize(("noise", "seed"), [("uniform", 0), ("uniform", 1), ("three", 2)])
+    @pytest.mark.parametrize(
+        ("noise", "seed"),
+        [
+            ("uniform", 0),
+            pytest.param("uniform", 1, marks=pytest.mark.long),
+            pytest.param("three", 2, marks=pytest.mark.long),
+        ],
+    )
     def test_it_learns_the_distribution_of_a_random_return(self, noise, seed):
         """The learnt quantiles are the game's, for every joint action, within 0.35 (measured: 0.21). The best joint action's
         spread over 4: to learn one value, as by a squared error or D25's loss, would be off by 1.8."""

@@ -184,7 +184,7 @@ def learnt(config_class, seed: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_qplex_finds_the_optimum_of_a_game_that_is_not_monotonic(seed):
     assert learnt(QPLEXConfig, seed) == 8.0
 

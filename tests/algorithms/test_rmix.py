@@ -286,7 +286,7 @@ def first_choice(algorithm_settings, seed):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("risk", "choice"), [(0.1, 0), (1.0, 1)])
 def test_with_the_teams_reward_a_low_risk_level_prefers_the_safe_action(risk, choice, seed):
     algorithm_settings = {"risk": risk, "auxiliary_reward": "team", "auxiliary_weight": 300.0}

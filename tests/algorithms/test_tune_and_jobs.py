@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("by", ["class", "name"])
+@pytest.mark.parametrize("by", [pytest.param("class", marks=pytest.mark.long), "name"])
 def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
     from ray import tune
 
@@ -51,7 +51,7 @@ def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("how", ["data", "partial"])
+@pytest.mark.parametrize("how", [pytest.param("data", marks=pytest.mark.long), "partial"])
 def test_tuner_searches_inside_interventions(how, tmp_path):
     """Alpha, beta and the interval: the callback in each trial's learner performs with its trial's own."""
     from functools import partial

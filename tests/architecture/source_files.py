@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +50,16 @@ def source_files(root: Path) -> list[SourceFile]:
         if parts[-1] == "__init__":
             parts.pop()
         text = path.read_text(encoding="utf-8")
-        found.append(SourceFile(place, ".".join(parts), text, ast.parse(text, filename=str(path))))
+        found.append(SourceFile(place, ".".join(parts), text, _parsed(text, str(path))))
     if not found:
         raise ValueError(f"{root} holds no Python file; expected the folder of a package.")
     return found
+
+
+@functools.cache
+def _parsed(text: str, filename: str) -> ast.Module:
+    """Once in a process: many guards read the same files."""
+    return ast.parse(text, filename=filename)
 
 
 def docstrings(tree: ast.AST) -> set[int]:

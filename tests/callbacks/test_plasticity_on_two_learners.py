@@ -27,6 +27,7 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
         entry("reborn") | {"alpha": 0.5, "beta": 1.5, "optimizer": "donor"},
         entry("redo") | {"every": 7, "scope": "all"},
         entry("shrink_perturb") | {"every": 11},
+        entry("continual_backprop"),
     ]
     config = quick(env=WALK, interventions=interventions, dormancy={"every": 30, "episodes": 4})
     algorithm = config.learners(num_learners=2).build_algo()
@@ -34,6 +35,7 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     kinds = {event["kind"] for event in events if event["event"] == "intervention" and event["neurons"]}
     assert "reborn" in kinds
     assert "redo" in kinds
+    assert "continual_backprop" in kinds
     assert algorithm.counters.updates >= 50
     first, second = digests(algorithm)
     assert first == second
@@ -46,12 +48,22 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     algorithm.stop()
 
 
-@pytest.mark.parametrize("kind", ["injection", "knife", "l2_init", "continual_backprop", "prune", "marr"])
-def test_what_adds_parameters_or_losses_trains_on_two_learners(kind):
-    algorithm = quick(env=WALK, interventions=[entry(kind)]).learners(num_learners=2).build_algo()
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("marr"), entry("prune"), entry("l2_init")],
+        # Both add weights, so each to networks of its own.
+        [entry("injection") | {"scope": "agent"}, entry("knife") | {"scope": "mixer"}],
+    ],
+    ids=["losses", "weights"],
+)
+def test_what_adds_parameters_or_losses_trains_on_two_learners(entries):
+    algorithm = quick(env=WALK, interventions=entries).learners(num_learners=2).build_algo()
     events = [event for _ in range(3) for event in algorithm.train()["plasticity"]]
-    assert len(events) >= 2 or kind == "l2_init"  # which acts through the loss alone
-    assert any(event["neurons"] for event in events) or kind not in OF_NEURONS
+    for kind in {one["kind"] for one in entries} - {"l2_init"}:  # which acts through the loss alone
+        of_kind = [event for event in events if event["kind"] == kind]
+        assert len(of_kind) >= 2
+        assert any(event["neurons"] for event in of_kind) or kind not in OF_NEURONS
     first, second = digests(algorithm)
     assert first == second
     algorithm.stop()

@@ -54,7 +54,7 @@ def configured(kind, settings, *, model=None, learners=0, **training):
             learner_config_dict=settings,
         )
         .training(**(training if kind == "sac" else training | {"lr": 1e-3}))
-        .debugging(seed=0)
+        .debugging(seed=0, log_sys_usage=False)
     )
 
 
@@ -648,7 +648,7 @@ def digest(learner):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("kind", ["dqn", "sac", "ppo"])
+@pytest.mark.parametrize("kind", ["dqn", pytest.param("sac", marks=pytest.mark.long), "ppo"])
 def test_stock_algorithms_train_with_it_and_restore_it(kind, tmp_path):
     algorithm = whole(kind)
     results = [algorithm.train() for _ in range(3)]
@@ -672,7 +672,7 @@ def test_stock_algorithms_train_with_it_and_restore_it(kind, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("kind", ["dqn", "ppo"])
+@pytest.mark.parametrize("kind", [pytest.param("dqn", marks=pytest.mark.long), "ppo"])
 def test_two_learners_stay_equal_although_their_batches_differ(kind):
     algorithm = whole(kind, learners=2)
     for _ in range(3):

@@ -211,7 +211,7 @@ def training(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
     reference: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

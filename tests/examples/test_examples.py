@@ -92,7 +92,7 @@ def test_target_interval(tmp_path):
     assert (tmp_path / "interval.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_game_learns_to_meet(tmp_path, capsys):
     returns = own_game.main(["--out", str(tmp_path)])
     # Alone one agent finds the middle in 3 steps; random play hardly ever meets within 12.
@@ -102,7 +102,13 @@ def test_own_game_learns_to_meet(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["examples/own_game.py", "--quick"], ["-m", "examples.own_game", "--quick"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["examples/own_game.py", "--quick"],
+        pytest.param(["-m", "examples.own_game", "--quick"], marks=pytest.mark.long),
+    ],
+)
 def test_own_game_runs_as_its_first_lines_say(command, tmp_path):
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(

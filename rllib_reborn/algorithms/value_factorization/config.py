@@ -78,6 +78,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         # RLlib's 60 and 120 s are short for slow games, and what comes later is dropped.
         self.sample_timeout_s = 600.0
         self.evaluation_sample_timeout_s = 600.0
+        # Its thread makes every stop() wait for up to 0.7 s, and nothing of ours reads what it collects.
+        self.log_sys_usage = False
         self.num_envs_per_env_runner = 8
         self.min_sample_timesteps_per_iteration = 1_000
         # RLlib's names, PyMARL's values (docs/method.md 7.1).
