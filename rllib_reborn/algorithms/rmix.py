@@ -263,7 +263,7 @@ class RMIXConfig(ValueFactorizationConfig):
     rl_module_class = RMIXModule
     default_learner_class = RMIXLearner
 
-    default_optimizer = MappingProxyType({"kind": "adam", "eps": 1e-8})
+    default_optimizer = MappingProxyType({"kind": "adam"})
 
     @override(ValueFactorizationConfig)
     def validate(self) -> None:

@@ -1,4 +1,4 @@
-"""Whole episodes: packed by their real length as they travel, and a ring of them that is sampled with replacement."""
+"""Whole episodes: packed by their real length as they travel, and a ring of them that is sampled without replacement."""
 
 from __future__ import annotations
 
@@ -226,7 +226,8 @@ class EpisodeReplay:
                 )
 
     def sample(self, episodes: int, *, shards: int = 1, rng: np.random.Generator | None = None) -> ReplaySample:
-        """Draw uniformly, with replacement.
+        """Draw uniformly, no episode twice (as PyMARL and all that came of it); where fewer are held than asked for, each
+        one equally often, or once more.
 
         Args:
             episodes: ``E``, >= 1.
@@ -241,7 +242,7 @@ class EpisodeReplay:
             raise ValueError("the replay is empty; add episodes before sampling.")
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
-        drawn = (self._rng if rng is None else rng).integers(0, len(self._episodes), episodes)
+        drawn = _without_replacement(self._rng if rng is None else rng, len(self._episodes), episodes)
         lengths = np.array([len(self._episodes[i]["reward"]) for i in drawn], np.int32)
         by_length = np.argsort(-lengths, kind="stable")
         # Round-robin over the shards, then one shard after the other.
@@ -294,6 +295,12 @@ class EpisodeReplay:
 
     def _check_episode(self, episode: Episode) -> None:
         self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))
+
+
+def _without_replacement(rng: np.random.Generator, held: int, count: int) -> npt.NDArray[np.int64]:
+    """``count`` positions in ``range(held)``, none more than once oftener than another."""
+    rounds, rest = divmod(count, held)
+    return np.concatenate([np.tile(np.arange(held), rounds), rng.choice(held, rest, replace=False)])
 
 
 def _nbytes(episode: Episode) -> int:

@@ -92,17 +92,20 @@ def test_layers_have_names_of_their_own_and_targets_have_the_same(algorithm: str
         ("RMIX", {"weight_decay": 0.1}, "adam", 1e-8),
         ("DMIX", {"weight_decay": 0.1}, "adam", 1e-5),
         ("RMIX", {"kind": "rmsprop"}, "rmsprop", 1e-5),
-        ("QMIX", {"kind": "adam"}, "adam", 1e-5),
+        ("DMIX", {"kind": "rmsprop"}, "rmsprop", 1e-5),
+        ("QMIX", {}, "rmsprop", 1e-5),
+        ("QMIX", {"kind": "adam"}, "adam", 1e-8),
+        ("QMIX", {"kind": "adam", "eps": 1e-5}, "adam", 1e-5),
     ],
 )
 def test_a_part_of_the_optimizers_settings_keeps_the_algorithms_own_rest(algorithm, given, kind, eps) -> None:
     config = ALGORITHMS[algorithm]().training(optimizer=given)
     settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
-    assert (settings.kind, settings.eps) == (kind, eps)
+    assert (settings.kind, settings.used_eps) == (kind, eps)
     data = {"algorithm": algorithm, "env": WALK, "training": {"optimizer": given}, "stop": {"iterations": 1}}
     experiment = experiment_from_dict(data)
     resolved = resolved_dict(experiment, build_config(experiment))["training"]["optimizer"]
-    assert (resolved["kind"], resolved["eps"]) == (kind, eps)
+    assert resolved == settings.model_dump()
 
 
 def test_a_part_of_resqs_exploration_keeps_the_rest() -> None:

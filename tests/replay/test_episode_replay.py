@@ -87,10 +87,26 @@ def test_shards_do_not_change_what_is_drawn():
 
 def test_sampling_is_uniform():
     replay = filled(4, 4)
-    drawn = np.concatenate([replay.sample(50).indices for _ in range(80)])
-    counts = np.bincount(drawn, minlength=4)
-    # Four equally likely outcomes, 4000 draws: chi-square with 3 degrees of freedom, 99.9 % quantile 16.3.
-    assert ((counts - 1000) ** 2 / 1000).sum() < 16.3
+    pairs = [frozenset(replay.sample(2).indices.tolist()) for _ in range(3_000)]
+    counts = np.array([pairs.count(pair) for pair in set(pairs)])
+    # Six equally likely pairs, 3000 draws: chi-square with 5 degrees of freedom, 99.9 % quantile 20.5.
+    assert len(counts) == 6
+    assert ((counts - 500) ** 2 / 500).sum() < 20.5
+
+
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 100))
+def test_no_episode_is_drawn_twice_while_there_are_others(held, size, seed):
+    counts = np.bincount(filled(held, held, seed).sample(size).indices, minlength=held)
+    assert counts.sum() == size
+    assert counts.max() - counts.min() <= 1
+
+
+def test_what_is_left_over_is_drawn_uniformly():
+    replay = filled(4, 4)
+    extra = [int(np.bincount(replay.sample(5).indices, minlength=4).argmax()) for _ in range(2_000)]
+    counts = np.bincount(extra, minlength=4)
+    # Four equally likely outcomes, 2000 draws: chi-square with 3 degrees of freedom, 99.9 % quantile 16.3.
+    assert ((counts - 500) ** 2 / 500).sum() < 16.3
 
 
 def test_bytes_follow_the_real_lengths():

@@ -176,8 +176,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
             double_q: Choose the target's actions with the online network (van Hasselt et al. 2016). Default True.
             n_step: Rewards summed before bootstrapping, >= 1. Default 1.
             td_lambda: TD(lambda) targets in place of n-step ones, 0..1 (PyMARL2: 0.6). Default None: not used.
-            optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": 1e-5, "weight_decay": 0.0}``
-                (:class:`OptimizerSettings`).
+            optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": None, "weight_decay": 0.0}``; eps None:
+                1e-5 for rmsprop, 1e-8 for adam (:class:`OptimizerSettings`).
             model: The agents' network (:class:`AgentSettings`): ``hidden_dim`` 64, ``fc_layers`` 1, ``recurrent`` True,
                 ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none".
             mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none); each Config says which.

@@ -77,13 +77,17 @@ class LearnerSetup(TorchLearner):
         optimizer: torch.optim.Optimizer
         if settings.kind == "rmsprop":
             optimizer = torch.optim.RMSprop(
-                parameters, alpha=settings.alpha, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
+                parameters,
+                alpha=settings.alpha,
+                eps=settings.used_eps,
+                weight_decay=settings.weight_decay,
+                foreach=True,
             )
         else:
             # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses.
             constant_lr = not isinstance(config.lr, list | tuple)
             optimizer = torch.optim.Adam(
-                parameters, eps=settings.eps, weight_decay=settings.weight_decay, foreach=constant_lr
+                parameters, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=constant_lr
             )
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr

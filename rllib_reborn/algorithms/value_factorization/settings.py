@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from rllib_reborn.settings import REASON_GIVEN, Settings
 
+_EPS = {"rmsprop": 1e-5, "adam": 1e-8}
+
 
 class TargetUpdateSettings(Settings):
     """When target networks follow the online ones: a hard copy every ``every`` updates or collected episodes (PyMARL:
@@ -37,12 +39,19 @@ class TargetUpdateSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """``rmsprop`` with PyMARL's constants (alpha 0.99, eps 1e-5) or ``adam`` (betas 0.9, 0.999); ``lr`` is RLlib's."""
+    """``rmsprop`` with PyMARL's constants (alpha 0.99, eps 1e-5) or ``adam`` with torch's, which PyMARL2 and EPyMARL use
+    (betas 0.9 and 0.999, eps 1e-8); ``lr`` is RLlib's. ``eps``: added to the denominator; None: the kind's own, so that
+    a change of the kind alone does not keep the other's."""
 
     kind: Literal["rmsprop", "adam"] = "rmsprop"
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    eps: Annotated[float, Field(gt=0)] = 1e-5
+    eps: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def used_eps(self) -> float:
+        """``eps``, or the kind's own."""
+        return _EPS[self.kind] if self.eps is None else self.eps
 
 
 class AgentSettings(Settings):
