@@ -1,9 +1,17 @@
-"""What setup.cfg cannot say: the folder configs/ is installed as rllib_reborn/configs."""
+"""What setup.cfg cannot say: configs/ and tune_experiments/ are installed below rllib_reborn/."""
 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["rllib_reborn", "rllib_reborn.*"]), "rllib_reborn.configs"],
-    package_dir={"rllib_reborn.configs": "configs"},
-    package_data={"rllib_reborn": ["py.typed"], "rllib_reborn.configs": ["**/*.yaml"]},
+    packages=[
+        *find_packages(include=["rllib_reborn", "rllib_reborn.*"]),
+        "rllib_reborn.configs",
+        "rllib_reborn.tune_experiments",
+    ],
+    package_dir={"rllib_reborn.configs": "configs", "rllib_reborn.tune_experiments": "tune_experiments"},
+    package_data={
+        "rllib_reborn": ["py.typed"],
+        "rllib_reborn.configs": ["**/*.yaml"],
+        "rllib_reborn.tune_experiments": ["*.yaml", "README.md"],
+    },
 )

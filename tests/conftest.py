@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray starts a process for each of its CPUs beforehand, of which most tests use none.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import pytest
 

@@ -25,6 +25,7 @@ def test_an_actor_that_was_left_behind_is_seen(monkeypatch: pytest.MonkeyPatch) 
     assert shared_ray.is_idle()
 
 
+@pytest.mark.long
 def test_a_ray_of_another_size_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

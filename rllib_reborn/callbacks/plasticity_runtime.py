@@ -192,7 +192,13 @@ class PlasticityRuntime:
         if self.check is not None:
             self.note_recycled(clock, report)
         self.events.append(
-            {**self._event_fields, "event": "intervention", "settings": to_dict(intervention), **report.to_dict()}
+            {
+                **self._event_fields,
+                "event": "intervention",
+                "position": position,
+                "settings": to_dict(intervention),
+                **report.to_dict(),
+            }
         )
         self._log(
             {

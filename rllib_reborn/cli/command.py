@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import shlex
 import shutil
 import sys
@@ -67,6 +68,21 @@ def program_here() -> str:
     python = Path(sys.executable).absolute()
     shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     return shlex.join([str(shown), "-m", "rllib_reborn"])
+
+
+def add_address_argument(parser: argparse.ArgumentParser) -> None:
+    """``--address``: which Ray."""
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT|auto",
+        help="Ray cluster to run on (auto: the one on this machine); default: RAY_ADDRESS, else a local Ray of its own",
+    )
+
+
+def use_address(address: str | None) -> None:
+    """Make ``--address`` hold for everything that connects to Ray."""
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address
 
 
 def whole_number(text: str) -> int:

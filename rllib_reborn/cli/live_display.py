@@ -41,6 +41,9 @@ class Display(Protocol):
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint is complete."""
 
+    def on_wait(self, reason: str) -> None:
+        """The cluster has no room yet."""
+
 
 class Estimate:
     """Share of the run that is done and seconds that are left, from the rate since this process started.
@@ -126,6 +129,9 @@ class SilentDisplay:
     def on_checkpoint(self, path: Path) -> None:
         """Shows nothing."""
 
+    def on_wait(self, reason: str) -> None:
+        """Shows nothing."""
+
 
 class LineDisplay(SilentDisplay):
     """One line per iteration, for files, pipes and job logs."""
@@ -147,6 +153,10 @@ class LineDisplay(SilentDisplay):
     def on_checkpoint(self, path: Path) -> None:
         """Print where it is."""
         self._console.out(f"checkpoint {path}", highlight=False)
+
+    def on_wait(self, reason: str) -> None:
+        """Print it."""
+        self._console.out(reason, highlight=False)
 
 
 class TableDisplay(SilentDisplay):
@@ -176,6 +186,10 @@ class TableDisplay(SilentDisplay):
     def on_checkpoint(self, path: Path) -> None:
         """Named in the next drawing."""
         self._checkpoint = path
+
+    def on_wait(self, reason: str) -> None:
+        """Draw it."""
+        self._live.update(Text(f"{self._title}: {reason}"), refresh=True)
 
     def _render(self, row: Row) -> RenderableType:
         done, left = self._estimate.update(row)

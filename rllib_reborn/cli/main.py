@@ -25,6 +25,7 @@ from rllib_reborn.cli import (
     report,
     sc2_mock_server,
     train,
+    tune,
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.suggestions import did_you_mean
@@ -32,6 +33,7 @@ from rllib_reborn.suggestions import did_you_mean
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
 COMMANDS = (
     train.COMMAND,
+    tune.COMMAND,
     evaluate.COMMAND,
     invariance.COMMAND,
     invariance_table.COMMAND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 from pathlib import Path
 
@@ -12,7 +13,9 @@ MANY_RUNS_REPORT = Path("runs") / "report"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="run folders, or folders of run folders")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN_DIR", help="run folders, folders of them, or files of 'tune pack'"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -23,9 +26,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.evaluation import RunError, find_runs, print_summary, write_report
+    from rllib_reborn.evaluation.packed_runs import opened
 
-    with mistakes(RunError, OSError):
-        runs = find_runs(args.runs)
+    with mistakes(RunError, OSError), contextlib.ExitStack() as held:
+        runs = find_runs([held.enter_context(opened(Path(run))) for run in args.runs])
         out = args.out or (runs[0] / "report" if len(runs) == 1 else MANY_RUNS_REPORT)
         report = write_report(runs, out, command=shlex.join([*program().split(), "report", *args.runs]))
     print(print_summary(report))

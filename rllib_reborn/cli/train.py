@@ -15,9 +15,11 @@ from rllib_reborn.cli.command import (
     Command,
     CommandFailed,
     UsageError,
+    add_address_argument,
     mistakes,
     program,
     program_here,
+    use_address,
     whole_number,
 )
 from rllib_reborn.cli.experiment_arguments import add_experiment_arguments, composed_yaml, experiment_request
@@ -25,6 +27,7 @@ from rllib_reborn.cli.experiment_arguments import add_experiment_arguments, comp
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rllib_reborn.cli.experiment_arguments import ExperimentRequest
     from rllib_reborn.experiments.run import PreparedRun, RunOutcome
     from rllib_reborn.experiments.run_folder import RunFolder
     from rllib_reborn.experiments.training_loop import TrainingError
@@ -42,6 +45,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "algorithm and seed in runs/), if there is one",
     )
     parser.add_argument("--seed", type=whole_number, metavar="N", help="the same as seed=N")
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        metavar="0..9",
+        help="a sweep of these seeds (0..9, or 0,3,7) in --out, one run folder each; 'tune' for more than seeds",
+    )
+    add_address_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument(
         "--dry-run",
@@ -53,8 +63,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.checkpoints import CheckpointError
     from rllib_reborn.experiments.errors import ExperimentError
+    from rllib_reborn.experiments.ray_job import require_lasting_out
     from rllib_reborn.experiments.run_folder import RunFolder
 
+    use_address(args.address)
     with mistakes(ExperimentError, CheckpointError):
         # The quick checks come first: what follows imports Ray, which takes seconds.
         request = experiment_request(args)
@@ -62,6 +74,10 @@ def _run(args: argparse.Namespace) -> int:
             raise UsageError(
                 "no experiment is named; expected NAME, such as battle/8m/vdn+redo ('configs' lists the parts)."
             )
+        if not args.dry_run:
+            require_lasting_out(args.out)
+        if args.seeds is not None:
+            return _train_seeds(args, request)
         if args.out is not None and args.resume is None and not args.dry_run:
             RunFolder(args.out).require_free()
         if args.seed is not None:
@@ -96,6 +112,33 @@ def _run(args: argparse.Namespace) -> int:
     video = folder.root / "episode.gif"
     print(f"next:\n  {program_here()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
     return EXIT_OK
+
+
+def _train_seeds(args: argparse.Namespace, request: ExperimentRequest) -> int:
+    from rllib_reborn.cli.tune import run_to_its_end
+    from rllib_reborn.tuning.seeds import sweep_of_seeds
+
+    if args.seed is not None:
+        raise UsageError("--seed and --seeds are both given; expected one of them.")
+    if args.resume not in (None, "auto"):
+        raise UsageError(
+            f"--resume is {args.resume!r}; with --seeds expected auto, which goes on with the sweep in --out."
+        )
+    if request.resources is not None:
+        raise UsageError(
+            "--resources has no effect with --seeds; write its settings as key.path=value, e.g. resources.num_env_runners=2."
+        )
+    sweep = sweep_of_seeds(request.name, request.interventions, request.overrides, args.seeds)
+    return run_to_its_end(sweep, args.out, resume=args.resume is not None, quiet=args.quiet, dry_run=args.dry_run)
+
+
+def seeds(text: str) -> list[int]:
+    """Argument type: ``0..9`` or ``0,3,7``."""
+    first, dots, last = text.partition("..")
+    parts = [first, last] if dots else text.split(",")
+    if not all(part.isdecimal() for part in parts) or (dots and int(last) < int(first)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds; expected 0..9, or 0,3,7")
+    return list(range(int(first), int(last) + 1)) if dots else [int(part) for part in parts]
 
 
 def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:

@@ -20,7 +20,7 @@ _NOT_LEARNING = frozenset({"extends", "seed", "stop", "evaluation", "resources",
 # Measuring dormancy changes no weight and no random stream.
 _NOT_LEARNING_IN_TRAINING = frozenset({"dormancy"})
 _MISSING = "(not set)"
-_MAX_LABEL_SETTINGS = 2
+_MAX_LABEL_SETTINGS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,11 @@ def differences_within(group: RunGroup) -> list[str]:
     flats = [_setting_texts(run.config) for run in group.runs]
     keys = sorted({key for flat in flats for key in flat if key != "seed"})
     return [key for key in keys if len({flat.get(key, _MISSING) for flat in flats}) > 1]
+
+
+def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that shape learning, by their dotted names, and their values."""
+    return flatten_config(_learning(config))
 
 
 def split_env(env: str) -> tuple[str, str]:

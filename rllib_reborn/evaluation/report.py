@@ -21,8 +21,9 @@ from rllib_reborn.evaluation.figures import CURVES, MetricCurve, final_figure, t
 from rllib_reborn.evaluation.groups import RunGroup, config_differences, group_runs
 from rllib_reborn.evaluation.markdown import Page, render_markdown
 from rllib_reborn.evaluation.runs import LeftOut, RunError, load_runs
+from rllib_reborn.evaluation.sensitivity import lines_to_draw, sensitivity_figures
 from rllib_reborn.evaluation.style import FigureFiles, FigureSpec, save_figure
-from rllib_reborn.evaluation.summary import LAST, NONE, TaskSummary, final_rows, summarise_task
+from rllib_reborn.evaluation.summary import LAST, NONE, TaskSummary, final_means, final_rows, summarise_task
 from rllib_reborn.evaluation.text import count, format_interval, format_percent, format_time
 
 FORMAT = "rllib_reborn.report/1"
@@ -172,8 +173,19 @@ def _figures(
     reps: int,
 ) -> list[FigureSpec]:
     random = next((group.random_return for group in summary.groups if group.random_return), None)
-    specs = task_figures(groups, random, curves=curves, level=level, reps=reps)
-    specs += event_figures(groups, level=level, reps=reps)
+    means = {
+        group.label: {run.seed: value for run, value in final_means(group) if run.seed is not None} for group in groups
+    }
+    drawn = lines_to_draw(groups, means)
+    specs = task_figures(drawn, random, curves=curves, level=level, reps=reps)
+    specs += event_figures(drawn, level=level, reps=reps)
+    if len(drawn) < len(groups):
+        more = (
+            f" Of {len(groups)} groups {len(drawn)} are drawn: untreated ones, and from the best to the worst final "
+            "return in equal steps."
+        )
+        specs = [dataclasses.replace(spec, caption=spec.caption + more) for spec in specs]
+    specs = sensitivity_figures(summary.task, groups, {k: v for k, v in means.items() if v}, level) + specs
     rows, labels = final_rows(summary), [group.label for group in groups]
     source = " or ".join(dict.fromkeys(g.source for g in summary.groups if g.source != NONE))
     return specs if rows.empty else [final_figure(summary.task, rows, level, source, labels), *specs]

@@ -294,7 +294,7 @@ def _verdict(policy: Interval | None, random: Interval | None, difference: Inter
 
 
 def _compare(group: RunGroup, baseline: RunGroup, level: float, reps: int) -> Comparison:
-    mine, theirs = _means(group), _means(baseline)
+    mine, theirs = final_means(group), final_means(baseline)
     by_seed, base_by_seed = (
         {run.seed: mean for run, mean in means if run.seed is not None} for means in (mine, theirs)
     )
@@ -332,5 +332,6 @@ def _comparison_verdict(label: str, baseline: str, difference: Interval, how: st
     return f"{label} is {'better' if better else 'worse'} than {baseline}: {text}."
 
 
-def _means(group: RunGroup) -> list[tuple[RunRecord, float]]:
+def final_means(group: RunGroup) -> list[tuple[RunRecord, float]]:
+    """Of each run that is judged, its mean greedy return at the end."""
     return [(run, float(episodes.returns.mean())) for run, episodes in _scored(group)[1]]

@@ -22,8 +22,8 @@ _LOCAL_HOST = "127.0.0.1"
 def ray_session(experiment: Experiment) -> Iterator[None]:
     """Connect to Ray or start it; what was started here is shut down again.
 
-    Inside ``ray job submit`` the job's cluster is used (``RAY_ADDRESS`` is set there). Otherwise a local
-    Ray with as many CPUs and custom resources as the experiment books is started, so that no worker waits for a
+    Where ``RAY_ADDRESS`` is set (inside ``ray job submit``, by ``--address``) that cluster is used. Otherwise a local
+    Ray of its own with as many CPUs and custom resources as the experiment books is started, so that no worker waits for a
     core that never comes.
     """
     # Read when Ray starts; a user who wants to send Ray's usage statistics can still set it.
@@ -40,6 +40,8 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
     }
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
+            # Ray of our own: without this one that somebody else has started on this machine would be joined.
+            "address": "local",
             "num_cpus": cpus_needed(experiment),
             "include_dashboard": experiment.logging.dashboard,
             "dashboard_host": _LOCAL_HOST,

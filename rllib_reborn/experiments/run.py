@@ -20,6 +20,7 @@ from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.envs.registry import launches_external_process
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
+from rllib_reborn.experiments.cluster_room import wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.final_evaluation import evaluate_final, write_final_evaluation
 from rllib_reborn.experiments.interruption import Interruption
@@ -50,6 +51,55 @@ class PreparedRun:
     resolved: dict[str, Any]
     plan: RunPlan
     resume: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A run whose folder is held, and whose algorithm is built and restored.
+
+    Attributes:
+        prepared: What was planned.
+        algo: What is trained.
+        loop: Trains it.
+    """
+
+    prepared: PreparedRun
+    algo: Algorithm
+    loop: TrainingLoop
+
+    @contextlib.contextmanager
+    def errors_written(self) -> Iterator[None]:
+        """What breaks training off inside is written with its traceback to ``error.txt``."""
+        try:
+            yield
+        except TrainingError:
+            self.prepared.plan.folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+
+    def evaluate_final(self) -> dict[str, Any]:
+        """Evaluate the policy and a random one, and write ``final_evaluation.json``; returns its content. Nothing can be
+        trained afterwards.
+
+        Raises:
+            EnvContractError: Games fail again and again.
+        """
+        experiment = self.prepared.experiment
+        team, resources = team_from_algo(self.algo), experiment.resources
+        resource_request = final_resource_request(experiment)
+        if resource_request is not None:
+            # The runners are done, and give back what they booked.
+            self.algo.runners.stop()
+        final = evaluate_final(
+            team,
+            env=experiment.env,
+            env_steps=self.loop.position.env_steps,
+            episodes=experiment.evaluation.final_episodes,
+            seed=experiment.seed,
+            num_envs=resources.num_envs_per_env_runner if launches_external_process(experiment.env) else None,
+            resource_request=resource_request,
+        )
+        write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
+        return final
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +146,27 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         command: What the user typed, for the head of ``config.yaml``.
 
     Raises:
+        ExperimentError: As :func:`open_run`.
+        TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
+    """
+    with open_run(run, observer, command) as opened:
+        with Interruption() as interruption, opened.errors_written():
+            opened.loop.run(interruption)
+        if not opened.loop.has_ended:
+            return RunOutcome(opened.loop.position, interruption.received, None)
+        return RunOutcome(opened.loop.position, None, opened.evaluate_final())
+
+
+@contextlib.contextmanager
+def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) -> Iterator[OpenRun]:
+    """Hold the run folder, connect to Ray, build the algorithm and restore what the run goes on from.
+
+    Args:
+        run, observer, command: As of :func:`execute_run`.
+
+    Raises:
         ExperimentError: The run folder is in use or no longer what was planned with, or the replay no longer fits into
             memory.
-        TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
     experiment, plan = run.experiment, run.plan
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
@@ -106,6 +174,7 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         held.enter_context(folder.locked())
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
+        wait_for_room(experiment, lambda reason: observer.on_wait(reason))
         algo = held.enter_context(_built(run.config))
         if plan.checkpoint is not None:
             algo.restore_from_path(str(plan.checkpoint.resolve()))
@@ -116,41 +185,18 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         # What an earlier, shorter run of this folder left behind would speak of another policy.
         for outdated in (folder.final_evaluation, folder.error):
             outdated.unlink(missing_ok=True)
-        with Interruption() as interruption:
-            loop = TrainingLoop(
-                algo=algo,
-                stop=experiment.stop,
-                checkpointing=experiment.checkpoint,
-                store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
-                log=log,
-                events=events,
-                config_hash=config_hash(run.resolved),
-                observer=observer,
-                interruption=interruption,
-            )
-            try:
-                progress = loop.run(plan.progress)
-            except TrainingError:
-                folder.error.write_text(traceback.format_exc(), encoding="utf-8")
-                raise
-        if not loop.has_ended(progress):
-            return RunOutcome(progress, interruption.received, None)
-        team, resources = team_from_algo(algo), experiment.resources
-        resource_request = final_resource_request(experiment)
-        if resource_request is not None:
-            # The runners are done, and give back what they booked.
-            algo.runners.stop()
-        final = evaluate_final(
-            team,
-            env=experiment.env,
-            env_steps=progress.env_steps,
-            episodes=experiment.evaluation.final_episodes,
-            seed=experiment.seed,
-            num_envs=resources.num_envs_per_env_runner if launches_external_process(experiment.env) else None,
-            resource_request=resource_request,
+        loop = TrainingLoop(
+            algo=algo,
+            stop=experiment.stop,
+            checkpointing=experiment.checkpoint,
+            store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
+            log=log,
+            events=events,
+            config_hash=config_hash(run.resolved),
+            observer=observer,
+            position=plan.progress,
         )
-        write_final_evaluation(final, folder.final_evaluation)
-        return RunOutcome(progress, None, final)
+        yield OpenRun(run, algo, loop)
 
 
 def _require_as_planned(run: PreparedRun) -> None:

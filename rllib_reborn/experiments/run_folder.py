@@ -62,10 +62,11 @@ class RunFolder:
         return self.root / "error.txt"
 
     def is_free(self) -> bool:
-        """Whether a new run may be put here: it does not exist, or is a folder with nothing but a lock file."""
+        """Whether a new run may be put here: it does not exist, or is a folder with nothing but a lock file and the reason
+        why nothing could begin."""
         if not self.root.exists():
             return True
-        return self.root.is_dir() and all(path.name == _LOCK for path in self.root.iterdir())
+        return self.root.is_dir() and all(path.name in (_LOCK, self.error.name) for path in self.root.iterdir())
 
     def require_free(self) -> None:
         """Raise unless a new run may be put here.

@@ -122,6 +122,7 @@ class ResourcesSection(Settings):
             8 games of StarCraft II, on nodes that were started with, say, ``ray start --resources='{"sc2": 24}'``.
             Runners that evaluate book the same. A Ray that is started with the run has as many as the run books.
         sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
+        wait_timeout_s: Seconds to wait for a cluster that is too small for all processes; null: for ever, saying so.
         num_learners: Learner processes; 0: the driver learns.
         num_gpus_per_learner: GPUs of each; fractions only with one learner.
         num_cpus_per_learner: Cores that Ray books for each; null: RLlib decides.
@@ -132,6 +133,7 @@ class ResourcesSection(Settings):
     num_cpus_per_env_runner: Annotated[float, Field(ge=0)] = 1.0
     custom_resources_per_env_runner: dict[str, Positive] = Field(default_factory=dict)
     sample_timeout_s: Positive = 600.0
+    wait_timeout_s: Positive | None = None
     num_learners: CountOrZero = 0
     num_gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
     num_cpus_per_learner: Annotated[float, Field(ge=0)] | None = None
@@ -156,11 +158,13 @@ class CheckpointSection(Settings):
         replay: ``full`` saves the replay with it (exact resume; gigabytes for long games), ``none`` leaves
             it out.
         interval_env_steps: Env steps between two checkpoints; null: only at the end.
+        interval_s: Seconds between two checkpoints, at the end of an iteration; null: env steps alone decide.
         keep: Newest checkpoints to keep.
     """
 
     replay: Literal["full", "none"] = "full"
     interval_env_steps: Count | None = 50_000
+    interval_s: Positive | None = None
     keep: Count = 2
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rllib_reborn.checkpoints import CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
@@ -34,6 +35,16 @@ class Observer(Protocol):
 
     def on_checkpoint(self, path: Path) -> None:
         """A checkpoint is complete."""
+
+    def on_wait(self, reason: str) -> None:
+        """The cluster has no room yet."""
+
+
+class Iteration(NamedTuple):
+    """What an iteration has left: a row of ``metrics.jsonl``, and the dormancy checks and applications of interventions."""
+
+    row: Row
+    events: Sequence[Row]
 
 
 class TrainingError(RuntimeError):
@@ -65,7 +76,8 @@ class TrainingLoop:
         events: Where dormancy checks and applications of interventions go.
         config_hash: Goes into each checkpoint's manifest.
         observer: Notified of every row and checkpoint.
-        interruption: Looked at after each iteration.
+        position: How far the run is; at the start that of the checkpoint it goes on from.
+        clock: Seconds; replaced in tests.
     """
 
     algo: Trainable
@@ -76,59 +88,78 @@ class TrainingLoop:
     events: MetricsLog
     config_hash: str
     observer: Observer
-    interruption: Interruption
+    position: RunPosition = dataclasses.field(default_factory=RunPosition)
+    clock: Callable[[], float] = time.monotonic
 
-    def run(self, progress: RunPosition) -> RunPosition:
-        """Go on from ``progress`` to the end, which is always a checkpoint.
+    def __post_init__(self) -> None:
+        self._saved_at = self.position.iteration or None
+        self._saved_time = self.clock()
+
+    def run(self, interruption: Interruption) -> None:
+        """Go on to the end, or until ``interruption``, which is looked at after each iteration; the last iteration is always
+        in a checkpoint.
 
         Raises:
-            TrainingError: An iteration failed. The checkpoints that were there stay; none is made of a
-                broken state.
+            TrainingError: As :meth:`advance`.
         """
-        saved_at: int | None = progress.iteration if progress.iteration else None
-        while not self.has_ended(progress):
-            before, progress = progress, self._iterate(progress)
-            if self._is_due(before.env_steps, progress.env_steps):
-                self._save(progress)
-                saved_at = progress.iteration
-            if self.interruption.received:
+        while not self.has_ended:
+            self.advance()
+            if interruption.received:
                 break
-        if saved_at != progress.iteration:
-            self._save(progress)
-        return progress
+        self.save()
 
-    def has_ended(self, progress: RunPosition) -> bool:
+    @property
+    def has_ended(self) -> bool:
         """Whether a limit is reached."""
-        return self.stop.fraction(**dataclasses.asdict(progress)) >= 1
+        return self.stop.fraction(**dataclasses.asdict(self.position)) >= 1
 
-    def _iterate(self, progress: RunPosition) -> RunPosition:
+    def advance(self) -> Iteration:
+        """One iteration, and a checkpoint where one is due.
+
+        Raises:
+            TrainingError: The iteration failed. The checkpoints that were there stay; none is made of a broken state.
+        """
+        before = self.position.env_steps
+        done = self._iterate()
+        if self._is_due(before, self.position.env_steps):
+            self.save()
+        return done
+
+    def save(self) -> None:
+        """A checkpoint of the last iteration, unless there is one."""
+        if self._saved_at == self.position.iteration:
+            return
+        path = self.store.save(
+            functools.partial(_write_checkpoint, self.algo.save_to_path),
+            iteration=self.position.iteration,
+            env_steps=self.position.env_steps,
+            config_hash=self.config_hash,
+        )
+        self._saved_at, self._saved_time = self.position.iteration, self.clock()
+        self.observer.on_checkpoint(path)
+
+    def _iterate(self) -> Iteration:
         try:
             result = self.algo.train()
         except Exception as error:
             raise TrainingError(
-                f"training broke off after {progress.env_steps:,} env steps: {_root_cause(error)}"
+                f"training broke off after {self.position.env_steps:,} env steps: {_root_cause(error)}"
             ) from error
-        iteration = progress.iteration + 1
+        iteration = self.position.iteration + 1
         row = {"iteration": iteration, **result["team"]}
         # Events first: a crash in between leaves events of an iteration without a row, which a resume cuts off.
-        for event in result.get("plasticity", ()):
-            self.events.append({"iteration": iteration, **event})
+        events = [{"iteration": iteration, **event} for event in result.get("plasticity", ())]
+        for event in events:
+            self.events.append(event)
         self.log.append(row)
+        self.position = RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
         self.observer.on_row(row)
-        return RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
+        return Iteration(row, events)
 
     def _is_due(self, before: int, now: int) -> bool:
-        interval = self.checkpointing.interval_env_steps
-        return interval is not None and now // interval > before // interval
-
-    def _save(self, progress: RunPosition) -> None:
-        path = self.store.save(
-            functools.partial(_write_checkpoint, self.algo.save_to_path),
-            iteration=progress.iteration,
-            env_steps=progress.env_steps,
-            config_hash=self.config_hash,
-        )
-        self.observer.on_checkpoint(path)
+        interval, seconds = self.checkpointing.interval_env_steps, self.checkpointing.interval_s
+        by_steps = interval is not None and now // interval > before // interval
+        return by_steps or (seconds is not None and self.clock() - self._saved_time >= seconds)
 
 
 def _write_checkpoint(save: Callable[[str], str], folder: Path) -> None:

@@ -16,6 +16,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from rllib_reborn.runtime import overlapped_sampling
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.evaluation_runners import EvaluationRunners
+from rllib_reborn.runtime.idle_watch import IdleWatch
 from rllib_reborn.runtime.results import Collected, Evaluated, Weights, without_errors
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class RunnerPool:
         self._evaluation = evaluation
         self._learners = learners
         self._evaluating = EvaluationRunners(config, evaluation, make_local_evaluation_runner)
+        self._idle = IdleWatch(logger.warning)
 
     # ------------------------------------------------------------------ collecting
 
@@ -90,7 +92,21 @@ class RunnerPool:
                 )
             elif not answers:
                 time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
+        if answers:
+            self._idle.came()
+        else:
+            self._idle.nothing_came(self._runners_missing)
         return without_errors(answers)
+
+    def _runners_missing(self) -> str | None:
+        group = self._sampling
+        assert group is not None
+        alive, all_of_them = group.num_healthy_remote_env_runners(), group.num_remote_env_runners()
+        if alive == all_of_them:
+            return None
+        return (
+            f"{alive} of {all_of_them} env runners are alive; training goes on when Ray has found room for the others"
+        )
 
     def drain(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""

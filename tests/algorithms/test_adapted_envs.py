@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
     ("package", "name", "options"),
     [
         pytest.param("mpe2", "pettingzoo:mpe2.simple_spread_v3", {"max_cycles": 10}, marks=pytest.mark.long),
+        ("lbforaging", "gymnasium:Foraging-8x8-2p-3f-v3", {"team": {"state": "observations", "episode_limit": 10}}),
         pytest.param(
-            "lbforaging",
-            "gymnasium:Foraging-8x8-2p-3f-v3",
-            {"team": {"state": "observations", "episode_limit": 10}},
+            "ray",
+            "tests.fakes.multi_agent_game:Falling",
+            {"team": {"workers": "processes", "num_workers": 1}},
             marks=pytest.mark.long,
         ),
-        ("ray", "tests.fakes.multi_agent_game:Falling", {"team": {"workers": "processes", "num_workers": 1}}),
     ],
 )
 def test_a_name_trains_and_evaluates_on_remote_runners(package, name, options):

@@ -55,7 +55,7 @@ def test_two_learners_hold_equal_weights_and_do_what_one_does(tmp_path):
     two.stop()
 
 
-@pytest.mark.parametrize("sampling", ["sync", "async"])
+@pytest.mark.parametrize("sampling", ["sync", pytest.param("async", marks=pytest.mark.long)])
 def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
     config = (
         quick(env=WALK, sampling=sampling)
@@ -73,6 +73,7 @@ def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
         if row["faults/runner_restarts"] >= 1 and row["faults/runners_healthy"] == 2:
             break
         assert time.monotonic() < deadline, row
+    assert row["faults/episodes_dropped"] == 4, "the games of the runner that was killed"
     assert row["env_steps"] > before["env_steps"]
     assert row["updates"] > before["updates"]
     new = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
@@ -121,6 +122,7 @@ def test_overlapped_sampling_keeps_the_update_ratio_and_its_requests_belong_to_t
     algorithm.stop()
 
 
+@pytest.mark.long  # its sample: tests/cli/test_train_end_to_end.py, an environment that breaks on a runner
 def test_a_broken_env_on_a_remote_runner_ends_training_with_its_sentence():
     from rllib_reborn.envs.contract import EnvContractError
 
@@ -131,7 +133,7 @@ def test_a_broken_env_on_a_remote_runner_ends_training_with_its_sentence():
     algorithm.stop()
 
 
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("parallel", [pytest.param(False, marks=pytest.mark.long), True])
 def test_remote_evaluation_plays_exactly_the_episodes_asked_for(parallel):
     config = quick(env=WALK).evaluation(
         interval_env_steps=40,

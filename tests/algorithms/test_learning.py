@@ -43,7 +43,7 @@ def test_vdn_cannot_represent_it_and_settles_for_the_safe_matrix():
     np.testing.assert_array_equal(train(VDNConfig, "matrix/two_step", 12), 7.0)
 
 
-@pytest.mark.parametrize("config_class", [QMIXConfig, VDNConfig])
+@pytest.mark.parametrize("config_class", [QMIXConfig, pytest.param(VDNConfig, marks=pytest.mark.long)])
 def test_a_monotonic_matrix_game_is_solved(config_class):
     from rllib_reborn.envs.registry import make_team_env
 

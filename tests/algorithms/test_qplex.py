@@ -189,7 +189,7 @@ def test_qplex_finds_the_optimum_of_a_game_that_is_not_monotonic(seed):
     assert learnt(QPLEXConfig, seed) == 8.0
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its sample: tests/algorithms/test_resq.py
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("config_class", [QMIXConfig, VDNConfig])
 def test_where_others_settle_for_0(config_class):

@@ -51,7 +51,8 @@ def test_tuner_runs_two_trials_and_their_checkpoints_restore(by, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("how", [pytest.param("data", marks=pytest.mark.long), "partial"])
+@pytest.mark.long  # its sample: tests/tuning/test_campaign.py
+@pytest.mark.parametrize("how", ["data", "partial"])
 def test_tuner_searches_inside_interventions(how, tmp_path):
     """Alpha, beta and the interval: the callback in each trial's learner performs with its trial's own."""
     from functools import partial

@@ -20,8 +20,9 @@ LEVELS = (
     ("callbacks",),
     ("runtime",),
     ("algorithms",),
-    ("studies", "tuning", "monitoring"),
+    ("studies", "monitoring"),
     ("experiments",),
+    ("tuning",),
     ("cli",),
 )
 #: Package -> packages that it must not import though they are lower.

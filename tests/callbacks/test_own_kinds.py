@@ -75,7 +75,7 @@ def test_two_replay_ratios_are_refused():
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("learners", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("learners", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_it_trains_with_its_replay_ratio_and_its_columns(learners):
     entry = {"kind": DAMP, "every": 3, "unit": "updates", "factor": 0.5}
     algorithm = quick(env=WALK, interventions=[entry]).learners(num_learners=learners).build_algo()

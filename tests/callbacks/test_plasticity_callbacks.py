@@ -168,7 +168,7 @@ def test_rows_hold_every_name_from_the_start(build):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("config_class", [IQLConfig, VDNConfig])
+@pytest.mark.parametrize("config_class", [pytest.param(IQLConfig, marks=pytest.mark.long), VDNConfig])
 def test_a_mixer_without_networks_cannot_be_treated(config_class, kind):
     algorithm, settings = config_class().algo_class.__name__, {"model": {"hidden_dim": 8, "recurrent": False}}
 

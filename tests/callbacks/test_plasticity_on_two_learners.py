@@ -52,8 +52,10 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     "entries",
     [
         [entry("marr"), entry("prune"), entry("l2_init")],
-        # Both add weights, so each to networks of its own.
-        [entry("injection") | {"scope": "agent"}, entry("knife") | {"scope": "mixer"}],
+        # Both add weights, so each to networks of its own. (Its sample: tests/plasticity/test_knife.py, two ranks.)
+        pytest.param(
+            [entry("injection") | {"scope": "agent"}, entry("knife") | {"scope": "mixer"}], marks=pytest.mark.long
+        ),
     ],
     ids=["losses", "weights"],
 )

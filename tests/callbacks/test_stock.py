@@ -583,7 +583,7 @@ def test_a_callback_that_a_stock_learner_never_calls_is_refused(callback, messag
         config.build_algo()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_it_is_refused_with_remote_learners_too():
     config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0).callbacks(ReBornCallback)
@@ -690,7 +690,7 @@ def test_two_learners_stay_equal_although_their_batches_differ(kind):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize(("kind", "learners"), [("dqn", 0), ("ppo", 0), ("ppo", 1)])
+@pytest.mark.parametrize(("kind", "learners"), [("dqn", 0), ("ppo", 0), pytest.param("ppo", 1, marks=pytest.mark.long)])
 def test_iterations_are_a_clock_of_whole_algorithms(kind, learners, tmp_path):
     """As with our own algorithms: every 2 iterations, at the first update of the following one; a restored run goes on."""
     settings = {"interventions": [{"kind": "redo", "every": 2, "unit": "iterations"}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,19 @@ def test_only_as_many_settings_as_are_needed_are_in_a_label_and_others_are_hinte
     assert names == ["qmix (a=1, c=1, ...)", "qmix (a=1, c=2, ...)", "qmix (a=2, c=1, ...)"]
 
 
-def test_where_two_settings_are_not_enough_labels_are_numbered(make) -> None:
-    bits = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+def test_a_label_holds_every_setting_that_a_grid_varies(make) -> None:
+    bits = itertools.product((0, 1), repeat=3)
     names = [label for _, label, _ in labels([make(training=dict(zip("abc", abc))) for abc in bits])]
     assert len(set(names)) == 8
-    assert names[:2] == ["qmix (a=0, b=0, ...) #1", "qmix (a=0, b=0, ...) #2"]
+    assert names[:2] == ["qmix (a=0, b=0, c=0)", "qmix (a=0, b=0, c=1)"]
+
+
+def test_where_six_settings_are_not_enough_labels_are_numbered(make) -> None:
+    bits = itertools.product((0, 1), repeat=7)
+    names = [label for _, label, _ in labels([make(training=dict(zip("abcdefg", values))) for values in bits])]
+    assert len(set(names)) == 128
+    shown = "a=0, b=0, c=0, d=0, e=0, f=0, ..."
+    assert names[:2] == [f"qmix ({shown}) #1", f"qmix ({shown}) #2"]
 
 
 def test_interventions_are_told_apart_by_kind_and_rule(make) -> None:

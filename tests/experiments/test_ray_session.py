@@ -51,6 +51,7 @@ def test_a_local_ray_has_a_core_for_everything_that_books_one(monkeypatch: pytes
     with ray_session(many):
         assert fake.started == [
             {
+                "address": "local",
                 "num_cpus": 6,
                 "include_dashboard": False,
                 "dashboard_host": "127.0.0.1",

@@ -43,7 +43,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append("algorithm")
         yield Algorithm()
 
-    def train(loop: Any, progress: Any) -> None:
+    def train(loop: Any, interruption: Any) -> None:
         raise TrainedError
 
     monkeypatch.setattr(runs, "ray_session", session)

@@ -52,7 +52,14 @@ class Recorder:
 class Run:
     """A loop in a folder, with what it told."""
 
-    def __init__(self, folder: Path, stop: StopSection, interval: int | None, algo: Counter) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stop: StopSection,
+        interval: int | None,
+        algo: Counter,
+        position: RunPosition = RunPosition(),  # noqa: B008 - frozen
+    ) -> None:
         self.observer = Recorder()
         self.store = CheckpointStore(folder / "checkpoints", keep=99)
         self.log = MetricsLog(folder / "metrics.jsonl")
@@ -67,8 +74,12 @@ class Run:
             log=self.log,
             config_hash="hash",
             observer=self.observer,
-            interruption=self.interruption,
+            position=position,
         )
+
+    def train(self) -> RunPosition:
+        self.loop.run(self.interruption)
+        return self.loop.position
 
     def saved(self) -> list[int]:
         """Env steps of each checkpoint."""
@@ -88,7 +99,7 @@ class Run:
 )
 def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: StopSection, iterations: int) -> None:
     run = Run(tmp_path, stop, None, Counter())
-    progress = run.loop.run(RunPosition())
+    progress = run.train()
     assert progress == RunPosition(iterations, 10 * iterations, 2.0 * iterations)
     assert run.saved() == [10 * iterations]
     assert run.log.rows() == run.observer.rows
@@ -98,10 +109,10 @@ def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: Stop
 def test_checkpoints_come_by_env_steps_and_not_by_the_limit(tmp_path: Path) -> None:
     short = Run(tmp_path / "short", StopSection(env_steps=70), 25, Counter())
     (tmp_path / "short").mkdir()
-    short.loop.run(RunPosition())
+    short.train()
     long = Run(tmp_path / "long", StopSection(env_steps=110), 25, Counter())
     (tmp_path / "long").mkdir()
-    long.loop.run(RunPosition())
+    long.train()
     assert short.saved() == [30, 50, 70]
     assert long.saved() == [30, 50, 80, 100, 110]
     assert short.log.rows() == long.log.rows()[:7]
@@ -115,30 +126,30 @@ def test_plasticity_events_are_written_beside_the_rows(tmp_path: Path) -> None:
             return result | {"plasticity": events if self.iterations % 2 else []}
 
     run = Run(tmp_path, StopSection(iterations=4), None, Telling())
-    run.loop.run(RunPosition())
+    run.train()
     assert [(event["iteration"], event["clock"]["env_steps"]) for event in run.events.rows()] == [(1, 10), (3, 30)]
     assert len(run.log.rows()) == 4
 
 
 def test_the_last_iteration_is_not_saved_twice(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=50), 25, Counter())
-    run.loop.run(RunPosition())
+    run.train()
     assert run.saved() == [30, 50]
 
 
 def test_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
     algo = Counter()
     algo.iterations = 4
-    run = Run(tmp_path, StopSection(env_steps=60), 25, algo)
-    assert run.loop.run(RunPosition(4, 40, 8.0)).iteration == 6
+    run = Run(tmp_path, StopSection(env_steps=60), 25, algo, RunPosition(4, 40, 8.0))
+    assert run.train().iteration == 6
     assert [row["iteration"] for row in run.log.rows()] == [5, 6]
     assert run.saved() == [50, 60]
 
 
 def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:
     algo = Counter()
-    run = Run(tmp_path, StopSection(env_steps=40), 25, algo)
-    assert run.loop.run(RunPosition(4, 40, 8.0)) == RunPosition(4, 40, 8.0)
+    run = Run(tmp_path, StopSection(env_steps=40), 25, algo, RunPosition(4, 40, 8.0))
+    assert run.train() == RunPosition(4, 40, 8.0)
     assert algo.iterations == 0
     assert run.store.paths() == []
 
@@ -146,7 +157,7 @@ def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:
 def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=1000), None, Counter(signal_at=3))
     with run.interruption:
-        progress = run.loop.run(RunPosition())
+        progress = run.train()
     assert run.interruption.received == "SIGTERM"
     assert progress.iteration == 3
     assert run.saved() == [30]
@@ -155,7 +166,7 @@ def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) 
 def test_a_failure_is_one_sentence_and_leaves_earlier_checkpoints(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=1000), 20, Counter(fail_at=4))
     with pytest.raises(TrainingError) as caught:
-        run.loop.run(RunPosition())
+        run.train()
     assert str(caught.value) == "training broke off after 30 env steps: ValueError: first line"
     assert run.saved() == [20]
     assert len(run.log.rows()) == 3
@@ -172,7 +183,18 @@ def test_an_error_that_came_through_ray_is_told_by_its_origin(tmp_path: Path) ->
 
     algo.train = train  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="ValueError: the env returned NaN"):
-        Run(tmp_path, StopSection(iterations=1), None, algo).loop.run(RunPosition())
+        Run(tmp_path, StopSection(iterations=1), None, algo).train()
+
+
+def test_checkpoints_come_by_the_clock_too(tmp_path: Path) -> None:
+    seconds = iter(range(0, 1000, 2))
+    run = Run(tmp_path, StopSection(iterations=10), None, Counter())
+    run.loop.checkpointing = CheckpointSection(interval_env_steps=None, interval_s=6.0)
+    run.loop.clock = lambda: float(next(seconds))
+    run.loop.__post_init__()
+    run.train()
+    # Looking at the clock costs two seconds here, at each iteration and at each save.
+    assert run.saved() == [30, 60, 90, 100]
 
 
 class TestInterruption:

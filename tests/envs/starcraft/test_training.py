@@ -20,7 +20,7 @@ from tests.envs.starcraft.programs import eventually
 
 pytestmark = pytest.mark.slow
 
-RUNNERS, GAMES = 2, 4
+GAMES = 4
 #: What goes wrong, in which request, and its share of the faults; the last four at the start of a process or a game.
 SHARES = {
     ("crash", "step"): 0.28,
@@ -36,11 +36,11 @@ SHARES = {
 }
 
 
-def config(root: Path, **options):
+def config(root: Path, runners: int, **options):
     return (
         QMIXConfig()
         .environment("smac/3m", env_config={"sc2_path": str(root), **options})
-        .env_runners(num_env_runners=RUNNERS, num_envs_per_env_runner=GAMES)
+        .env_runners(num_env_runners=runners, num_envs_per_env_runner=GAMES)
         .training(batch_episodes=8, learning_starts_episodes=8, buffer_episodes=2_000)
         .reporting(min_sample_timesteps_per_iteration=200)
         .debugging(seed=0)
@@ -51,17 +51,17 @@ def config(root: Path, **options):
 @pytest.mark.usefixtures("ray_session")
 def test_faults_cost_their_episodes_and_nothing_else(tmp_path):
     """A sample of the long test below."""
-    check_faults(tmp_path, 10)
+    check_faults(tmp_path, 10, runners=1)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_hundreds_of_faults_cost_their_episodes_and_nothing_else(tmp_path, request):
-    check_faults(tmp_path, request.config.getoption("--faults"))
+    check_faults(tmp_path, request.config.getoption("--faults"), runners=2)
 
 
-def check_faults(tmp_path, wanted):
-    """Crashes, hangs, refusals and nonsense at random moments of two runners with four games each, ``wanted`` of them and
+def check_faults(tmp_path, wanted, runners):
+    """Crashes, hangs, refusals and nonsense at random moments of runners with four games each, ``wanted`` of them and
     each kind at least once."""
     log = tmp_path / "faults.jsonl"
     faults = [
@@ -75,16 +75,16 @@ def check_faults(tmp_path, wanted):
         for (kind, request), share in SHARES.items()
     ]
     root = make_mock_install(tmp_path / "sc2", faults=FaultPlan(log=str(log), faults=tuple(faults)))
-    algo = config(root, timeouts={"request_s": 5, "join_s": 30, "launch_s": 60}).build_algo()
+    algo = config(root, runners, timeouts={"request_s": 5, "join_s": 30, "launch_s": 60}).build_algo()
     try:
         rows = [algo.train()["team"]]
         kinds = {kind for kind, _ in SHARES}
         while injected(log) < wanted or not kinds <= set(events(log)):
             rows.append(algo.train()["team"])
-            assert len(running_servers(root)) == RUNNERS * GAMES
+            assert len(running_servers(root)) == runners * GAMES
             # Every failure has cost one process, and no other has ended. (More may fail than is made to: on a machine that
             # is busy enough anything is late.)
-            assert events(log)["start"] == RUNNERS * GAMES + rows[-1]["faults/env_failures"]
+            assert events(log)["start"] == runners * GAMES + rows[-1]["faults/env_failures"]
             assert len(rows) < 5 * wanted
         after = algo.train()["team"]
         # Training goes on, and what is collected from now on is not dropped.

@@ -1,0 +1,255 @@
+"""What a result depends on: one panel for every setting that a sweep varies, and a map of two of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rllib_reborn.evaluation.groups import RunGroup, learning_settings
+from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
+from rllib_reborn.evaluation.panels import stem
+from rllib_reborn.evaluation.statistics import mean_interval
+from rllib_reborn.evaluation.style import PALETTE, REFERENCE_COLOUR, FigureSpec, heading, new_figure
+from rllib_reborn.evaluation.text import percent
+
+#: More lines than these cannot be told apart.
+MOST_LINES = 8
+_MOST_PANELS = 9
+#: Which settings lie along the sides of the map, if they vary.
+_SIDES = ("alpha", "beta")
+Means = Mapping[str, Mapping[int, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """The groups that a sweep's points are, and what varies between them.
+
+    Attributes:
+        groups: All of one algorithm with one list of interventions.
+        settings: Of each varying setting (its dotted name) the value of each group, in the order of ``groups``.
+    """
+
+    groups: tuple[RunGroup, ...]
+    settings: Mapping[str, tuple[Any, ...]]
+
+    def values(self, name: str) -> list[Any]:
+        """The different values of a setting, sorted; numbers before text."""
+        found = {repr(value): value for value in self.settings[name]}
+        return sorted(found.values(), key=_order)
+
+
+def find_swept(groups: Sequence[RunGroup]) -> Swept | None:
+    """The largest set of groups that differ in settings alone; None: there is none of three or more."""
+    kinds = [(g.algorithm, *(one.kind for one in listed_interventions(g.runs[0].config))) for g in groups]
+    (most, count), *_ = Counter(kinds).most_common(1) or [((), 0)]
+    if count < 3:
+        return None
+    members = tuple(group for group, kind in zip(groups, kinds) if kind == most)
+    flats = [learning_settings(group.runs[0].config) for group in members]
+    names = list(dict.fromkeys(key for flat in flats for key in flat))
+    varying = {name: tuple(flat.get(name) for flat in flats) for name in names}
+    varying = {name: values for name, values in varying.items() if len(set(map(repr, values))) > 1}
+    return Swept(members, varying) if varying else None
+
+
+def sensitivity_figures(task: str, groups: Sequence[RunGroup], means: Means, level: float = 0.95) -> list[FigureSpec]:
+    """Figures of one task; none where nothing is swept.
+
+    Args:
+        task: Its name.
+        groups: All groups of the task.
+        means: Of each group, by its label, the mean final return by seed.
+        level: Level of the intervals.
+    """
+    swept = find_swept(groups)
+    if swept is None:
+        return []
+    controls = [group for group in groups if group not in swept.groups and group.label in means]
+    found = [_by_setting(task, swept, controls, means, level)]
+    sides = _sides(swept)
+    if sides is not None:
+        found.append(_map(task, swept, sides, means))
+    return [spec for spec in found if not spec.table.empty]
+
+
+def lines_to_draw(groups: Sequence[RunGroup], means: Means) -> list[RunGroup]:
+    """At most :data:`MOST_LINES` groups: untreated ones first, then from the best to the worst in equal steps."""
+    if len(groups) <= MOST_LINES:
+        return list(groups)
+    controls = [group for group in groups if not listed_interventions(group.runs[0].config)][: MOST_LINES // 2]
+    rest = [group for group in groups if group not in controls]
+    scores = {group.label: _mean(means.get(group.label, {})) for group in rest}
+    ranked = sorted(rest, key=lambda group: -scores[group.label])
+    places = np.linspace(0, len(ranked) - 1, MOST_LINES - len(controls)).round().astype(int)
+    chosen = {ranked[place].label for place in places} | {group.label for group in controls}
+    return [group for group in groups if group.label in chosen]
+
+
+def _by_setting(task: str, swept: Swept, controls: Sequence[RunGroup], means: Means, level: float) -> FigureSpec:
+    rows: list[dict[str, Any]] = []
+    for name in swept.settings:
+        for place, value in enumerate(swept.values(name)):
+            own = [g for g, v in zip(swept.groups, swept.settings[name]) if repr(v) == repr(value) and g.label in means]
+            by_seed = _over_groups([means[group.label] for group in own])
+            rows += _rows(name, short_value(value), place, by_seed, level, len(own))
+    for control in controls:
+        rows += _rows("", control.label, 0, dict(means[control.label]), level, 1)
+    table = pd.DataFrame(rows)
+    note = f"each point: one seed, averaged over all other settings; mean and {percent(level)} interval over seeds"
+    caption = (
+        f"Final greedy return on {task} by each setting of the sweep. For each value and seed the mean over all points "
+        f"of the sweep with that value (groups: how many); mean and {percent(level)} interval over seeds (Student's t). "
+        "Dashed: experiments beside the sweep's points. A mean over other settings hides how they act together: see the map."
+    )
+    draw = functools.partial(_draw_by_setting, names=list(swept.settings)[:_MOST_PANELS])
+    return FigureSpec(stem(task, "sensitivity"), f"{task}: sensitivity", note, caption, table, draw)
+
+
+def _rows(
+    name: str, value: str, place: int, by_seed: Mapping[int, float], level: float, groups: int
+) -> list[dict[str, Any]]:
+    if not by_seed:
+        return []
+    common = {"setting": name, "value": value, "place": place, "groups": groups}
+    rows: list[dict[str, Any]] = [
+        common | {"kind": "seed", "seed": seed, "return": score} for seed, score in by_seed.items()
+    ]
+    found = mean_interval(list(by_seed.values()), level, method="t")
+    rows.append(common | {"kind": "mean", "return": found.estimate, "low": found.low, "high": found.high})
+    return rows
+
+
+def _over_groups(scores: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean over groups, of the seeds that all of them have."""
+    if not scores:
+        return {}
+    common = set.intersection(*(set(one) for one in scores))
+    return {seed: float(np.mean([one[seed] for one in scores])) for seed in sorted(common)}
+
+
+def _sides(swept: Swept) -> tuple[str, str] | None:
+    """The two settings of the map: alpha and beta where both vary, else the first two."""
+    names = list(swept.settings)
+    if len(names) < 2:
+        return None
+    preferred = sorted(names, key=lambda name: _SIDES.index(_last(name)) if _last(name) in _SIDES else len(_SIDES))
+    return preferred[0], preferred[1]
+
+
+def _map(task: str, swept: Swept, sides: tuple[str, str], means: Means) -> FigureSpec:
+    others = [name for name in swept.settings if name not in sides]
+    cells: dict[tuple[str, str, str], list[float]] = {}
+    for at, group in enumerate(swept.groups):
+        if group.label in means:
+            panel = ", ".join(f"{_last(name)}={short_value(swept.settings[name][at])}" for name in others)
+            row, column = (short_value(swept.settings[side][at]) for side in sides)
+            cells.setdefault((panel, row, column), []).extend(means[group.label].values())
+    table = pd.DataFrame(
+        [
+            {"panel": panel, sides[0]: row, sides[1]: column, "return": float(np.mean(found)), "runs": len(found)}
+            for (panel, row, column), found in cells.items()
+        ]
+    )
+    panels = list(dict.fromkeys(table["panel"])) if not table.empty else []
+    if len(panels) > _MOST_PANELS:
+        table = table.iloc[:0]
+    note = f"mean final greedy return over seeds; rows: {_last(sides[0])}, columns: {_last(sides[1])}"
+    caption = (
+        f"Mean final greedy return on {task} at each point of the sweep, {_last(sides[0])} against {_last(sides[1])}"
+        f"{f', a panel for each {chr(44).join(map(_last, others))}' if others else ''}. Means of few seeds: read it with "
+        "the intervals of the table, not as a landscape."
+    )
+    draw = functools.partial(
+        _draw_map,
+        sides=sides,
+        rows=[short_value(value) for value in swept.values(sides[0])],
+        columns=[short_value(value) for value in swept.values(sides[1])],
+    )
+    return FigureSpec(stem(task, "map"), f"{task}: {_last(sides[0])} and {_last(sides[1])}", note, caption, table, draw)
+
+
+def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str]) -> Any:
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure, all_axes = new_figure(3.2 * columns, 2.6 * rows + 0.3, rows, columns)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.2 / rows, top=1, hspace=0.5, wspace=0.25)
+    controls = spec.table[(spec.table["setting"] == "") & (spec.table["kind"] == "mean")]
+    for axes, name in zip(all_axes, names):
+        own = spec.table[spec.table["setting"] == name]
+        seeds, mean = own[own["kind"] == "seed"], own[own["kind"] == "mean"]
+        axes.plot(
+            seeds["place"],
+            seeds["return"],
+            linestyle="none",
+            marker="o",
+            markerfacecolor="none",
+            color=PALETTE[0],
+            alpha=0.5,
+        )
+        known = mean[mean["low"].notna()]
+        axes.vlines(known["place"], known["low"], known["high"], color=PALETTE[0], linewidth=3, alpha=0.55)
+        axes.plot(mean["place"], mean["return"], marker="o", color=PALETTE[0])
+        for row in controls.to_dict("records"):
+            axes.axhline(row["return"], color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2)
+            axes.annotate(
+                row["value"], (0, row["return"]), xycoords=("axes fraction", "data"), fontsize=8, color=REFERENCE_COLOUR
+            )
+        axes.set_xticks(mean["place"], mean["value"])
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_xlim(-0.4, float(mean["place"].max()) + 0.4)
+    for axes in all_axes[len(names) :]:
+        axes.set_visible(False)
+    all_axes[0].set_ylabel("final return")
+    heading(all_axes[0], spec.title, spec.note, above=26)
+    return figure
+
+
+def _draw_map(spec: FigureSpec, *, sides: tuple[str, str], rows: Sequence[str], columns: Sequence[str]) -> Any:
+    panels = list(dict.fromkeys(spec.table["panel"]))
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure, all_axes = new_figure(0.9 * len(columns) * across + 1.2, 0.7 * len(rows) * down + 0.8, down, across)
+    figure.subplots_adjust(left=0.12, right=0.98, bottom=0.12, top=0.95, hspace=0.5, wspace=0.3)
+    low, high = float(spec.table["return"].min()), float(spec.table["return"].max())
+    for axes, panel in zip(all_axes, panels):
+        own = spec.table[spec.table["panel"] == panel]
+        values = np.full((len(rows), len(columns)), np.nan)
+        for row in own.to_dict("records"):
+            values[rows.index(row[sides[0]]), columns.index(row[sides[1]])] = row["return"]
+        axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        for (down_at, across_at), value in np.ndenumerate(values):
+            if math.isfinite(value):
+                light = high > low and (value - low) / (high - low) < 0.5
+                colour = "white" if light else "black"
+                axes.text(across_at, down_at, f"{value:.3g}", ha="center", va="center", fontsize=9, color=colour)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.grid(visible=False)
+        axes.set_title(panel, loc="left", fontsize=9)
+        axes.set_xlabel(_last(sides[1]))
+        axes.set_ylabel(_last(sides[0]))
+    for axes in all_axes[len(panels) :]:
+        axes.set_visible(False)
+    heading(all_axes[0], spec.title, spec.note, above=26)
+    return figure
+
+
+def _mean(by_seed: Mapping[int, float]) -> float:
+    return float(np.mean(list(by_seed.values()))) if by_seed else -math.inf
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0, float(value), ""
+    return 1, 0.0, repr(value)

@@ -1,0 +1,115 @@
+"""Is there room on the cluster for all that a run starts? A wait that says what for, and that can end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import ray
+
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.schema import Experiment
+
+Resources = Mapping[str, float]
+#: Seconds until the first message, and between the others.
+_FIRST_S, _THEN_S = 30.0, 60.0
+_LOOK_EVERY_S = 1.0
+
+
+def processes_of(experiment: Experiment) -> dict[str, list[Resources]]:
+    """What the run's processes book, by what they are called; the driver's own core is not among them."""
+    resources = experiment.resources
+    runner = {"CPU": resources.num_cpus_per_env_runner, **resources.custom_resources_per_env_runner}
+    learner: dict[str, float] = {
+        "CPU": 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner,
+        "GPU": resources.num_gpus_per_learner,
+    }
+    return {
+        "env runners": [runner] * resources.num_env_runners,
+        "evaluation runners": [runner] * experiment.evaluation.num_env_runners,
+        "learners": [learner] * resources.num_learners,
+    }
+
+
+def without_room(processes: Sequence[Resources], nodes: Sequence[Resources]) -> int:
+    """How many of ``processes`` find no place on ``nodes``, each taking the first that has room."""
+    left = [dict(node) for node in nodes]
+    missing = 0
+    for asked in processes:
+        fits = next((node for node in left if all(node.get(name, 0.0) >= need for name, need in asked.items())), None)
+        if fits is None:
+            missing += 1
+            continue
+        for name, need in asked.items():
+            if need:
+                fits[name] -= need
+    return missing
+
+
+def shortage(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
+    """``waiting for 5 of 8 env runners: 1 CPU each, the cluster has 3 CPU``; None: there is room for all."""
+    processes = processes_of(experiment)
+    every = [one for kind in processes.values() for one in kind]
+    if not without_room(every, nodes):
+        return None
+    before: list[Resources] = []
+    for name, kind in processes.items():
+        missing = without_room([*before, *kind], nodes) - without_room(before, nodes)
+        if missing:
+            asked = ", ".join(f"{need:g} {resource}" for resource, need in kind[0].items() if need)
+            there = ", ".join(
+                f"{sum(node.get(resource, 0.0) for node in nodes):g} {resource}"
+                for resource, need in kind[0].items()
+                if need
+            )
+            return f"waiting for {missing} of {len(kind)} {name}: {asked} each, the cluster has {there}"
+        before += kind
+    return None
+
+
+def wait_for_room(
+    experiment: Experiment,
+    say: Callable[[str], None],
+    *,
+    nodes: Callable[[], Sequence[Resources]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once the cluster's nodes have room for all processes; say what is waited for after 30 s, then every minute.
+
+    Only what the nodes have is looked at, not what other runs hold: they end, or are queued by Ray as this one is.
+
+    Args:
+        experiment: ``resources.wait_timeout_s`` ends the wait.
+        say: Is given each message.
+        nodes, clock, sleep: Replaced in tests.
+
+    Raises:
+        ExperimentError: There was no room in ``resources.wait_timeout_s`` seconds.
+    """
+    if not any(processes_of(experiment).values()) or (nodes is None and _has_its_room()):
+        return
+    there = _alive if nodes is None else nodes
+    start, due = clock(), _FIRST_S
+    while True:
+        reason = shortage(experiment, there())
+        if reason is None:
+            return
+        waited, limit = clock() - start, experiment.resources.wait_timeout_s
+        if limit is not None and waited >= limit:
+            raise ExperimentError(
+                f"gave up after {waited:.0f} s (resources.wait_timeout_s={limit:g}), {reason}; start nodes, or take fewer."
+            )
+        if waited >= due:
+            say(reason)
+            due = waited + _THEN_S
+        sleep(_LOOK_EVERY_S if limit is None else min(_LOOK_EVERY_S, max(limit - waited, 0.01)))
+
+
+def _has_its_room() -> bool:
+    """A run of a sweep: its placement group holds all that it starts."""
+    return ray.util.get_current_placement_group() is not None
+
+
+def _alive() -> list[Resources]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

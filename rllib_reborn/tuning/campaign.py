@@ -1,0 +1,303 @@
+"""Runs a sweep, or goes on with it: what is over stays as it is, and everything else goes on from its own run folder."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
+from ray.tune.experiment import Trial
+
+from rllib_reborn.experiments.atomic_text import write_text_atomically
+from rllib_reborn.experiments.build import build_config, check_replay_fits
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.interruption import Interruption
+from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
+from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages
+from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.tuning.points import Point, SweepRun, experiment_of, known_points, point_name
+from rllib_reborn.tuning.schedule import make_scheduler
+from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns
+from rllib_reborn.tuning.sweep import Sweep
+from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder, objective_of
+from rllib_reborn.tuning.trainable import SweepTrainable, flat_config, run_name
+
+#: How often a run may lose its process before it counts as failed.
+_RESTARTS = 3
+
+
+class SweepObserver(Protocol):
+    """What is notified of how a sweep goes."""
+
+    def on_start(self, states: Mapping[str, RunState], total: int) -> None:
+        """What there is already, by the runs' names, and how many runs there will be."""
+
+    def on_result(self, name: str, result: Mapping[str, Any]) -> None:
+        """An iteration of a run has ended."""
+
+    def on_end(self, name: str, state: RunState, reason: str = "") -> None:
+        """A run has ended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepOutcome:
+    """How a sweep ended.
+
+    Attributes:
+        states: How many runs are in which state.
+        interrupted_by: Name of the signal that stopped it; None: it came to its end.
+    """
+
+    states: Mapping[RunState, int]
+    interrupted_by: str | None
+
+
+def check_sweep(sweep: Sweep) -> None:
+    """Compose and check every experiment of a sweep; starts nothing and writes nothing.
+
+    Raises:
+        ExperimentError: One cannot be run; the message says which.
+    """
+    points = known_points(sweep)
+    if sweep.searcher.kind == "optuna":
+        # The ends of every range: what lies between is as valid.
+        points = [*points, *(_point_at(sweep, share) for share in (0.0, 1.0 - 1e-9))]
+    environments = set()
+    for point in points:
+        run = SweepRun(point, sweep.seeds[0])
+        try:
+            experiment = experiment_of(sweep, run)
+            check_env_name(experiment)
+            check_driver_starts_no_program(experiment)
+            config = build_config(experiment)
+            environment = (experiment.env, json.dumps(experiment.env_config, sort_keys=True))
+            if environment not in environments:
+                environments.add(environment)
+                check_replay_fits(config)
+                check_env(experiment)
+        except ExperimentError as error:
+            raise ExperimentError(f"run {run.name}: {error}") from error
+
+
+def run_sweep(sweep: Sweep, folder: SweepFolder, observer: SweepObserver) -> SweepOutcome:
+    """Run what is not over, until all is, or a signal.
+
+    Raises:
+        ExperimentError: Another process runs it, or the folder holds another sweep.
+    """
+    with folder.locked():
+        folder.start(sweep)
+        with _ray_for(sweep), Interruption() as interruption:
+            left = _left(sweep, folder, observer)
+            if left.count:
+                _tune(sweep, folder, left, observer, interruption)
+        states = collections.Counter(folder.state(run) for run in folder.runs(sweep))
+        return SweepOutcome(states, interruption.received)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Left:
+    """What is left of a sweep: runs that are known, and how many points are still to be chosen."""
+
+    runs: Sequence[SweepRun]
+    points: int
+    seeds: int
+
+    @property
+    def count(self) -> int:
+        return len(self.runs) + self.points * self.seeds
+
+
+def _left(sweep: Sweep, folder: SweepFolder, observer: SweepObserver) -> _Left:
+    runs = folder.runs(sweep)
+    states = {run.name: folder.state(run) for run in runs}
+    to_choose = (sweep.samples or 0) - len(folder.chosen_points()) if sweep.searcher.kind == "optuna" else 0
+    left = _Left([run for run in runs if not states[run.name].is_over], to_choose, len(sweep.seeds))
+    observer.on_start(states, len(runs) + to_choose * len(sweep.seeds))
+    return left
+
+
+def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserver, interruption: Interruption) -> None:
+    shutil.rmtree(folder.tune, ignore_errors=True)
+    # Rows and checkpoints are in the run folders; Tune's own copies of them would only fill the disk.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
+    scheduler = make_scheduler(sweep, _curves_of_what_is_over(sweep, folder))
+    callback = _Notifier(folder, observer, interruption)
+    try:
+        tune.Tuner(
+            SweepTrainable,
+            tune_config=TuneConfig(
+                search_alg=_searcher(sweep, folder, left),
+                scheduler=scheduler,
+                num_samples=left.count,
+                max_concurrent_trials=sweep.concurrency,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=RunConfig(
+                name="trials",
+                storage_path=str(folder.tune.resolve()),
+                failure_config=FailureConfig(max_failures=_RESTARTS),
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                stop=_StopAll(interruption),
+                callbacks=[callback],
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(folder.tune, ignore_errors=True)
+
+
+def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left) -> KnownRuns:
+    configs = [flat_config(folder, run) for run in left.runs]
+    if sweep.searcher.kind != "optuna":
+        return KnownRuns(configs)
+
+    def make_point(values: dict[str, Any]) -> Point:
+        values = {key: values[key] for key in sweep.space}
+        taken = {point.name for point in folder.chosen_points()}
+        name = base = point_name(sweep, values)
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{base}-{number}"
+        point = Point(name, values)
+        folder.write_point(point)
+        return point
+
+    return SuggestedRuns(
+        sweep,
+        configs,
+        evaluated=list(_evaluated(sweep, folder)),
+        started=len(folder.chosen_points()),
+        make_point=make_point,
+        config_of=lambda run: flat_config(folder, run),
+    )
+
+
+def _curves_of_what_is_over(sweep: Sweep, folder: SweepFolder) -> dict[str, list[tuple[int, float]]]:
+    """Of each searched run that is over: env steps and the objective last known there, wherever it is known."""
+    curves = {}
+    for run in folder.runs(sweep):
+        if run.point.arm is None and folder.state(run).is_over:
+            known, curve = None, []
+            for row in folder.rows(run):
+                known = row.get(sweep.objective) if row.get(sweep.objective) is not None else known
+                if known is not None:
+                    curve.append((int(row["env_steps"]), float(known)))
+            curves[run.name] = curve
+    return curves
+
+
+def _evaluated(sweep: Sweep, folder: SweepFolder) -> Iterator[tuple[dict[str, Any], float]]:
+    """Points of the searcher's that are over with every seed, and the mean of their objectives."""
+    for point in folder.chosen_points():
+        runs = [SweepRun(point, seed) for seed in sweep.seeds]
+        if all(folder.state(run).is_over for run in runs):
+            found = [objective_of(folder.rows(run), sweep.objective) for run in runs]
+            known = [value for value in found if value is not None]
+            if known:
+                yield dict(point.values), sum(known) / len(known)
+
+
+class _StopAll(Stopper):  # type: ignore[misc]
+    """Ends all runs once a signal has come; each saves what it has."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._interruption.received is not None
+
+    def __reduce__(self) -> Any:
+        # Tune pickles what it is given; a copy elsewhere has no signals to look at.
+        return _StopAll, (Interruption(),)
+
+
+class _Notifier(tune.Callback):  # type: ignore[misc]
+    """Passes on what Tune tells."""
+
+    def __init__(self, folder: SweepFolder, observer: SweepObserver, interruption: Interruption) -> None:
+        self._folder = folder
+        self._observer = observer
+        self._interruption = interruption
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._observer.on_result(run_name(trial.config), result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        name, last = run_name(trial.config), trial.last_result or {}
+        if last.get("failed"):
+            self._folder.note_failure(name, last["failed"])
+            self._observer.on_end(name, RunState.FAILED, last["failed"])
+            return
+        if self._interruption.received is None and not self._folder.state_of(name).is_over:
+            text = json.dumps({"env_steps": last.get("env_steps"), "objective": last.get("objective")})
+            write_text_atomically(self._folder.early_stop(name), text + "\n")
+        self._observer.on_end(name, self._folder.state_of(name))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        name, text = run_name(trial.config), str(trial.get_error() or "no reason was given").strip()
+        self._folder.note_failure(name, text)
+        self._observer.on_end(name, RunState.FAILED, text.splitlines()[-1])
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.trial_id)
+
+
+def _point_at(sweep: Sweep, share: float) -> Point:
+    values = {key: dimension.at(share) for key, dimension in sweep.space.items()}
+    return Point(point_name(sweep, values), values)
+
+
+@contextlib.contextmanager
+def _ray_for(sweep: Sweep) -> Iterator[None]:
+    """The cluster that is there, or a local Ray as large as this machine; what one run books always fits."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if ray.is_initialized():
+        yield
+        return
+    experiment = _largest(sweep)
+    show_ray_messages(experiment.logging.level)
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if not os.environ.get("RAY_ADDRESS"):
+        at_once = sweep.concurrency or 1
+        own = {name: amount * at_once for name, amount in custom_resources_needed(experiment).items()}
+        options |= {
+            "address": "local",
+            "num_cpus": max(os.cpu_count() or 1, cpus_needed(experiment) * at_once),
+            "include_dashboard": experiment.logging.dashboard,
+            "dashboard_host": "127.0.0.1",
+            **({"resources": own} if own else {}),
+        }
+    ray.init(**options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _largest(sweep: Sweep) -> Experiment:
+    """The experiment that books the most cores."""
+    points = known_points(sweep) or [_point_at(sweep, 0.0)]
+    return max((experiment_of(sweep, SweepRun(point, sweep.seeds[0])) for point in points), key=cpus_needed)

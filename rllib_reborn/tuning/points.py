@@ -1,0 +1,138 @@
+"""The runs of a sweep: which values each one has, and how it is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rllib_reborn.experiments.load import load
+from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.tuning.sweep import Arm, Sweep
+
+#: What runs of a sweep have unless it says otherwise: replays of many runs would fill any disk.
+SWEEP_DEFAULTS = {"checkpoint.replay": "none", "checkpoint.keep": 3}
+_LONGEST_NAME = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One set of values, or one arm.
+
+    Attributes:
+        name: Folder of its runs.
+        values: ``key.path`` to value, of the searched keys; empty for an arm.
+        arm: The arm; None: a searched point.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    arm: Arm | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRun:
+    """A point with one seed."""
+
+    point: Point
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its run folder, below the sweep's."""
+        return f"{self.point.name}/s{self.seed}"
+
+
+def grid_points(sweep: Sweep) -> list[dict[str, Any]]:
+    """Every combination of the grids' values, in the order of the file."""
+    grids = {key: dimension.grid or [] for key, dimension in sweep.space.items() if dimension.is_grid}
+    return [dict(zip(grids, values)) for values in itertools.product(*grids.values())]
+
+
+def known_points(sweep: Sweep) -> list[Point]:
+    """The arms, and all points that are known before anything runs: with the searcher ``optuna`` none."""
+    arms = [Point(arm.name, {}, arm) for arm in sweep.arms]
+    if sweep.searcher.kind == "optuna":
+        return arms
+    if not sweep.space:
+        return arms or [Point("base", {})]
+    rng = np.random.default_rng(sweep.searcher.seed)
+    points = []
+    for fixed in grid_points(sweep):
+        for _ in range(sweep.samples or 1):
+            drawn = {key: dimension.at(float(rng.random())) for key, dimension in sweep.drawn.items()}
+            values = {key: (fixed | drawn)[key] for key in sweep.space}
+            points.append(Point(point_name(sweep, values), values))
+    return [*_with_names_of_their_own(points), *arms]
+
+
+def runs_of(sweep: Sweep, points: Iterable[Point]) -> list[SweepRun]:
+    """Every point with every seed; a seed is finished before the next begins, so that half a sweep compares points."""
+    points = list(points)
+    return [SweepRun(point, seed) for seed in sweep.seeds for point in points]
+
+
+def point_name(sweep: Sweep, values: Mapping[str, Any]) -> str:
+    """``beta=2,lr=0.000316``: short keys and values, fit for a folder."""
+    labels = short_keys(list(sweep.space))
+    name = ",".join(f"{labels[key]}={_shown(value)}" for key, value in values.items())
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "-", name)
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()[:8]
+        name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
+    return name
+
+
+def short_keys(keys: list[str]) -> dict[str, str]:
+    """For each dotted key its shortest end that no other key has: ``beta``, or ``0.beta`` and ``1.beta``."""
+    found = {}
+    for key in keys:
+        parts = key.split(".")
+        for length in range(1, len(parts) + 1):
+            short = ".".join(parts[-length:])
+            if sum(other == short or other.endswith(f".{short}") for other in keys) == 1:
+                break
+        found[key] = short
+    return found
+
+
+def experiment_of(sweep: Sweep, run: SweepRun) -> Experiment:
+    """The experiment of one run.
+
+    Raises:
+        ExperimentError: As :func:`rllib_reborn.experiments.load.load`.
+    """
+    arm = run.point.arm
+    settings = {**SWEEP_DEFAULTS, **sweep.set, **run.point.values, **(arm.set if arm else {}), "seed": run.seed}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    base = (arm.base if arm else None) or sweep.base
+    loaded = load(base, overrides, interventions=tuple(arm.add) if arm else ())
+    if sweep.budget is None:
+        return loaded.experiment
+    return loaded.experiment.model_copy(update={"stop": _stop(loaded.experiment, sweep)})
+
+
+def _stop(experiment: Experiment, sweep: Sweep) -> Any:
+    assert sweep.budget is not None
+    return type(experiment.stop)(**sweep.budget.model_dump())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _with_names_of_their_own(points: list[Point]) -> list[Point]:
+    counts: dict[str, int] = {}
+    named = []
+    for point in points:
+        number = counts[point.name] = counts.get(point.name, 0) + 1
+        named.append(point if number == 1 else dataclasses.replace(point, name=f"{point.name}-{number}"))
+    return named

@@ -1,0 +1,222 @@
+"""One run of a sweep as a Tune trainable: an ordinary run folder, and a result that any scheduler can use."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from rllib_reborn.checkpoints import CheckpointError
+from rllib_reborn.envs.contract import EnvContractError
+from rllib_reborn.experiments.build import build_config, replay_limit_bytes
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
+from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.experiments.training_loop import TrainingError
+from rllib_reborn.tuning.points import Point, SweepRun, experiment_of
+from rllib_reborn.tuning.sweep_folder import SweepFolder
+
+#: Keys of the flat config beside the searched ones.
+FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
+OWN_KEYS = (FOLDER, POINT, SEED, ARM)
+_EVALUATED = "eval/"
+
+
+class NeverMeasuredError(RuntimeError):
+    """A run ended and its objective was never known."""
+
+
+def flat_config(folder: SweepFolder, run: SweepRun) -> dict[str, Any]:
+    """What Tune is given of a run: primitives only, so that any searcher, scheduler and restore can handle it."""
+    own = {
+        FOLDER: str(folder.root.resolve()),
+        POINT: run.point.name,
+        SEED: run.seed,
+        ARM: run.point.arm.name if run.point.arm else "",
+    }
+    return own | dict(run.point.values)
+
+
+def run_name(config: dict[str, Any]) -> str:
+    """The name of the run that a flat config is of."""
+    return f"{config[POINT]}/s{config[SEED]}"
+
+
+def run_of_config(config: dict[str, Any]) -> tuple[SweepFolder, SweepRun]:
+    """The opposite."""
+    folder = SweepFolder(Path(config[FOLDER]))
+    values = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    arm = next((arm for arm in folder.read().arms if arm.name == config[ARM]), None)
+    return folder, SweepRun(Point(config[POINT], values, arm), int(config[SEED]))
+
+
+class SweepTrainable(tune.Trainable):  # type: ignore[misc]
+    """Trains one run. Whatever happens to its process, setup goes on with the run folder as ``train --resume auto`` does."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._folder, run = run_of_config(config)
+        self._sweep = self._folder.read()
+        self._held = contextlib.ExitStack()
+        self._run: OpenRun | None = None
+        self._known: dict[str, float] = {}
+        self._known_at = 0
+        self._settings_applied: dict[str, Any] = {}
+        self._broken = False
+        self._refused: Exception | None = None
+        try:
+            experiment = experiment_of(self._sweep, run)
+            prepared = prepare_run(experiment, out=self._folder.run_folder(run).root, resume="auto")
+            self._run = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
+        except (ExperimentError, CheckpointError) as error:
+            self._refused = error
+            return
+        # As the config has them, until the learner tells what it has applied.
+        self._settings_applied = _settings(experiment.interventions)
+        for row in prepared.plan.rows:
+            self._learn(row)
+        for event in prepared.plan.events:
+            self._note_applied(event)
+
+    def step(self) -> dict[str, Any]:
+        """One iteration. What would go wrong again is a result that says so; a process that dies is started again."""
+        try:
+            if self._refused is not None:
+                raise self._refused
+            return self._advance(self._opened())
+        except (TrainingError, EnvContractError, NeverMeasuredError, ExperimentError, CheckpointError) as error:
+            return self._failed(str(error))
+
+    def _advance(self, run: OpenRun) -> dict[str, Any]:
+        loop, objective = run.loop, self._sweep.objective
+        self._broken = True
+        with run.errors_written():
+            if objective not in self._known and objective.startswith(_EVALUATED):
+                self._evaluate_first(run)
+            while not loop.has_ended:
+                row, events = loop.advance()
+                self._learn(row)
+                for event in events:
+                    self._note_applied(event)
+                if objective in self._known:
+                    break
+            self._broken = False
+            if loop.has_ended:
+                loop.save()
+                run.evaluate_final()
+        if objective not in self._known:
+            raise NeverMeasuredError(
+                f"objective {objective!r} was never measured in this run; its metrics are {', '.join(sorted(self._known))}."
+            )
+        return self._result(loop.position.env_steps, done=loop.has_ended)
+
+    def _failed(self, reason: str) -> dict[str, Any]:
+        # A scheduler needs a number; ours look at "failed" and take it for none.
+        objective = self._known.get(self._sweep.objective, 0.0)
+        return {**self._known, "objective": objective, "env_steps": 0, "failed": reason, "done": True}
+
+    def _opened(self) -> OpenRun:
+        assert self._run is not None
+        return self._run
+
+    def _evaluate_first(self, run: OpenRun) -> None:
+        """Before anything is learnt, so that the first result has an evaluation; it is in no row."""
+        found = run.algo.evaluate()["env_runners"]
+        self._known |= {
+            f"{_EVALUATED}{ours}": float(found[theirs])
+            for ours, theirs in (("return_mean", "episode_return_mean"), ("win_rate", "win_rate"))
+            if found.get(theirs) is not None
+        }
+        self._known_at = run.loop.position.env_steps
+
+    def _learn(self, row: dict[str, Any]) -> None:
+        finite = {
+            key: float(value)
+            for key, value in row.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+        if self._sweep.objective in finite:
+            self._known_at = int(row["env_steps"])
+        self._known |= finite
+
+    def _note_applied(self, event: dict[str, Any]) -> None:
+        if event["event"] == "intervention":
+            self._settings_applied |= _settings([event["settings"]], first=event["position"])
+
+    def _result(self, env_steps: int, *, done: bool) -> dict[str, Any]:
+        return {
+            **self._known,
+            "objective": self._known[self._sweep.objective],
+            "objective_env_steps": self._known_at,
+            "env_steps": env_steps,
+            **{f"applied/{key}": value for key, value in self._settings_applied.items()},
+            "failed": "",
+            "done": done,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        run = self._opened()
+        run.loop.save()
+        return {"run": str(run.prepared.plan.folder.root), "iteration": run.loop.position.iteration}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: :meth:`setup` has gone on with the run folder, which is at least as far."""
+
+    def cleanup(self) -> None:
+        """Told to stop: what was trained is saved."""
+        run, self._run = self._run, None
+        try:
+            if run is not None and not self._broken:
+                run.loop.save()
+        finally:
+            self._held.close()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Another run in this process: starting one takes longer than many a run of two iterations."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        folder, run = run_of_config(config)
+        return resources_of(experiment_of(folder.read(), run))
+
+
+def resources_of(experiment: Experiment) -> tune.PlacementGroupFactory:
+    """What a run books: its own process with the replay's memory and, where it learns there, its GPU; then each runner and
+    learner."""
+    resources = experiment.resources
+    main: dict[str, float] = {"CPU": 1, "memory": replay_limit_bytes(build_config(experiment))}
+    if resources.num_learners == 0 and resources.num_gpus_per_learner:
+        main["GPU"] = resources.num_gpus_per_learner
+    runner = {"CPU": resources.num_cpus_per_env_runner, **resources.custom_resources_per_env_runner}
+    learner: dict[str, float] = {
+        "CPU": 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner,
+        **({"GPU": resources.num_gpus_per_learner} if resources.num_gpus_per_learner else {}),
+    }
+    runners = resources.num_env_runners + experiment.evaluation.num_env_runners
+    return tune.PlacementGroupFactory([main, *[runner] * runners, *[learner] * resources.num_learners])
+
+
+class _NoObserver:
+    def on_row(self, row: dict[str, Any]) -> None:
+        pass
+
+    def on_checkpoint(self, path: Path) -> None:
+        pass
+
+    def on_wait(self, reason: str) -> None:
+        pass
+
+
+def _settings(interventions: list[dict[str, Any]], first: int = 0) -> dict[str, Any]:
+    """``{"interventions.0.beta": 3.0}`` of plain data; only what a result can hold."""
+    return {
+        f"interventions.{first + place}.{name}": value
+        for place, settings in enumerate(interventions)
+        for name, value in settings.items()
+        if isinstance(value, int | float | str | bool)
+    }

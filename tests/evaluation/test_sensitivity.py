@@ -1,0 +1,102 @@
+"""What a sweep's report shows: what varies, the means by hand, and no figure with more lines than can be told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_reborn.evaluation.groups import RunGroup, group_runs
+from rllib_reborn.evaluation.runs import read_run
+from rllib_reborn.evaluation.sensitivity import MOST_LINES, find_swept, lines_to_draw, sensitivity_figures
+
+from .synthetic import config, rows, write_run
+
+
+@pytest.fixture
+def groups(tmp_path: Path):
+    def make(points: list[dict[str, Any]], seeds: tuple[int, ...] = (0, 1), control: bool = True) -> list[RunGroup]:
+        listed = [[{"kind": "reborn", **point}] for point in points] + ([[]] if control else [])
+        records = []
+        for interventions in listed:
+            for seed in seeds:
+                folder = tmp_path / f"run_{len(records)}"
+                settings = config(interventions=interventions, seed=seed)
+                records.append(read_run(write_run(folder, settings=settings, lines=rows(iterations=2))))
+        return group_runs(records)[0]
+
+    return make
+
+
+GRID = [
+    {"alpha": alpha, "beta": beta, "every": every} for alpha in (0.1, 0.2) for beta in (2.0, 3.0) for every in (5, 7)
+]
+
+
+def point(group: RunGroup) -> tuple[float, float, int]:
+    [one] = group.runs[0].config["interventions"]
+    return one["alpha"], one["beta"], one["every"]
+
+
+def means_of(groups: list[RunGroup]) -> dict[str, dict[int, float]]:
+    """10 for alpha 0.2, 1 for beta 3, 100 for the second seed; the control 3."""
+    return {
+        group.label: {
+            seed: 100.0 * seed
+            + (
+                10.0 * (point(group)[0] == 0.2) + (point(group)[1] == 3.0)
+                if group.runs[0].config["interventions"]
+                else 3.0
+            )
+            for seed in (0, 1)
+        }
+        for group in groups
+    }
+
+
+def test_what_varies_is_found_without_the_control(groups) -> None:
+    found = find_swept(groups(GRID))
+    assert found is not None
+    assert len(found.groups) == 8
+    names = {name.rpartition(".")[2]: found.values(name) for name in found.settings}
+    assert names == {"alpha": [0.1, 0.2], "beta": [2.0, 3.0], "every": [5, 7]}
+
+
+def test_two_experiments_are_no_sweep(groups) -> None:
+    assert find_swept(groups(GRID[:2])) is None
+    assert sensitivity_figures("task", groups(GRID[:2]), {}) == []
+
+
+def test_a_settings_mean_is_over_all_points_with_its_value_seed_by_seed(groups) -> None:
+    made = groups(GRID)
+    by_setting, chart = sensitivity_figures("task", made, means_of(made))
+    table = by_setting.table
+    alpha = table[table["setting"].str.endswith("alpha") & (table["value"] == "0.2")]
+    assert alpha[alpha["kind"] == "seed"]["return"].tolist() == [10.5, 110.5]
+    [mean] = alpha[alpha["kind"] == "mean"].to_dict("records")
+    assert (mean["return"], mean["groups"]) == (60.5, 4)
+    assert mean["low"] < 10.5
+    every = table[table["setting"].str.endswith("every") & (table["kind"] == "mean")]
+    assert every["return"].tolist() == [55.5, 55.5]
+    [control] = table[(table["setting"] == "") & (table["kind"] == "mean")].to_dict("records")
+    assert (control["value"], control["return"]) == ("qmix", 53.0)
+    assert set(chart.table["panel"]) == {"every=5", "every=7"}
+    cells = {row[1:3]: row[3] for row in chart.table.itertuples(index=False, name=None) if row[0] == "every=5"}
+    assert cells == {("0.1", "2.0"): 50.0, ("0.1", "3.0"): 51.0, ("0.2", "2.0"): 60.0, ("0.2", "3.0"): 61.0}
+    for spec in (by_setting, chart):
+        spec.draw(spec)
+
+
+def test_at_most_eight_lines_of_which_the_control_is_one(groups) -> None:
+    made = groups([{"alpha": 0.01 * i} for i in range(1, 21)], seeds=(0,))
+    scores = {group.label: {0: float(number)} for number, group in enumerate(made)}
+    drawn = lines_to_draw(made, scores)
+    assert len(drawn) == MOST_LINES
+    labels = [group.label for group in drawn]
+    assert "qmix" in labels
+    treated = [group.label for group in made if group.label != "qmix"]
+    best, worst = max(treated, key=lambda label: scores[label][0]), min(treated, key=lambda label: scores[label][0])
+    assert {best, worst} <= set(labels)
+    few = groups(GRID[:2])
+    assert lines_to_draw(few, {}) == few
