@@ -242,7 +242,7 @@ class EpisodeReplay:
             raise ValueError("the replay is empty; add episodes before sampling.")
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
-        drawn = _without_replacement(self._rng if rng is None else rng, len(self._episodes), episodes)
+        drawn = _balanced_draw(self._rng if rng is None else rng, len(self._episodes), episodes)
         lengths = np.array([len(self._episodes[i]["reward"]) for i in drawn], np.int32)
         by_length = np.argsort(-lengths, kind="stable")
         # Round-robin over the shards, then one shard after the other.
@@ -297,7 +297,7 @@ class EpisodeReplay:
         self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))
 
 
-def _without_replacement(rng: np.random.Generator, held: int, count: int) -> npt.NDArray[np.int64]:
+def _balanced_draw(rng: np.random.Generator, held: int, count: int) -> npt.NDArray[np.int64]:
     """``count`` positions in ``range(held)``, none more than once oftener than another."""
     rounds, rest = divmod(count, held)
     return np.concatenate([np.tile(np.arange(held), rounds), rng.choice(held, rest, replace=False)])

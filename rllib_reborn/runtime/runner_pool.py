@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +11,10 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rllib_reborn.runtime import overlapped_sampling
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.evaluation_runners import EvaluationRunners
-from rllib_reborn.runtime.idle_watch import IdleWatch
+from rllib_reborn.runtime.remote_sampling import RemoteSampling
 from rllib_reborn.runtime.results import Collected, Evaluated, Weights, without_errors
-
-logger = logging.getLogger(__name__)
-
-
-#: How long the loop waits for episodes when it has nothing else to do, before it looks after its runners again.
-_IDLE_WAIT_S = 1.0
 
 
 class RunnerPool:
@@ -51,7 +42,8 @@ class RunnerPool:
         self._evaluation = evaluation
         self._learners = learners
         self._evaluating = EvaluationRunners(config, evaluation, make_local_evaluation_runner)
-        self._idle = IdleWatch(logger.warning)
+        if sampling is not None:
+            self._remote = RemoteSampling(config, sampling)
 
     # ------------------------------------------------------------------ collecting
 
@@ -76,50 +68,16 @@ class RunnerPool:
             if collected.error is not None:
                 collected.error.raise_here()
             return [collected]
-        if config.sampling == "async":
-            answers = overlapped_sampling.first_ready(group, request, _IDLE_WAIT_S)
-        else:
-            answers = group.foreach_env_runner(
-                "collect", kwargs=request, local_env_runner=False, timeout_seconds=config.sample_timeout_s
-            )
-            missing = group.num_healthy_remote_env_runners() - len(answers)
-            if missing > 0:
-                logger.warning(
-                    "%d env runner(s) took longer than sample_timeout_s=%g seconds; their episodes are lost. Raise it in "
-                    "env_runners(sample_timeout_s=...).",
-                    missing,
-                    config.sample_timeout_s,
-                )
-            elif not answers:
-                time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
-        if answers:
-            self._idle.came()
-        else:
-            self._idle.nothing_came(self._runners_missing)
-        return without_errors(answers)
-
-    def _runners_missing(self) -> str | None:
-        group = self._sampling
-        assert group is not None
-        alive, all_of_them = group.num_healthy_remote_env_runners(), group.num_remote_env_runners()
-        if alive == all_of_them:
-            return None
-        return (
-            f"{alive} of {all_of_them} env runners are alive; training goes on when Ray has found room for the others"
-        )
+        return self._remote.collect(request)
 
     def drain(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""
-        return without_errors(self._under_way())
+        return [] if self._sampling is None else without_errors(self._remote.under_way())
 
     def discard(self) -> None:
         """The same; what comes of them is not wanted."""
-        self._under_way()
-
-    def _under_way(self) -> list[Collected]:
-        if self._sampling is None or self._config.sampling != "async":
-            return []
-        return overlapped_sampling.under_way(self._sampling, self._config.sample_timeout_s)
+        if self._sampling is not None:
+            self._remote.under_way()
 
     # ------------------------------------------------------------------ weights
 
@@ -137,15 +95,8 @@ class RunnerPool:
         state = {COMPONENT_RL_MODULE: weights.rl_module, WEIGHTS_SEQ_NO: weights.seq_no}
         if group.num_remote_env_runners() == 0:
             group.local_env_runner.set_state(state)
-            return
-        request = {"state": ray.put(state)}
-        if self._config.sampling == "async":
-            group.foreach_env_runner_async_fetch_ready(
-                func="set_state", kwargs=request, tag="set_state", timeout_seconds=0.0
-            )
         else:
-            # Waited for, so that what is sampled next depends on the seed alone and not on when a message arrives.
-            group.foreach_env_runner("set_state", kwargs=request, local_env_runner=False)
+            self._remote.set_state(state)
 
     def sync_all_weights(self, env_steps: int) -> None:
         """Weights and the run's clock to all runners, whatever they have; returns when every healthy one has them."""

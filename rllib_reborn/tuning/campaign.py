@@ -75,6 +75,7 @@ def check_sweep(sweep: Sweep) -> None:
         run = SweepRun(point, sweep.seeds[0])
         try:
             experiment = experiment_of(sweep, run)
+            show_ray_messages(experiment.logging.level)
             check_env_name(experiment)
             check_driver_starts_no_program(experiment)
             config = build_config(experiment)
@@ -130,6 +131,7 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
     # Rows and checkpoints are in the run folders; Tune's own copies of them would only fill the disk.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # whose tables come at verbose=0 too
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
     scheduler = make_scheduler(sweep, _curves_of_what_is_over(sweep, folder))
     callback = _Notifier(folder, observer, interruption)

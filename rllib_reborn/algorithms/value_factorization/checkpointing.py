@@ -29,7 +29,8 @@ _OWN_STATE = "value_factorization"
 
 
 class CheckpointedAlgorithm(Algorithm, abc.ABC):
-    """State, checkpoints and restoring; the parts that are saved are made by the subclass's ``setup``."""
+    """State, checkpoints, restoring of both and of runners that died; the parts that are saved are made by the subclass's
+    ``setup``."""
 
     replay: EpisodeReplay | None
     counters: TrainingCounters
@@ -99,6 +100,17 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
         super().restore_from_path(_absolute(path), *args, **kwargs)
         self.runners.sync_all_weights(self.counters.env_steps)
+
+    @override(Algorithm)
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """As RLlib's; runners that were started again also get the present weights, not those of the run's start."""
+        restored: list[int] = super().restore_env_runners(env_runner_group)
+        if restored and env_runner_group is self.env_runner_group:
+            # The games of a runner went with its process, each in the middle of an episode.
+            self.counters.episodes_dropped += len(restored) * self.config.num_envs_per_env_runner
+        if restored:
+            self.runners.sync_weights_of(env_runner_group, restored, self.counters.env_steps)
+        return restored
 
     @override(Algorithm)
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:

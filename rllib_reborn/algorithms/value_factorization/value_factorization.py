@@ -180,17 +180,6 @@ class ValueFactorization(EvaluatedAlgorithm):
         return {}
 
     @override(Algorithm)
-    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """As RLlib's; runners that were started again also get the present weights, not those of the run's start."""
-        restored: list[int] = super().restore_env_runners(env_runner_group)
-        if restored and env_runner_group is self.env_runner_group:
-            # The games of a runner went with its process, each in the middle of an episode.
-            self.counters.episodes_dropped += len(restored) * self.config.num_envs_per_env_runner
-        if restored:
-            self.runners.sync_weights_of(env_runner_group, restored, self.counters.env_steps)
-        return restored
-
-    @override(Algorithm)
     def step(self) -> dict[str, Any]:
         """One ``train()``: training steps, an evaluation when one is due, and the metrics row under ``"team"``."""
         evaluation: dict[str, Any] | None = None

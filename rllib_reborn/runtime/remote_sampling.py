@@ -1,0 +1,105 @@
+"""Sampling on remote runners: all together, or overlapped, i.e. what is ready while the learner learns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import ray
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+
+from rllib_reborn.runtime.idle_watch import IdleWatch
+from rllib_reborn.runtime.results import Collected, without_errors
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.005
+#: How long the loop waits for episodes when it has nothing else to do, before it looks after its runners again.
+_IDLE_WAIT_S = 1.0
+
+
+class RemoteSampling:
+    """The remote runners of a group, of which there is at least one.
+
+    Args:
+        config: Of the algorithm.
+        group: The runners.
+    """
+
+    def __init__(self, config: Any, group: EnvRunnerGroup) -> None:
+        self._config = config
+        self._group = group
+        self._idle = IdleWatch(logger.warning)
+
+    def collect(self, request: dict[str, Any]) -> list[Collected]:
+        """What runners answer to ``collect(**request)``; empty if nothing came in time."""
+        if self._config.sampling == "async":
+            answers = _first_ready(self._group, request, _IDLE_WAIT_S)
+        else:
+            answers = self._from_all(request)
+        if answers:
+            self._idle.came()
+        else:
+            self._idle.nothing_came(self._runners_missing)
+        return without_errors(answers)
+
+    def under_way(self) -> list[Collected]:
+        """Wait for overlapped requests that are under way, and take what they come to; empty in sync sampling."""
+        if self._config.sampling != "async" or self._group.num_in_flight_async_reqs(tag="collect") == 0:
+            return []
+        answers = self._group.fetch_ready_async_reqs(
+            tags="collect", timeout_seconds=self._config.sample_timeout_s, return_obj_refs=False
+        )
+        return [answer for _, answer in answers]
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """State to all runners; with overlapped sampling without waiting for them."""
+        request = {"state": ray.put(state)}
+        if self._config.sampling == "async":
+            self._group.foreach_env_runner_async_fetch_ready(
+                func="set_state", kwargs=request, tag="set_state", timeout_seconds=0.0
+            )
+        else:
+            # Waited for, so that what is sampled next depends on the seed alone and not on when a message arrives.
+            self._group.foreach_env_runner("set_state", kwargs=request, local_env_runner=False)
+
+    def _from_all(self, request: dict[str, Any]) -> list[Collected]:
+        timeout = self._config.sample_timeout_s
+        answers: list[Collected] = self._group.foreach_env_runner(
+            "collect", kwargs=request, local_env_runner=False, timeout_seconds=timeout
+        )
+        missing = self._group.num_healthy_remote_env_runners() - len(answers)
+        if missing > 0:
+            logger.warning(
+                "%d env runner(s) took longer than sample_timeout_s=%g seconds; their episodes are lost. Raise it in "
+                "env_runners(sample_timeout_s=...).",
+                missing,
+                timeout,
+            )
+        elif not answers:
+            time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
+        return answers
+
+    def _runners_missing(self) -> str | None:
+        alive, all_of_them = self._group.num_healthy_remote_env_runners(), self._group.num_remote_env_runners()
+        if alive == all_of_them:
+            return None
+        return (
+            f"{alive} of {all_of_them} env runners are alive; training goes on when Ray has found room for the others"
+        )
+
+
+def _first_ready(group: EnvRunnerGroup, request: dict[str, Any], wait_s: float) -> list[Collected]:
+    """What runners have ready, as soon as one has; each is sent its next request at once. Empty after ``wait_s``.
+
+    RLlib's own timeout waits for all runners, so that the slowest would set the pace; hence short looks.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        answers: list[Collected] = group.foreach_env_runner_async_fetch_ready(
+            func="collect", kwargs=request, tag="collect", timeout_seconds=0.0
+        )
+        if answers or time.monotonic() > deadline:
+            return answers
+        time.sleep(_LOOK_EVERY_S)
