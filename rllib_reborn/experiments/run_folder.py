@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.folder_lock import LOCK_NAME, locked_folder
 
 if TYPE_CHECKING:
     # The schema brings in Ray; whether a folder is free must be known at once.
     from rllib_reborn.experiments.schema import Experiment
 
 RUNS_FOLDER = Path("runs")
-_LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +64,7 @@ class RunFolder:
         why nothing could begin."""
         if not self.root.exists():
             return True
-        return self.root.is_dir() and all(path.name in (_LOCK, self.error.name) for path in self.root.iterdir())
+        return self.root.is_dir() and all(path.name in (LOCK_NAME, self.error.name) for path in self.root.iterdir())
 
     def require_free(self) -> None:
         """Raise unless a new run may be put here.
@@ -82,27 +80,14 @@ class RunFolder:
                 "or --resume auto to go on with the run in it."
             )
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process, making it if need be; the lock goes with the process, however
-        it ends.
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for this process (:func:`locked_folder`).
 
         Raises:
             ExperimentError: Another process is training in it, or it cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / _LOCK).open("w")
-        except OSError as error:
-            raise ExperimentError(f"{self.root} cannot be written ({error}); give another --out.") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ExperimentError(
-                    f"{self.root} is in use by another training process; wait for it, or give another --out."
-                ) from None
-            yield
+        in_use = f"{self.root} is in use by another training process; wait for it, or give another --out."
+        return locked_folder(self.root, in_use)
 
 
 def run_name_prefix(experiment: Experiment) -> str:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import fcntl
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.folder_lock import locked_folder
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.run_folder import RunFolder
 from rllib_reborn.tuning.points import Point, SweepRun, known_points, runs_of
 from rllib_reborn.tuning.sweep import Sweep, dump_sweep, read_sweep
-
-_LOCK = ".lock"
 
 
 class RunState(enum.StrEnum):
@@ -152,26 +149,14 @@ class SweepFolder:
         """The metrics rows of the run of a name."""
         return MetricsLog(RunFolder(self.root / name).metrics).rows()
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process, making it if need be.
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for this process (:func:`locked_folder`).
 
         Raises:
             ExperimentError: Another process runs this sweep, or it cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / _LOCK).open("w")
-        except OSError as error:
-            raise ExperimentError(f"{self.root} cannot be written ({error}); give another --out.") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ExperimentError(
-                    f"another process runs the sweep in {self.root}; wait for it, or give another --out."
-                ) from None
-            yield
+        in_use = f"another process runs the sweep in {self.root}; wait for it, or give another --out."
+        return locked_folder(self.root, in_use)
 
 
 def objective_of(rows: list[dict[str, Any]], name: str) -> float | None:
