@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,8 @@ def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool,
         with display:
             outcome = run_sweep(sweep, folder, display)
     print("\n".join(status_lines(folder, sweep)))
-    again = f"{program_here()} tune {folder.sweep_file} --out {folder.root} --resume"
+    root = shlex.quote(str(folder.root))
+    again = f"{program_here()} tune {shlex.quote(str(folder.sweep_file))} --out {root} --resume"
     if outcome.interrupted_by is not None:
         print(f"stopped by {outcome.interrupted_by}; every run is saved. Go on with:\n  {again}")
         return EXIT_FAILED
@@ -163,7 +165,7 @@ def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool,
         failed = outcome.states.get(RunState.FAILED, 0)
         print(f"{failed} runs failed (error.txt in their folders). Once fixed, go on with:\n  {again}")
         return EXIT_FAILED
-    print(f"next:\n  {program_here()} report {folder.root}")
+    print(f"next:\n  {program_here()} report {root}")
     return EXIT_OK
 
 

@@ -9,10 +9,9 @@ import ray
 
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.runtime.idle_watch import FIRST_S, THEN_S
 
 Resources = Mapping[str, float]
-#: Seconds until the first message, and between the others.
-_FIRST_S, _THEN_S = 30.0, 60.0
 _LOOK_EVERY_S = 1.0
 
 
@@ -20,10 +19,10 @@ def processes_of(experiment: Experiment) -> dict[str, list[Resources]]:
     """What the run's processes book, by what they are called; the driver's own core is not among them."""
     resources = experiment.resources
     runner = {"CPU": resources.num_cpus_per_env_runner, **resources.custom_resources_per_env_runner}
-    learner: dict[str, float] = {
-        "CPU": 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner,
-        "GPU": resources.num_gpus_per_learner,
-    }
+    gpus, cpus = resources.num_gpus_per_learner, resources.num_cpus_per_learner
+    # RLlib's own rule where nothing is given: a core, or none beside a GPU.
+    booked = {"CPU": cpus if cpus is not None else 0.0 if gpus else 1.0, "GPU": gpus}
+    learner = {name: amount for name, amount in booked.items() if amount}
     return {
         "env runners": [runner] * resources.num_env_runners,
         "evaluation runners": [runner] * experiment.evaluation.num_env_runners,
@@ -90,7 +89,7 @@ def wait_for_room(
     if not any(processes_of(experiment).values()) or (nodes is None and _has_its_room()):
         return
     there = _alive if nodes is None else nodes
-    start, due = clock(), _FIRST_S
+    start, due = clock(), FIRST_S
     while True:
         reason = shortage(experiment, there())
         if reason is None:
@@ -102,7 +101,7 @@ def wait_for_room(
             )
         if waited >= due:
             say(reason)
-            due = waited + _THEN_S
+            due = waited + THEN_S
         sleep(_LOOK_EVERY_S if limit is None else min(_LOOK_EVERY_S, max(limit - waited, 0.01)))
 
 

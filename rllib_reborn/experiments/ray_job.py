@@ -24,9 +24,7 @@ def require_lasting_out(out: Path | None) -> None:
     Raises:
         ExperimentError: ``out`` is relative or not given inside a job, or lies in such a folder.
     """
-    if out is not None and (out.is_absolute() or not inside_job()) and not _is_package(out.absolute()):
-        return
-    if not inside_job():
+    if not inside_job() or (out is not None and out.is_absolute() and not _is_package(out)):
         return
     given = "is missing" if out is None else f"is {out}"
     raise ExperimentError(

@@ -12,11 +12,13 @@ from ray import tune
 from rllib_reborn.checkpoints import CheckpointError
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.experiments.build import build_config, replay_limit_bytes
+from rllib_reborn.experiments.cluster_room import processes_of
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import TrainingError
 from rllib_reborn.tuning.points import Point, SweepRun, experiment_of
+from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.sweep_folder import SweepFolder
 
 #: Keys of the flat config beside the searched ones.
@@ -45,20 +47,20 @@ def run_name(config: dict[str, Any]) -> str:
     return f"{config[POINT]}/s{config[SEED]}"
 
 
-def run_of_config(config: dict[str, Any]) -> tuple[SweepFolder, SweepRun]:
-    """The opposite."""
-    folder = SweepFolder(Path(config[FOLDER]))
+def run_of_config(sweep: Sweep, config: dict[str, Any]) -> SweepRun:
+    """The run of a sweep that :func:`flat_config` was given."""
     values = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    arm = next((arm for arm in folder.read().arms if arm.name == config[ARM]), None)
-    return folder, SweepRun(Point(config[POINT], values, arm), int(config[SEED]))
+    arm = next((arm for arm in sweep.arms if arm.name == config[ARM]), None)
+    return SweepRun(Point(config[POINT], values, arm), int(config[SEED]))
 
 
 class SweepTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains one run. Whatever happens to its process, setup goes on with the run folder as ``train --resume auto`` does."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._folder, run = run_of_config(config)
-        self._sweep = self._folder.read()
+        folder = SweepFolder(Path(config[FOLDER]))
+        self._sweep = folder.read()
+        run = run_of_config(self._sweep, config)
         self._held = contextlib.ExitStack()
         self._run: OpenRun | None = None
         self._known: dict[str, float] = {}
@@ -68,7 +70,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         self._refused: Exception | None = None
         try:
             experiment = experiment_of(self._sweep, run)
-            prepared = prepare_run(experiment, out=self._folder.run_folder(run).root, resume="auto")
+            prepared = prepare_run(experiment, out=folder.run_folder(run).root, resume="auto")
             self._run = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
         except (ExperimentError, CheckpointError) as error:
             self._refused = error
@@ -181,8 +183,8 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        folder, run = run_of_config(config)
-        return resources_of(experiment_of(folder.read(), run))
+        sweep = SweepFolder(Path(config[FOLDER])).read()
+        return resources_of(experiment_of(sweep, run_of_config(sweep, config)))
 
 
 def resources_of(experiment: Experiment) -> tune.PlacementGroupFactory:
@@ -192,13 +194,8 @@ def resources_of(experiment: Experiment) -> tune.PlacementGroupFactory:
     main: dict[str, float] = {"CPU": 1, "memory": replay_limit_bytes(build_config(experiment))}
     if resources.num_learners == 0 and resources.num_gpus_per_learner:
         main["GPU"] = resources.num_gpus_per_learner
-    runner = {"CPU": resources.num_cpus_per_env_runner, **resources.custom_resources_per_env_runner}
-    learner: dict[str, float] = {
-        "CPU": 1.0 if resources.num_cpus_per_learner is None else resources.num_cpus_per_learner,
-        **({"GPU": resources.num_gpus_per_learner} if resources.num_gpus_per_learner else {}),
-    }
-    runners = resources.num_env_runners + experiment.evaluation.num_env_runners
-    return tune.PlacementGroupFactory([main, *[runner] * runners, *[learner] * resources.num_learners])
+    others = [process for kind in processes_of(experiment).values() for process in kind]
+    return tune.PlacementGroupFactory([main, *map(dict, others)])
 
 
 class _NoObserver:

@@ -41,7 +41,7 @@ def test_the_message_counts_the_processes_that_find_no_place() -> None:
         "waiting for 1 of 2 evaluation runners: 1 CPU each, the cluster has 3 CPU"
     )
     assert shortage(experiment(num_learners=2, num_gpus_per_learner=1), nodes) == (
-        "waiting for 2 of 2 learners: 1 CPU, 1 GPU each, the cluster has 3 CPU, 0 GPU"
+        "waiting for 2 of 2 learners: 1 GPU each, the cluster has 0 GPU"
     )
     assert shortage(experiment(num_env_runners=3), nodes) is None
     assert shortage(experiment(), []) is None
