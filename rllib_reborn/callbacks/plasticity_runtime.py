@@ -79,8 +79,7 @@ class PlasticityRuntime:
         self.counts = [0 for _ in interventions]
         #: Network -> parameter name -> its value when the run began; empty unless an intervention needs it.
         self.initial: dict[str, dict[str, Tensor]] = {}
-        if any(intervention.needs_initial for intervention in interventions):
-            self.initial = {name: _copies(net) for name, net in networks_in_scope(ALL, model.networks()).items()}
+        self._take_initial()
         #: For each intervention: sums of update activity by layer, and over how many updates.
         self.activity: list[dict[str, Tensor]] = [{} for _ in interventions]
         self.activity_updates = [0 for _ in interventions]
@@ -114,6 +113,7 @@ class PlasticityRuntime:
         """What interventions add to the loss, a scalar, or None."""
         if not self.interventions:
             return None
+        self._take_initial()
         networks = self.model.networks()
         terms = [term for one in self.interventions if (term := one.loss(networks, self.initial)) is not None]
         return torch.stack(terms).sum() if terms else None
@@ -217,6 +217,12 @@ class PlasticityRuntime:
         for change in report.changes:
             # Donors were never dormant; counting them would thin the share of re-dormant neurons out.
             self.history.note_recycled(clock, change.layer, sorted({*change.neurons} - {*change.donors}))
+
+    def _take_initial(self) -> None:
+        """The present weights are the initial ones where some are needed and there are none: at the beginning, and where a
+        fork brings an intervention that its source had not."""
+        if not self.initial and any(intervention.needs_initial for intervention in self.interventions):
+            self.initial = {name: _copies(net) for name, net in networks_in_scope(ALL, self.model.networks()).items()}
 
     def take_events(self) -> list[dict[str, Any]]:
         """What happened since this was last asked, as plain JSON data."""

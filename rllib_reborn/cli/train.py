@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rllib_reborn.cli.experiment_arguments import ExperimentRequest
+    from rllib_reborn.experiments.fork import ForkRequest
     from rllib_reborn.experiments.run import PreparedRun, RunOutcome
     from rllib_reborn.experiments.run_folder import RunFolder
     from rllib_reborn.experiments.training_loop import TrainingError
@@ -43,6 +44,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="auto|PATH",
         help="go on with a checkpoint or run folder; auto: with the run in --out (or the newest of this env, "
         "algorithm and seed in runs/), if there is one",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="CHECKPOINT|RUN",
+        help="begin a new run with what that one has learnt, under other settings; without NAME: its own, and the overrides",
+    )
+    parser.add_argument(
+        "--fresh",
+        type=_parts,
+        default=(),
+        metavar="PARTS",
+        help="with --from: what is not taken over, of replay,optimizer,counters",
     )
     parser.add_argument("--seed", type=whole_number, metavar="N", help="the same as seed=N")
     parser.add_argument(
@@ -69,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
     use_address(args.address)
     with mistakes(ExperimentError, CheckpointError):
         # The quick checks come first: what follows imports Ray, which takes seconds.
-        request = experiment_request(args)
+        request = experiment_request(_with_name_of_source(args))
         if request is None:
             raise UsageError(
                 "no experiment is named; expected NAME, such as battle/8m/vdn+redo ('configs' lists the parts)."
@@ -98,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
 
         from rllib_reborn.experiments.run import prepare_run
 
-        run = prepare_run(experiment, out=args.out, resume=args.resume)
+        run = prepare_run(experiment, out=args.out, resume=args.resume, fork=_fork(args))
         check_env(experiment)
     outcome = _train(run, quiet=args.quiet)
     folder = run.plan.folder
@@ -114,12 +129,42 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _with_name_of_source(args: argparse.Namespace) -> argparse.Namespace:
+    """``args``; where --from is given without a name, the name is the config.yaml of that run."""
+    from rllib_reborn.experiments.run_folder import RunFolder, run_of_checkpoint
+
+    source: Path | None = args.source
+    if source is None:
+        if args.fresh:
+            raise UsageError("--fresh has no effect without --from.")
+        return args
+    named = args.name is not None and ("=" not in args.name or Path(args.name).exists())
+    if named or args.env is not None or args.algorithm is not None:
+        return args
+    folder = RunFolder(source)
+    run = folder if folder.config.exists() else run_of_checkpoint(source)
+    if run is None:
+        raise UsageError(f"{source} is in no run folder, whose config.yaml would be taken; give NAME too.")
+    first = () if args.name is None else (args.name,)
+    return argparse.Namespace(**{**vars(args), "name": str(run.config), "overrides": [*first, *args.overrides]})
+
+
+def _fork(args: argparse.Namespace) -> ForkRequest | None:
+    from rllib_reborn.experiments.fork import ForkRequest
+
+    return None if args.source is None else ForkRequest(args.source, args.fresh)
+
+
 def _train_seeds(args: argparse.Namespace, request: ExperimentRequest) -> int:
     from rllib_reborn.cli.tune import run_to_its_end
     from rllib_reborn.tuning.seeds import sweep_of_seeds
 
     if args.seed is not None:
         raise UsageError("--seed and --seeds are both given; expected one of them.")
+    if args.source is not None:
+        raise UsageError(
+            "--from has no effect with --seeds; in a sweep, fork: {env_steps: ...} does it for every seed."
+        )
     if args.resume not in (None, "auto"):
         raise UsageError(
             f"--resume is {args.resume!r}; with --seeds expected auto, which goes on with the sweep in --out."
@@ -139,6 +184,11 @@ def seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or (dots and int(last) < int(first)):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds; expected 0..9, or 0,3,7")
     return list(range(int(first), int(last) + 1)) if dots else [int(part) for part in parts]
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Argument type: ``replay,optimizer``."""
+    return tuple(part for part in text.split(",") if part)
 
 
 def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
@@ -177,6 +227,12 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
     console.out(f"run folder  {plan.folder.root}", highlight=False)
     if plan.checkpoint is not None:
         console.out(f"resuming    {plan.checkpoint}, {plan.progress.env_steps:,} env steps", highlight=False)
+    if plan.fork is not None:
+        console.out(f"forked from {plan.fork.request.source}, {plan.fork.env_steps:,} env steps", highlight=False)
+        for part, what in plan.fork.fork.parts().items():
+            console.out(f"  {part}: {what}", highlight=False)
+        for change in plan.fork.changes:
+            console.out(f"  {change}", highlight=False)
     episodes = run.config.buffer_episodes
     size = format_bytes(replay_limit_bytes(run.config))
     console.out(f"replay      {episodes:,} episodes, at most {size}", highlight=False)

@@ -34,6 +34,9 @@ GAME_VERSION = "env/game_version"
 #: What our mock server says that it is.
 _MOCK_SERVER = "mock_server"
 _SKIPPED_FOLDERS = frozenset({"checkpoints", "report", "dormancy"})
+#: In the folder of a sweep: its file, and the runs that its other ones were forked from, whose rows all of those have.
+SWEEP_FILE = "sweep.yaml"
+PREFIX_FOLDER = "prefix"
 
 
 class RunError(ValueError):
@@ -271,7 +274,8 @@ def _run_folders(top: Path) -> list[Path]:
         if CONFIG_FILE in files or METRICS_FILE in files:
             found.append(Path(folder))
             names.clear()  # a run holds no further runs, but many checkpoints
-        names[:] = sorted(name for name in names if name not in _SKIPPED_FOLDERS)
+        skipped = _SKIPPED_FOLDERS | ({PREFIX_FOLDER} if SWEEP_FILE in files else set())
+        names[:] = sorted(name for name in names if name not in skipped)
     return found
 
 

@@ -108,6 +108,16 @@ def first_difference(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str |
     return None
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """``(key, before, now)`` of every setting that is another one, ``stop`` and what concerns files and processes aside."""
+    left, right = _flat(before), _flat(now)
+    return [
+        (key, left.get(key), right.get(key))
+        for key in sorted(left.keys() | right.keys())
+        if key.split(".")[0] not in FREE_ON_RESUME and left.get(key) != right.get(key)
+    ]
+
+
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():

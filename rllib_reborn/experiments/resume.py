@@ -1,18 +1,20 @@
-"""What ``--resume`` means: which run goes on, from which checkpoint, in which folder, with which rows."""
+"""What ``--resume`` and ``--from`` mean: which run goes on, from which checkpoint, in which folder, with which rows."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore, Manifest, resolve_checkpoint
 from rllib_reborn.checkpoints import manifest as manifests
-from rllib_reborn.checkpoints.resolve import CHECKPOINTS_FOLDER
 from rllib_reborn.experiments.build import config_hash, first_difference
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.fork import ForkPlan, ForkRequest, noted_fork, plan_fork
 from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
-from rllib_reborn.experiments.run_folder import RunFolder, new_run_folder, newest_run_folder
+from rllib_reborn.experiments.run_folder import RunFolder, new_run_folder, newest_run_folder, run_of_checkpoint
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import RunPosition
 from rllib_reborn.experiments.yaml_text import parse_yaml
@@ -30,6 +32,7 @@ class RunPlan:
         progress: How far the checkpoint is.
         rows: Rows that ``metrics.jsonl`` starts with: those that the checkpoint knows of.
         events: The same of the plasticity events.
+        fork: The other run's state that this one begins with; None: it is no fork, or has begun already.
     """
 
     folder: RunFolder
@@ -37,31 +40,50 @@ class RunPlan:
     progress: RunPosition = dataclasses.field(default_factory=RunPosition)
     rows: tuple[dict[str, Any], ...] = ()
     events: tuple[dict[str, Any], ...] = ()
+    fork: ForkPlan | None = None
 
 
-def plan_run(experiment: Experiment, resolved: dict[str, Any], out: Path | None, resume: str | None) -> RunPlan:
+def plan_run(
+    experiment: Experiment,
+    config: ValueFactorizationConfig,
+    resolved: dict[str, Any],
+    out: Path | None,
+    resume: str | None,
+    fork: ForkRequest | None = None,
+) -> RunPlan:
     """Decide all that; writes nothing.
 
     Args:
         experiment: What to run.
+        config: Its config.
         resolved: Its resolved form, to compare with the run that is to go on.
         out: ``--out``, the run folder; None: a new one below ``runs/``.
         resume: None: a new run. ``auto``: the run in ``out`` (without ``out``: the newest of this env,
             algorithm and seed below ``runs/``) from its newest sound checkpoint; a new run where there is
             none yet. Else a checkpoint or run folder.
+        fork: ``--from``: a new run begins with that state.
 
     Raises:
-        ExperimentError: The folder is taken; the run to resume does not fit the experiment.
+        ExperimentError: The folder is taken; the run to resume, or the state to fork, does not fit the experiment.
         CheckpointError: The checkpoint is missing or damaged.
     """
+    if fork is not None and resume not in (None, AUTO):
+        raise ExperimentError(f"--resume {resume} and --from are both given; expected one of them, or --resume auto.")
+    if fork is not None and resume == AUTO and out is None:
+        raise ExperimentError("--from with --resume auto needs --out, the folder of the fork.")
     if resume is None:
         folder = RunFolder(out) if out is not None else new_run_folder(experiment)
         folder.require_free()
-        return RunPlan(folder)
+        return RunPlan(folder) if fork is None else _plan_fork(fork, folder, experiment, config, resolved)
     if resume == AUTO:
-        return _plan_auto(experiment, resolved, out)
+        folder, begun = _plan_auto(experiment, resolved, out)
+        # A fork that ended before its first checkpoint begins again from its source.
+        fork = fork if begun is not None else noted_fork(folder) or fork
+        if begun is not None:
+            return begun
+        return RunPlan(folder) if fork is None else _plan_fork(fork, folder, experiment, config, resolved)
     checkpoint = resolve_checkpoint(Path(resume))
-    source = _run_of(checkpoint)
+    source = run_of_checkpoint(checkpoint)
     if source is None or (out is not None and out.resolve() != source.root.resolve()):
         target = RunFolder(out) if out is not None else new_run_folder(experiment)
         target.require_free()
@@ -71,18 +93,38 @@ def plan_run(experiment: Experiment, resolved: dict[str, Any], out: Path | None,
     return _plan_from(checkpoint, source, target, resolved)
 
 
-def _plan_auto(experiment: Experiment, resolved: dict[str, Any], out: Path | None) -> RunPlan:
+def _plan_auto(experiment: Experiment, resolved: dict[str, Any], out: Path | None) -> tuple[RunFolder, RunPlan | None]:
+    """The folder, and how its run goes on; None: it begins."""
     folder = RunFolder(out) if out is not None else newest_run_folder(experiment)
     if folder is None:
-        return RunPlan(new_run_folder(experiment))
+        return new_run_folder(experiment), None
     newest = CheckpointStore(folder.checkpoints).latest_valid()
     if newest is not None:
-        return _plan_from(newest[0], folder, folder, resolved)
+        return folder, _plan_from(newest[0], folder, folder, resolved)
     if not folder.is_free() and not folder.config.exists():
         raise ExperimentError(f"{folder.root} is not empty and no run folder; give another --out.")
     # A run that ended before its first checkpoint starts again in its own folder.
     _require_same(folder, resolved)
-    return RunPlan(folder)
+    return folder, None
+
+
+def _plan_fork(
+    request: ForkRequest,
+    folder: RunFolder,
+    experiment: Experiment,
+    config: ValueFactorizationConfig,
+    resolved: dict[str, Any],
+) -> RunPlan:
+    plan = plan_fork(request, config, resolved)
+    if not plan.keeps_counters:
+        return RunPlan(folder, fork=plan)
+    progress = _position(plan.iteration, plan.env_steps, plan.rows)
+    if experiment.stop.fraction(**dataclasses.asdict(progress)) >= 1:
+        raise ExperimentError(
+            f"{plan.request.source} is {progress.env_steps:,} env steps far, and the fork would end at once: stop is "
+            f"{experiment.stop.model_dump(exclude_none=True)}; give more, e.g. stop.env_steps={2 * progress.env_steps}."
+        )
+    return RunPlan(folder, None, progress, plan.rows, plan.events, plan)
 
 
 def _plan_from(checkpoint: Path, source: RunFolder | None, target: RunFolder, resolved: dict[str, Any]) -> RunPlan:
@@ -99,9 +141,12 @@ def _plan_from(checkpoint: Path, source: RunFolder | None, target: RunFolder, re
         _require_same(source, resolved)
         rows = rows_until(MetricsLog(source.metrics).rows(), manifest.iteration)
         events = rows_until(MetricsLog(source.dormancy).rows(), manifest.iteration)
-    time_s = float(rows[-1]["time/total_s"] or 0.0) if rows else 0.0
-    progress = RunPosition(manifest.iteration, manifest.env_steps, time_s)
+    progress = _position(manifest.iteration, manifest.env_steps, rows)
     return RunPlan(target, checkpoint, progress, tuple(rows), tuple(events))
+
+
+def _position(iteration: int, env_steps: int, rows: Sequence[dict[str, Any]]) -> RunPosition:
+    return RunPosition(iteration, env_steps, float(rows[-1]["time/total_s"] or 0.0) if rows else 0.0)
 
 
 def _manifest_of(checkpoint: Path) -> Manifest:
@@ -112,14 +157,6 @@ def _manifest_of(checkpoint: Path) -> Manifest:
             f"{error} 'train --resume' goes on with runs of 'train' only; RLlib's and Tune's own are "
             "restored in Python."
         ) from None
-
-
-def _run_of(checkpoint: Path) -> RunFolder | None:
-    """The run folder that a checkpoint lies in, if it lies in one."""
-    if checkpoint.resolve().parent.name != CHECKPOINTS_FOLDER:
-        return None
-    folder = RunFolder(checkpoint.parent.parent)
-    return folder if folder.config.exists() else None
 
 
 def _require_newest(checkpoint: Path) -> None:

@@ -23,6 +23,7 @@ from rllib_reborn.experiments.build import build_config, check_replay_fits, conf
 from rllib_reborn.experiments.cluster_room import wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.final_evaluation import evaluate_final, write_final_evaluation
+from rllib_reborn.experiments.fork import ForkRequest
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.load import dump_experiment
 from rllib_reborn.experiments.metrics_log import MetricsLog
@@ -43,7 +44,7 @@ class PreparedRun:
         config: The validated RLlib config.
         resolved: The experiment with every default, as plain data.
         plan: Where it writes and what it starts from.
-        resume: What was asked for as ``--resume``.
+        resume, fork: What was asked for as ``--resume`` and ``--from``.
     """
 
     experiment: Experiment
@@ -51,6 +52,7 @@ class PreparedRun:
     resolved: dict[str, Any]
     plan: RunPlan
     resume: str | None = None
+    fork: ForkRequest | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +119,15 @@ class RunOutcome:
     final_evaluation: dict[str, Any] | None
 
 
-def prepare_run(experiment: Experiment, *, out: Path | None = None, resume: str | None = None) -> PreparedRun:
+def prepare_run(
+    experiment: Experiment, *, out: Path | None = None, resume: str | None = None, fork: ForkRequest | None = None
+) -> PreparedRun:
     """Check everything and decide where to write; starts nothing and writes nothing.
 
     Args:
         experiment: What to run.
         out: Run folder; None: a new one below ``runs/``.
-        resume: See :func:`rllib_reborn.experiments.resume.plan_run`.
+        resume, fork: See :func:`rllib_reborn.experiments.resume.plan_run`.
 
     Raises:
         ExperimentError: The experiment cannot be run, or not there.
@@ -134,7 +138,8 @@ def prepare_run(experiment: Experiment, *, out: Path | None = None, resume: str 
     config = build_config(experiment)
     check_replay_fits(config)
     resolved = resolved_dict(experiment, config)
-    return PreparedRun(experiment, config, resolved, plan_run(experiment, resolved, out, resume), resume)
+    plan = plan_run(experiment, config, resolved, out, resume, fork)
+    return PreparedRun(experiment, config, resolved, plan, resume, fork)
 
 
 def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) -> RunOutcome:
@@ -178,6 +183,10 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         algo = held.enter_context(_built(run.config))
         if plan.checkpoint is not None:
             algo.restore_from_path(str(plan.checkpoint.resolve()))
+        if plan.fork is not None:
+            plan.fork.write_note(folder)
+            with plan.fork.state_in(folder) as state:
+                algo.restore_from_path(str(state.resolve()))
         write_text_atomically(folder.config, dump_experiment(run.resolved, command))
         log.replace(list(plan.rows))
         if plan.events or folder.dormancy.exists():
@@ -195,7 +204,10 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
             config_hash=config_hash(run.resolved),
             observer=observer,
             position=plan.progress,
+            is_saved=plan.fork is None,
         )
+        if plan.fork is not None:
+            loop.save()  # from here on it needs its source no more
         yield OpenRun(run, algo, loop)
 
 
@@ -207,7 +219,7 @@ def _require_as_planned(run: PreparedRun) -> None:
     """
     root = run.plan.folder.root
     try:
-        now = plan_run(run.experiment, run.resolved, root, run.resume)
+        now = plan_run(run.experiment, run.config, run.resolved, root, run.resume, run.fork)
     except CheckpointError as error:
         raise ExperimentError(str(error)) from error
     if _decisions(now) != _decisions(run.plan):

@@ -8,6 +8,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rllib_reborn.checkpoints.resolve import CHECKPOINTS_FOLDER
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import LOCK_NAME, locked_folder
 
@@ -42,7 +43,12 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of :class:`rllib_reborn.checkpoints.CheckpointStore`."""
-        return self.root / "checkpoints"
+        return self.root / CHECKPOINTS_FOLDER
+
+    @property
+    def fork(self) -> Path:
+        """What the run was forked from; only in forks."""
+        return self.root / "fork.json"
 
     @property
     def report(self) -> Path:
@@ -88,6 +94,14 @@ class RunFolder:
         """
         in_use = f"{self.root} is in use by another training process; wait for it, or give another --out."
         return locked_folder(self.root, in_use)
+
+
+def run_of_checkpoint(checkpoint: Path) -> RunFolder | None:
+    """The run folder that a checkpoint lies in, if it lies in one."""
+    if checkpoint.resolve().parent.name != CHECKPOINTS_FOLDER:
+        return None
+    folder = RunFolder(checkpoint.parent.parent)
+    return folder if folder.config.exists() else None
 
 
 def run_name_prefix(experiment: Experiment) -> str:

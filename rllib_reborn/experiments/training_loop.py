@@ -77,6 +77,7 @@ class TrainingLoop:
         config_hash: Goes into each checkpoint's manifest.
         observer: Notified of every row and checkpoint.
         position: How far the run is; at the start that of the checkpoint it goes on from.
+        is_saved: Whether that checkpoint is in ``store``.
         clock: Seconds; replaced in tests.
     """
 
@@ -89,10 +90,11 @@ class TrainingLoop:
     config_hash: str
     observer: Observer
     position: RunPosition = dataclasses.field(default_factory=RunPosition)
+    is_saved: bool = True
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._saved_at = self.position.iteration or None
+        self._saved_at = (self.position.iteration or None) if self.is_saved else None
         self._saved_time = self.clock()
 
     def run(self, interruption: Interruption) -> None:

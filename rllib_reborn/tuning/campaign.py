@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -23,12 +23,12 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.tuning.points import Point, SweepRun, experiment_of, known_points, point_name
+from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of, known_points, point_name
 from rllib_reborn.tuning.schedule import make_scheduler
 from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns
 from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder, objective_of
-from rllib_reborn.tuning.trainable import SweepTrainable, flat_config, run_name
+from rllib_reborn.tuning.trainable import ARM, SEED, SweepTrainable, flat_config, run_name
 
 #: How often a run may lose its process before it counts as failed.
 _RESTARTS = 3
@@ -134,12 +134,13 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # whose tables come at verbose=0 too
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
     scheduler = make_scheduler(sweep, _curves_of_what_is_over(sweep, folder))
-    callback = _Notifier(folder, observer, interruption)
+    ended: set[str] = set()
+    callback = _Notifier(folder, observer, interruption, ended)
     try:
         tune.Tuner(
             SweepTrainable,
             tune_config=TuneConfig(
-                search_alg=_searcher(sweep, folder, left),
+                search_alg=_searcher(sweep, folder, left, ended),
                 scheduler=scheduler,
                 num_samples=left.count,
                 max_concurrent_trials=sweep.concurrency,
@@ -161,10 +162,19 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
         shutil.rmtree(folder.tune, ignore_errors=True)
 
 
-def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left) -> KnownRuns:
+def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left, ended: Container[str]) -> KnownRuns:
+    """What gives Tune its runs; ``ended`` holds the names of those that have ended, well or not."""
     configs = [flat_config(folder, run) for run in left.runs]
+
+    def can_begin(config: dict[str, Any]) -> bool:
+        """Whether what the run is forked from has ended; where it ended badly, the run itself says so."""
+        if sweep.fork is None or config[ARM] == PREFIX.name:
+            return True
+        prefix = SweepRun(PREFIX, config[SEED])
+        return prefix.name in ended or folder.state(prefix).is_over
+
     if sweep.searcher.kind != "optuna":
-        return KnownRuns(configs)
+        return KnownRuns(configs, can_begin)
 
     def make_point(values: dict[str, Any]) -> Point:
         values = {key: values[key] for key in sweep.space}
@@ -185,6 +195,7 @@ def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left) -> KnownRuns:
         started=len(folder.chosen_points()),
         make_point=make_point,
         config_of=lambda run: flat_config(folder, run),
+        can_begin=can_begin,
     )
 
 
@@ -192,7 +203,7 @@ def _curves_of_what_is_over(sweep: Sweep, folder: SweepFolder) -> dict[str, list
     """Of each searched run that is over: env steps and the objective last known there, wherever it is known."""
     curves = {}
     for run in folder.runs(sweep):
-        if run.point.arm is None and folder.state(run).is_over:
+        if run.point.arm is None and not run.point.is_prefix and folder.state(run).is_over:
             known, curve = None, []
             for row in folder.rows(run):
                 known = row.get(sweep.objective) if row.get(sweep.objective) is not None else known
@@ -233,10 +244,13 @@ class _StopAll(Stopper):  # type: ignore[misc]
 class _Notifier(tune.Callback):  # type: ignore[misc]
     """Passes on what Tune tells."""
 
-    def __init__(self, folder: SweepFolder, observer: SweepObserver, interruption: Interruption) -> None:
+    def __init__(
+        self, folder: SweepFolder, observer: SweepObserver, interruption: Interruption, ended: set[str]
+    ) -> None:
         self._folder = folder
         self._observer = observer
         self._interruption = interruption
+        self._ended = ended
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -245,6 +259,7 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name, last = run_name(trial.config), trial.last_result or {}
+        self._ended.add(name)
         if last.get("failed"):
             self._folder.note_failure(name, last["failed"])
             self._observer.on_end(name, RunState.FAILED, last["failed"])
@@ -255,6 +270,7 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
         self._observer.on_end(name, self._folder.state_of(name))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ended.add(run_name(trial.config))
         name, text = run_name(trial.config), str(trial.get_error() or "no reason was given").strip()
         self._folder.note_failure(name, text)
         self._observer.on_end(name, RunState.FAILED, text.splitlines()[-1])

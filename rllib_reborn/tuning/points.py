@@ -12,28 +12,37 @@ from typing import Any
 
 import numpy as np
 
+from rllib_reborn.evaluation.runs import PREFIX_FOLDER
 from rllib_reborn.experiments.load import load
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.tuning.sweep import Arm, Sweep
 
 #: What runs of a sweep have unless it says otherwise: replays of many runs would fill any disk.
 SWEEP_DEFAULTS = {"checkpoint.replay": "none", "checkpoint.keep": 3}
+# The others need its replay.
+_PREFIX_SETTINGS = {"checkpoint.replay": "full", "checkpoint.keep": 1}
 _LONGEST_NAME = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One set of values, or one arm.
+    """One set of values, one arm, or the beginning of all others.
 
     Attributes:
         name: Folder of its runs.
         values: ``key.path`` to value, of the searched keys; empty for an arm.
         arm: The arm; None: a searched point.
+        is_prefix: Whether the others are forked from it.
     """
 
     name: str
     values: Mapping[str, Any]
     arm: Arm | None = None
+    is_prefix: bool = False
+
+
+#: What the others are forked from, where a sweep says so.
+PREFIX = Point(PREFIX_FOLDER, {}, is_prefix=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +65,13 @@ def grid_points(sweep: Sweep) -> list[dict[str, Any]]:
 
 
 def known_points(sweep: Sweep) -> list[Point]:
-    """The arms, and all points that are known before anything runs: with the searcher ``optuna`` none."""
+    """What others are forked from, the arms, and all points that are known before anything runs: with ``optuna`` none."""
+    prefix = [PREFIX] if sweep.fork is not None else []
     arms = [Point(arm.name, {}, arm) for arm in sweep.arms]
     if sweep.searcher.kind == "optuna":
-        return arms
+        return [*prefix, *arms]
     if not sweep.space:
-        return arms or [Point("base", {})]
+        return [*prefix, *(arms or [Point("base", {})])]
     rng = np.random.default_rng(sweep.searcher.seed)
     points = []
     for fixed in grid_points(sweep):
@@ -69,7 +79,7 @@ def known_points(sweep: Sweep) -> list[Point]:
             drawn = {key: dimension.at(float(rng.random())) for key, dimension in sweep.drawn.items()}
             values = {key: (fixed | drawn)[key] for key in sweep.space}
             points.append(Point(point_name(sweep, values), values))
-    return [*_with_names_of_their_own(points), *arms]
+    return [*prefix, *_with_names_of_their_own(points), *arms]
 
 
 def runs_of(sweep: Sweep, points: Iterable[Point]) -> list[SweepRun]:
@@ -110,17 +120,21 @@ def experiment_of(sweep: Sweep, run: SweepRun) -> Experiment:
     """
     arm = run.point.arm
     settings = {**SWEEP_DEFAULTS, **sweep.set, **run.point.values, **(arm.set if arm else {}), "seed": run.seed}
+    if run.point.is_prefix:
+        assert sweep.fork is not None
+        settings |= {**sweep.fork.set, **_PREFIX_SETTINGS}
     overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     base = (arm.base if arm else None) or sweep.base
     loaded = load(base, overrides, interventions=tuple(arm.add) if arm else ())
-    if sweep.budget is None:
-        return loaded.experiment
-    return loaded.experiment.model_copy(update={"stop": _stop(loaded.experiment, sweep)})
-
-
-def _stop(experiment: Experiment, sweep: Sweep) -> Any:
-    assert sweep.budget is not None
-    return type(experiment.stop)(**sweep.budget.model_dump())
+    experiment = loaded.experiment
+    if run.point.is_prefix:
+        assert sweep.fork is not None
+        limits = {"env_steps": sweep.fork.env_steps}
+    elif sweep.budget is not None:
+        limits = sweep.budget.model_dump()
+    else:
+        return experiment
+    return experiment.model_copy(update={"stop": type(experiment.stop)(**limits)})
 
 
 def _shown(value: Any) -> str:

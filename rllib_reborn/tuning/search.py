@@ -20,17 +20,26 @@ _OBJECTIVE = "objective"
 
 
 class KnownRuns(Searcher):  # type: ignore[misc]
-    """Gives the configs of a list, in order; searches nothing."""
+    """Gives the configs of a list, in order; searches nothing.
 
-    def __init__(self, configs: Sequence[Config]) -> None:
+    Args:
+        configs: The list.
+        can_begin: Whether a run may begin now; one that may not is passed over until it may.
+    """
+
+    def __init__(self, configs: Sequence[Config], can_begin: Callable[[Config], bool] = lambda config: True) -> None:
         super().__init__()
         self._left = list(reversed(configs))
+        self._can_begin = can_begin
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Config, **spec: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> Config | str:
-        return self._left.pop() if self._left else Searcher.FINISHED
+    def suggest(self, trial_id: str) -> Config | str | None:
+        if not self._left:
+            return Searcher.FINISHED
+        ready = next((place for place in reversed(range(len(self._left))) if self._can_begin(self._left[place])), None)
+        return None if ready is None else self._left.pop(ready)
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
         """Nothing is learnt from it."""
@@ -53,6 +62,7 @@ class SuggestedRuns(KnownRuns):
         started: How many points have been chosen already.
         make_point: Makes a point of suggested values, and remembers it.
         config_of: The config of a run.
+        can_begin: As of :class:`KnownRuns`.
     """
 
     def __init__(
@@ -64,8 +74,9 @@ class SuggestedRuns(KnownRuns):
         started: int,
         make_point: Callable[[Config], Point],
         config_of: Callable[[SweepRun], Config],
+        can_begin: Callable[[Config], bool] = lambda config: True,
     ) -> None:
-        super().__init__(known)
+        super().__init__(known, can_begin)
         self._seeds = sweep.seeds
         self._points_left = (sweep.samples or 0) - started
         self._make_point = make_point
@@ -83,21 +94,20 @@ class SuggestedRuns(KnownRuns):
         self._results: dict[str, list[float]] = {}
         self._missing: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> Config | str:
+    def suggest(self, trial_id: str) -> Config | str | None:
         if not self._left and self._points_left > 0:
             values = self._optuna.suggest(trial_id)
             if not isinstance(values, dict):
-                return Searcher.FINISHED if values is not None else None  # type: ignore[return-value]
+                return Searcher.FINISHED if values is not None else None
             self._points_left -= 1
             point = self._make_point(values)
             self._left = [self._config_of(SweepRun(point, seed)) for seed in reversed(self._seeds)]
             self._results[trial_id], self._missing[trial_id] = [], len(self._seeds)
             self._present = trial_id
-        if not self._left:
-            return Searcher.FINISHED
-        if self._missing:
+        config = super().suggest(trial_id)
+        if isinstance(config, dict) and self._missing:
             self._point_of[trial_id] = self._present
-        return self._left.pop()
+        return config
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
         point = self._point_of.get(trial_id)

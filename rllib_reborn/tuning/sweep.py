@@ -20,6 +20,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+from rllib_reborn.evaluation.runs import PREFIX_FOLDER
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.layers import Layers
 from rllib_reborn.experiments.overrides import parse_override, split_override
@@ -167,6 +168,20 @@ class BudgetSection(Settings):
         return self
 
 
+class ForkSection(Settings):
+    """One run a seed that all others of this seed begin with.
+
+    Attributes:
+        env_steps: How long it is. An intervention of the others is first applied after it.
+        set: ``key.path: value`` of this run, over the sweep's.
+        fresh: What the others do not take over.
+    """
+
+    env_steps: Count
+    set: dict[str, Any] = Field(default_factory=dict)
+    fresh: list[Literal["replay", "optimizer", "counters"]] = Field(default_factory=list)
+
+
 class Sweep(Settings):
     """Many runs as data.
 
@@ -181,6 +196,7 @@ class Sweep(Settings):
         objective: Metric (a column of ``metrics.jsonl``) that is searched for and shown.
         mode: Whether more of it is better.
         concurrency: Runs at the same time; null: as many as the resources allow.
+        fork: One run a seed of ``base`` comes first, and all others go on from it; null: each begins anew.
     """
 
     base: str
@@ -197,6 +213,7 @@ class Sweep(Settings):
     mode: Literal["max", "min"] = "max"
     budget: BudgetSection | None = None
     concurrency: Count | None = None
+    fork: ForkSection | None = None
 
     @property
     def drawn(self) -> dict[str, Dimension]:
@@ -205,7 +222,7 @@ class Sweep(Settings):
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for key in (*self.set, *self.space, *(key for arm in self.arms for key in arm.set)):
+        for key in (*self.set, *self.space, *self._set_elsewhere()):
             instead = _OWN_KEYS.get(key.partition(".")[0])
             if instead is not None:
                 raise _refuse("{key} cannot be set in a sweep; give {instead}", key=key, instead=instead)
@@ -222,7 +239,24 @@ class Sweep(Settings):
         if not self.drawn and self.samples is not None:
             raise _refuse("samples is {samples}, and nothing in space is drawn", samples=self.samples)
         self._check_search()
+        self._check_fork(names)
         return self
+
+    def _set_elsewhere(self) -> list[str]:
+        return [*(key for arm in self.arms for key in arm.set), *(self.fork.set if self.fork else ())]
+
+    def _check_fork(self, arms: list[str]) -> None:
+        if self.fork is None:
+            return
+        if PREFIX_FOLDER in arms:
+            raise _refuse("an arm cannot be called {name}, as the run that others are forked from", name=PREFIX_FOLDER)
+        steps = self.budget.env_steps if self.budget else None
+        if steps is not None and steps <= self.fork.env_steps and "counters" not in self.fork.fresh:
+            raise _refuse(
+                "budget.env_steps is {steps} and fork.env_steps {first}, which counts as its beginning; expected more",
+                steps=steps,
+                first=self.fork.env_steps,
+            )
 
     def _check_search(self) -> None:
         grids = [key for key, dimension in self.space.items() if dimension.is_grid]

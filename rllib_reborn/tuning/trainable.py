@@ -14,12 +14,13 @@ from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.experiments.build import build_config, replay_limit_bytes
 from rllib_reborn.experiments.cluster_room import processes_of
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.fork import ForkRequest, iterations_before_fork
 from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import TrainingError
-from rllib_reborn.tuning.points import Point, SweepRun, experiment_of
+from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
 from rllib_reborn.tuning.sweep import Sweep
-from rllib_reborn.tuning.sweep_folder import SweepFolder
+from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
 
 #: Keys of the flat config beside the searched ones.
 FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
@@ -37,7 +38,7 @@ def flat_config(folder: SweepFolder, run: SweepRun) -> dict[str, Any]:
         FOLDER: str(folder.root.resolve()),
         POINT: run.point.name,
         SEED: run.seed,
-        ARM: run.point.arm.name if run.point.arm else "",
+        ARM: PREFIX.name if run.point.is_prefix else run.point.arm.name if run.point.arm else "",
     }
     return own | dict(run.point.values)
 
@@ -49,6 +50,8 @@ def run_name(config: dict[str, Any]) -> str:
 
 def run_of_config(sweep: Sweep, config: dict[str, Any]) -> SweepRun:
     """The run of a sweep that :func:`flat_config` was given."""
+    if sweep.fork is not None and config[ARM] == PREFIX.name:
+        return SweepRun(PREFIX, int(config[SEED]))
     values = {key: value for key, value in config.items() if key not in OWN_KEYS}
     arm = next((arm for arm in sweep.arms if arm.name == config[ARM]), None)
     return SweepRun(Point(config[POINT], values, arm), int(config[SEED]))
@@ -58,38 +61,52 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains one run. Whatever happens to its process, setup goes on with the run folder as ``train --resume auto`` does."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        folder = SweepFolder(Path(config[FOLDER]))
-        self._sweep = folder.read()
-        run = run_of_config(self._sweep, config)
+        """Opens nothing yet. Tune makes a process for a run and may then give the run to an older one that has become free
+        (``reuse_actors``); only the one that is asked for a step may hold the run folder."""
+        self._folder = SweepFolder(Path(config[FOLDER]))
+        self._sweep = self._folder.read()
+        self._given = run_of_config(self._sweep, config)
         self._held = contextlib.ExitStack()
         self._run: OpenRun | None = None
         self._known: dict[str, float] = {}
         self._known_at = 0
         self._settings_applied: dict[str, Any] = {}
         self._broken = False
-        self._refused: Exception | None = None
-        try:
-            experiment = experiment_of(self._sweep, run)
-            prepared = prepare_run(experiment, out=folder.run_folder(run).root, resume="auto")
-            self._run = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
-        except (ExperimentError, CheckpointError) as error:
-            self._refused = error
-            return
-        # As the config has them, until the learner tells what it has applied.
-        self._settings_applied = _settings(experiment.interventions)
-        for row in prepared.plan.rows:
-            self._learn(row)
-        for event in prepared.plan.events:
-            self._note_applied(event)
 
     def step(self) -> dict[str, Any]:
         """One iteration. What would go wrong again is a result that says so; a process that dies is started again."""
         try:
-            if self._refused is not None:
-                raise self._refused
             return self._advance(self._opened())
         except (TrainingError, EnvContractError, NeverMeasuredError, ExperimentError, CheckpointError) as error:
             return self._failed(str(error))
+
+    def _opened(self) -> OpenRun:
+        """The run, from its folder where it has begun."""
+        if self._run is not None:
+            return self._run
+        run, out = self._given, self._folder.run_folder(self._given)
+        experiment = experiment_of(self._sweep, run)
+        prepared = prepare_run(experiment, out=out.root, resume="auto", fork=self._fork(run))
+        self._run = opened = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
+        # As the config has them, until the learner tells what it has applied.
+        self._settings_applied = _settings(experiment.interventions)
+        for row in prepared.plan.rows:
+            self._learn(row)
+        before = iterations_before_fork(out)
+        for event in prepared.plan.events:
+            if event["iteration"] > before:
+                self._note_applied(event)
+        return opened
+
+    def _fork(self, run: SweepRun) -> ForkRequest | None:
+        """What a run begins with."""
+        folder, fork = self._folder, self._sweep.fork
+        if fork is None or run.point.is_prefix:
+            return None
+        prefix = SweepRun(PREFIX, run.seed)
+        if folder.state(prefix) is not RunState.DONE:
+            raise ExperimentError(f"{prefix.name}, which this run is forked from, is {folder.state(prefix).value}.")
+        return ForkRequest(folder.run_folder(prefix).root, tuple(fork.fresh))
 
     def _advance(self, run: OpenRun) -> dict[str, Any]:
         loop, objective = run.loop, self._sweep.objective
@@ -118,10 +135,6 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         # A scheduler needs a number; ours look at "failed" and take it for none.
         objective = self._known.get(self._sweep.objective, 0.0)
         return {**self._known, "objective": objective, "env_steps": 0, "failed": reason, "done": True}
-
-    def _opened(self) -> OpenRun:
-        assert self._run is not None
-        return self._run
 
     def _evaluate_first(self, run: OpenRun) -> None:
         """Before anything is learnt, so that the first result has an evaluation; it is in no row."""
@@ -164,7 +177,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         return {"run": str(run.prepared.plan.folder.root), "iteration": run.loop.position.iteration}
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: :meth:`setup` has gone on with the run folder, which is at least as far."""
+        """Nothing: the run folder is at least as far."""
 
     def cleanup(self) -> None:
         """Told to stop: what was trained is saved."""

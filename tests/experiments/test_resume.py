@@ -45,7 +45,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 def plan(out: Path | None = None, resume: str | None = None, **changes: Any) -> RunPlan:
     data = resolved(**changes)
-    return plan_run(experiment_from_dict(data), data, out, resume)
+    experiment = experiment_from_dict(data)
+    return plan_run(experiment, build_config(experiment), data, out, resume)
 
 
 def iterations(planned: RunPlan) -> list[int]:

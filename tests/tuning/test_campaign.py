@@ -20,6 +20,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.tuning.campaign import check_sweep, run_sweep
 from rllib_reborn.tuning.sweep import Sweep, parse_sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
+from rllib_reborn.tuning.trainable import SweepTrainable, flat_config
 
 pytestmark = pytest.mark.slow
 
@@ -211,3 +212,17 @@ def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline, "nothing happened within three minutes"
         time.sleep(0.1)
+
+
+def test_a_process_that_is_not_asked_for_a_step_leaves_the_run_to_another(ray_session: None, tmp_path: Path) -> None:
+    """Tune makes a process for a run and may then give the run to an older one that has become free."""
+    one, folder = sweep(space={}), SweepFolder(tmp_path / "sweep")
+    folder.root.mkdir()
+    folder.start(one)
+    (run,) = folder.runs(one)
+    idle, working = (SweepTrainable(flat_config(folder, run)) for _ in range(2))
+    try:
+        assert not working.train()["failed"]
+    finally:
+        for trainable in (idle, working):
+            trainable.stop()

@@ -23,10 +23,16 @@ REMOTE_GAMES = "remote_games"
 
 
 class ReplayComponent(Checkpointable):
-    """The replay as one component of raw arrays, written and read through any pyarrow file system."""
+    """The replay as one component of raw arrays, written and read through any pyarrow file system.
 
-    def __init__(self, replay: EpisodeReplay) -> None:
+    Args:
+        replay: The replay.
+        saved: Whether it is written; a checkpoint that holds one is read in any case.
+    """
+
+    def __init__(self, replay: EpisodeReplay, *, saved: bool) -> None:
         self._replay = replay
+        self._saved = saved
 
     @override(Checkpointable)
     def get_state(
@@ -36,11 +42,12 @@ class ReplayComponent(Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        return self._replay.get_state()
+        return self._replay.get_state() if self._saved else {}
 
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:
-        self._replay.set_state(state)
+        if state:
+            self._replay.set_state(state)
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -57,11 +64,10 @@ class ReplayComponent(Checkpointable):
     ) -> str:
         assert path is not None
         files, folder = _files(path, filesystem)
-        files.create_dir(folder, recursive=True)
-        save_replay(
-            self._replay.get_state() if state is None else state,
-            lambda name: files.open_output_stream(posixpath.join(folder, name)),
-        )
+        state = self.get_state() if state is None else state
+        if state:
+            files.create_dir(folder, recursive=True)
+            save_replay(state, lambda name: files.open_output_stream(posixpath.join(folder, name)))
         return folder
 
     @override(Checkpointable)

@@ -73,7 +73,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             self.counters.set_state(ours["counters"])
             self.reward_scaler.set_state(ours["reward_scaler"])
             self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
-            if not ours["replay_saved"] or not self._saves_replay():
+            if not ours["replay_saved"]:
                 assert self.replay is not None
                 self.replay.clear()
                 self.counters.replay_lost()
@@ -123,10 +123,8 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     def _own_components(self) -> list[tuple[str, Any]]:
         if self.replay is None:
             return []
-        components: list[tuple[str, Any]] = [(REMOTE_GAMES, self._games_component)]
-        if self._saves_replay():
-            components.append((REPLAY, ReplayComponent(self.replay)))
-        return components
+        replay = ReplayComponent(self.replay, saved=self._saves_replay())
+        return [(REMOTE_GAMES, self._games_component), (REPLAY, replay)]
 
     @property
     def _games_component(self) -> RemoteGamesComponent:

@@ -73,22 +73,7 @@ class LearnerSetup(TorchLearner):
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters = self.get_parameters(self.module[module_id])
-        settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
-        optimizer: torch.optim.Optimizer
-        if settings.kind == "rmsprop":
-            optimizer = torch.optim.RMSprop(
-                parameters,
-                alpha=settings.alpha,
-                eps=settings.used_eps,
-                weight_decay=settings.weight_decay,
-                foreach=True,
-            )
-        else:
-            # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses.
-            constant_lr = not isinstance(config.lr, list | tuple)
-            optimizer = torch.optim.Adam(
-                parameters, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=constant_lr
-            )
+        optimizer = make_optimizer(config, parameters)
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )
@@ -124,6 +109,18 @@ class LearnerSetup(TorchLearner):
             f"finite; the last batch is in {folder / 'batch.pt'}. Lower training.lr or training.grad_clip, or scale the "
             "rewards (training.reward)."
         )
+
+
+def make_optimizer(config: Any, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer of a config; its learning rate is set by RLlib."""
+    settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
+    if settings.kind == "rmsprop":
+        return torch.optim.RMSprop(
+            parameters, alpha=settings.alpha, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=True
+        )
+    # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses.
+    constant_lr = not isinstance(config.lr, list | tuple)
+    return torch.optim.Adam(parameters, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=constant_lr)
 
 
 def _learner_callbacks(config: Any) -> list[LearnerCallback]:

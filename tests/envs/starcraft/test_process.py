@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,9 @@ def test_a_forked_child_leaves_it_alone_and_can_start_its_own(tmp_path):
             own = start(tmp_path, SLEEPS)
             code = 0 if own.is_alive() else 2
             own.close()
+        except BaseException:
+            traceback.print_exc()  # into what pytest captures: a child that fails must say why
+            code = 3
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)

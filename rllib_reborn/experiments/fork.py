@@ -1,0 +1,152 @@
+"""A new run that starts from what another one has learnt: ``train --from``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rllib_reborn.algorithms import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.forked_state import Fork, ForkError
+from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+from rllib_reborn.checkpoints import manifest as manifests
+from rllib_reborn.experiments.atomic_text import write_text_atomically
+from rllib_reborn.experiments.build import configure, differences
+from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.load import experiment_from_dict
+from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
+from rllib_reborn.experiments.run_folder import RunFolder, run_of_checkpoint
+from rllib_reborn.experiments.yaml_text import parse_yaml
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ForkRequest:
+    """What was asked for.
+
+    Attributes:
+        source: A checkpoint folder, or a run folder: its newest sound checkpoint.
+        fresh: What is not taken over: ``replay``, ``optimizer``, ``counters``.
+    """
+
+    source: Path
+    fresh: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ForkPlan:
+    """A fork that fits.
+
+    Attributes:
+        request: What was asked for, with the checkpoint that it came to.
+        fork: From the source's state to the new config's.
+        iteration, env_steps: How far the source's checkpoint is.
+        rows, events: What the source has written until there; none where the counters start anew.
+        changes: ``key: before -> now`` of every other setting.
+    """
+
+    request: ForkRequest
+    fork: Fork
+    iteration: int
+    env_steps: int
+    rows: tuple[Row, ...]
+    events: tuple[Row, ...]
+    changes: tuple[str, ...]
+
+    @property
+    def keeps_counters(self) -> bool:
+        return "counters" not in self.request.fresh
+
+    def write_note(self, folder: RunFolder) -> None:
+        """Write ``fork.json``: what the run was forked from, and what was taken over."""
+        note = {
+            "source": str(self.request.source),
+            "iteration": self.iteration if self.keeps_counters else 0,
+            "source_env_steps": self.env_steps,
+            "fresh": list(self.request.fresh),
+            "parts": self.fork.parts(),
+            "changes": list(self.changes),
+        }
+        folder.root.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder.fork, json.dumps(note, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def state_in(self, folder: RunFolder) -> Iterator[Path]:
+        """The checkpoint that the new algorithm restores, inside ``folder`` for as long as it is needed."""
+        path = folder.root / ".fork"
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            self.fork.write(path)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def plan_fork(request: ForkRequest, config: ValueFactorizationConfig, resolved: Mapping[str, Any]) -> ForkPlan:
+    """Check that a state fits and what of it goes on; starts nothing and writes nothing.
+
+    Args:
+        request: The source.
+        config: What goes on.
+        resolved: The new experiment with every default, to tell the changes.
+
+    Raises:
+        ExperimentError: The state does not fit.
+        CheckpointError: The source is missing, damaged, or no run of ``train``.
+    """
+    checkpoint = resolve_checkpoint(request.source).resolve()
+    try:
+        manifest = manifests.read(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} 'train --from' takes runs of 'train'.") from None
+    run = run_of_checkpoint(checkpoint)
+    other = None
+    if run is not None:
+        other = parse_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
+    source = None if other is None else configure(experiment_from_dict(other, str(run.config if run else "")))
+    try:
+        fork = Fork(checkpoint, source, config, frozenset(request.fresh))
+        fork.check()
+    except ForkError as error:
+        raise ExperimentError(str(error)) from error
+    kept = run is not None and "counters" not in request.fresh
+    return ForkPlan(
+        request=dataclasses.replace(request, source=checkpoint),
+        fork=fork,
+        iteration=manifest.iteration,
+        env_steps=manifest.env_steps,
+        rows=tuple(rows_until(MetricsLog(run.metrics).rows(), manifest.iteration)) if run and kept else (),
+        events=tuple(rows_until(MetricsLog(run.dormancy).rows(), manifest.iteration)) if run and kept else (),
+        changes=tuple(f"{key}: {before} -> {now}" for key, before, now in differences(other or {}, resolved)),
+    )
+
+
+def noted_fork(folder: RunFolder) -> ForkRequest | None:
+    """The fork that the run in ``folder`` began with, or None.
+
+    Raises:
+        ExperimentError: ``fork.json`` was damaged.
+    """
+    note = _note(folder)
+    return None if note is None else ForkRequest(Path(note["source"]), tuple(note["fresh"]))
+
+
+def iterations_before_fork(folder: RunFolder) -> int:
+    """Iterations of the run in ``folder`` that are its source's."""
+    note = _note(folder)
+    return 0 if note is None else int(note["iteration"])
+
+
+def _note(folder: RunFolder) -> dict[str, Any] | None:
+    try:
+        note: dict[str, Any] = json.loads(folder.fork.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ExperimentError(f"{folder.fork} was damaged ({error}); fork into another --out.") from None
+    return note
