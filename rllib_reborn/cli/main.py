@@ -28,6 +28,7 @@ from rllib_reborn.cli import (
     tune,
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
+from rllib_reborn.cli.home import ensure_writable_home
 from rllib_reborn.suggestions import did_you_mean
 
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
@@ -44,6 +45,7 @@ COMMANDS = (
     sc2_mock_server.COMMAND,
     doctor.COMMAND,
 )
+_USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+        if arguments.command in _USE_RAY:
+            ensure_writable_home()
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except UsageError as mistake:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_reborn.cli.live_display import DORMANT, UNKNOWN, duration, number, percent
+from rllib_reborn.tuning.points import short_keys
 from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder, objective_of
 
@@ -115,8 +116,22 @@ class SweepTable(SweepLines):
         running = [name for name, state in self._states.items() if state is RunState.BEGUN and name in self._results]
         for name in running[:_MOST_ROWS]:
             result = self._results[name]
-            table.add_row(name, f"{result['env_steps']:,}", number(result["objective"]), percent(result.get(DORMANT)))
+            values = _present_values(self._sweep, result.get("config", {}))
+            table.add_row(
+                f"{name}  {values}".rstrip(),
+                f"{result['env_steps']:,}",
+                number(result["objective"]),
+                percent(result.get(DORMANT)),
+            )
         return Group(Text(f"{self._total} runs: {head}; left {duration(self._seconds_left())}", style="bold"), table)
+
+
+def _present_values(sweep: Sweep, values: Mapping[str, Any]) -> str:
+    """``beta=2.5 every=40``, where the names of the runs do not say it: those of a population, which change."""
+    if sweep.scheduler.kind != "pbt":
+        return ""
+    labels = short_keys(list(sweep.space))
+    return " ".join(f"{label}={number(values[key])}" for key, label in labels.items() if key in values)
 
 
 def sweep_display_for(console: Console, sweep: Sweep, *, quiet: bool) -> SweepLines:
@@ -140,7 +155,8 @@ def status_lines(folder: SweepFolder, sweep: Sweep) -> list[str]:
         if budget and not state.is_over:
             left += max(0, budget - steps)
         shown = UNKNOWN if objective is None else number(objective)
-        lines.append(f"{state.value:13}  {run.name:60}  {steps:>10,} env steps  {sweep.objective} {shown}")
+        name = f"{run.name}  {_present_values(sweep, run.point.values)}".rstrip()
+        lines.append(f"{state.value:13}  {name:60}  {steps:>10,} env steps  {sweep.objective} {shown}")
     missing = (sweep.samples or 0) - len(folder.chosen_points()) if sweep.searcher.kind == "optuna" else 0
     if missing > 0:
         counts[RunState.WAITING] += missing * len(sweep.seeds)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rllib_reborn.experiments.schema import Experiment
 
 RUNS_FOLDER = Path("runs")
+#: Begin of the names of folders with what a run was before it went on from another one's state.
+SET_ASIDE = "before-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +68,13 @@ class RunFolder:
         return self.root / "error.txt"
 
     def is_free(self) -> bool:
-        """Whether a new run may be put here: it does not exist, or is a folder with nothing but a lock file and the reason
-        why nothing could begin."""
+        """Whether a new run may be put here: it does not exist, or is a folder with nothing but a lock file, the reason why
+        nothing could begin, and what was set aside."""
         if not self.root.exists():
             return True
-        return self.root.is_dir() and all(path.name in (LOCK_NAME, self.error.name) for path in self.root.iterdir())
+        return self.root.is_dir() and all(
+            path.name in (LOCK_NAME, self.error.name) or path.name.startswith(SET_ASIDE) for path in self.root.iterdir()
+        )
 
     def require_free(self) -> None:
         """Raise unless a new run may be put here.
@@ -86,14 +90,14 @@ class RunFolder:
                 "or --resume auto to go on with the run in it."
             )
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the folder for this process (:func:`locked_folder`).
+    def locked(self, patience_s: float = 0.0) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for this process (:func:`locked_folder`), waiting at most ``patience_s`` seconds for it.
 
         Raises:
             ExperimentError: Another process is training in it, or it cannot be written.
         """
         in_use = f"{self.root} is in use by another training process; wait for it, or give another --out."
-        return locked_folder(self.root, in_use)
+        return locked_folder(self.root, in_use, patience_s)
 
 
 def run_of_checkpoint(checkpoint: Path) -> RunFolder | None:

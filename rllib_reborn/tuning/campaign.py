@@ -7,14 +7,17 @@ import contextlib
 import dataclasses
 import json
 import os
+import random
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
 from ray.tune.experiment import Trial
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits
@@ -26,7 +29,7 @@ from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of, known_points, point_name
 from rllib_reborn.tuning.schedule import make_scheduler
 from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns
-from rllib_reborn.tuning.sweep import Sweep
+from rllib_reborn.tuning.sweep import SchedulerSection, Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder, objective_of
 from rllib_reborn.tuning.trainable import ARM, SEED, SweepTrainable, flat_config, run_name
 
@@ -67,7 +70,7 @@ def check_sweep(sweep: Sweep) -> None:
         ExperimentError: One cannot be run; the message says which.
     """
     points = known_points(sweep)
-    if sweep.searcher.kind == "optuna":
+    if sweep.searcher.kind == "optuna" or sweep.scheduler.kind == "pbt":
         # The ends of every range: what lies between is as valid.
         points = [*points, *(_point_at(sweep, share) for share in (0.0, 1.0 - 1e-9))]
     environments = set()
@@ -127,39 +130,82 @@ def _left(sweep: Sweep, folder: SweepFolder, observer: SweepObserver) -> _Left:
 
 
 def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserver, interruption: Interruption) -> None:
-    shutil.rmtree(folder.tune, ignore_errors=True)
     # Rows and checkpoints are in the run folders; Tune's own copies of them would only fill the disk.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # whose tables come at verbose=0 too
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
-    scheduler = make_scheduler(sweep, _curves_of_what_is_over(sweep, folder))
-    ended: set[str] = set()
-    callback = _Notifier(folder, observer, interruption, ended)
+    if sweep.scheduler.kind != "pbt":
+        ended: set[str] = set()
+        config = TuneConfig(
+            search_alg=_searcher(sweep, folder, left, ended),
+            scheduler=make_scheduler(sweep, _curves_of_what_is_over(sweep, folder)),
+            num_samples=left.count,
+            max_concurrent_trials=sweep.concurrency,
+            reuse_actors=True,
+        )
+        _fit(config, {}, folder, observer, interruption, ended)
+        return
+    # The population alone: what it is compared with is neither compared by its scheduler nor taken for a member.
+    members = [run for run in left.runs if run.point.arm is None and not run.point.is_prefix]
+    others = [run for run in left.runs if run not in members]
+    if others:
+        fifo = sweep.model_copy(update={"scheduler": SchedulerSection()})
+        _tune(fifo, folder, _Left(others, 0, 1), observer, interruption)
+    if members and interruption.received is None:
+        configs = [flat_config(folder, run) for run in members]
+        config = TuneConfig(
+            search_alg=BasicVariantGenerator(points_to_evaluate=configs),
+            scheduler=make_scheduler(sweep),
+            num_samples=len(configs),
+            # A member that is paused must let go of its folder before it goes on elsewhere.
+            reuse_actors=False,
+        )
+        space = {key: tune.choice([one[key] for one in configs]) for key in configs[0]}
+        with _seeded(sweep.searcher.seed):
+            _fit(config, space, folder, observer, interruption, set())
+
+
+def _fit(
+    config: TuneConfig,
+    space: dict[str, Any],
+    folder: SweepFolder,
+    observer: SweepObserver,
+    interruption: Interruption,
+    ended: set[str],
+) -> None:
+    shutil.rmtree(folder.tune, ignore_errors=True)
+    config = dataclasses.replace(config, trial_name_creator=_trial_name, trial_dirname_creator=_trial_id)
     try:
         tune.Tuner(
             SweepTrainable,
-            tune_config=TuneConfig(
-                search_alg=_searcher(sweep, folder, left, ended),
-                scheduler=scheduler,
-                num_samples=left.count,
-                max_concurrent_trials=sweep.concurrency,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
+            param_space=space,
+            tune_config=config,
             run_config=RunConfig(
                 name="trials",
                 storage_path=str(folder.tune.resolve()),
                 failure_config=FailureConfig(max_failures=_RESTARTS),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 stop=_StopAll(interruption),
-                callbacks=[callback],
+                callbacks=[_Notifier(folder, observer, interruption, ended)],
                 verbose=0,
             ),
         ).fit()
     finally:
         shutil.rmtree(folder.tune, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Inside, the two global generators that Ray's population scheduler draws from begin at ``seed``."""
+    states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left, ended: Container[str]) -> KnownRuns:
@@ -255,10 +301,10 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._observer.on_result(run_name(trial.config), result)
+        self._observer.on_result(str(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        name, last = run_name(trial.config), trial.last_result or {}
+        name, last = str(trial), trial.last_result or {}
         self._ended.add(name)
         if last.get("failed"):
             self._folder.note_failure(name, last["failed"])
@@ -270,8 +316,8 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
         self._observer.on_end(name, self._folder.state_of(name))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._ended.add(run_name(trial.config))
-        name, text = run_name(trial.config), str(trial.get_error() or "no reason was given").strip()
+        self._ended.add(str(trial))
+        name, text = str(trial), str(trial.get_error() or "no reason was given").strip()
         self._folder.note_failure(name, text)
         self._observer.on_end(name, RunState.FAILED, text.splitlines()[-1])
 
@@ -280,6 +326,11 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
 
 
 def _trial_name(trial: Trial) -> str:
+    """The run's, which stays when a population's member is given another config."""
+    return run_name(trial.config)
+
+
+def _trial_id(trial: Trial) -> str:
     return str(trial.trial_id)
 
 

@@ -19,6 +19,8 @@ from rllib_reborn.tuning.sweep import Arm, Sweep
 
 #: What runs of a sweep have unless it says otherwise: replays of many runs would fill any disk.
 SWEEP_DEFAULTS = {"checkpoint.replay": "none", "checkpoint.keep": 3}
+# A run that takes another one's place, and one that waits for a process, go on with a replay.
+_POPULATION_DEFAULTS = {"checkpoint.replay": "full"}
 # The others need its replay.
 _PREFIX_SETTINGS = {"checkpoint.replay": "full", "checkpoint.keep": 1}
 _LONGEST_NAME = 100
@@ -73,12 +75,14 @@ def known_points(sweep: Sweep) -> list[Point]:
     if not sweep.space:
         return [*prefix, *(arms or [Point("base", {})])]
     rng = np.random.default_rng(sweep.searcher.seed)
-    points = []
+    points: list[Point] = []
     for fixed in grid_points(sweep):
         for _ in range(sweep.samples or 1):
             drawn = {key: dimension.at(float(rng.random())) for key, dimension in sweep.drawn.items()}
             values = {key: (fixed | drawn)[key] for key in sweep.space}
-            points.append(Point(point_name(sweep, values), values))
+            # A population's values change; its members keep their names.
+            name = f"member{len(points)}" if sweep.scheduler.kind == "pbt" else point_name(sweep, values)
+            points.append(Point(name, values))
     return [*prefix, *_with_names_of_their_own(points), *arms]
 
 
@@ -119,7 +123,8 @@ def experiment_of(sweep: Sweep, run: SweepRun) -> Experiment:
         ExperimentError: As :func:`rllib_reborn.experiments.load.load`.
     """
     arm = run.point.arm
-    settings = {**SWEEP_DEFAULTS, **sweep.set, **run.point.values, **(arm.set if arm else {}), "seed": run.seed}
+    defaults = SWEEP_DEFAULTS | (_POPULATION_DEFAULTS if sweep.scheduler.kind == "pbt" else {})
+    settings = {**defaults, **sweep.set, **run.point.values, **(arm.set if arm else {}), "seed": run.seed}
     if run.point.is_prefix:
         assert sweep.fork is not None
         settings |= {**sweep.fork.set, **_PREFIX_SETTINGS}

@@ -1,4 +1,4 @@
-"""Which runs are ended early, and what is told of it."""
+"""Which runs are ended early, which go on from others, and what is told of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
+from rllib_reborn.tuning.search import domain
 from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.trainable import ARM
 
@@ -27,6 +28,8 @@ def make_scheduler(sweep: Sweep, over: Mapping[str, Sequence[tuple[int, float]]]
     settings = sweep.scheduler
     if settings.kind == "fifo":
         return FIFOScheduler()
+    if settings.kind == "pbt":
+        return _population(sweep)
     assert sweep.budget is not None
     assert sweep.budget.env_steps is not None
     scheduler = SparingArms(
@@ -44,6 +47,31 @@ def make_scheduler(sweep: Sweep, over: Mapping[str, Sequence[tuple[int, float]]]
         for env_steps, objective in curve:
             scheduler.on_trial_result(None, earlier, {_TIME: env_steps, _OBJECTIVE: objective})
     return scheduler
+
+
+def _population(sweep: Sweep) -> TrialScheduler:
+    settings = sweep.scheduler
+    given = {"quantile_fraction": settings.quantile, "resample_probability": settings.resample}
+
+    def within_ranges(config: dict[str, Any]) -> dict[str, Any]:
+        # Ray multiplies by 0.8 or 1.2 and looks at no range.
+        return config | {key: dimension.clip(config[key]) for key, dimension in sweep.space.items()}
+
+    return PopulationBasedTraining(
+        time_attr=_TIME,
+        metric=_OBJECTIVE,
+        mode=sweep.mode,
+        perturbation_interval=settings.interval,
+        hyperparam_mutations={
+            key: dimension.choice if dimension.choice is not None else domain(dimension)
+            for key, dimension in sweep.space.items()
+        },
+        custom_explore_fn=within_ranges,
+        # All wait for the last one, so that who is compared with whom does not depend on who was quicker.
+        synch=True,
+        log_config=False,
+        **{name: value for name, value in given.items() if value is not None},
+    )
 
 
 class SparingArms(ASHAScheduler):  # type: ignore[misc]

@@ -84,6 +84,13 @@ class Dimension(Settings):
     def is_grid(self) -> bool:
         return self.grid is not None
 
+    def clip(self, value: Any) -> Value:
+        """The value of the range that is nearest to ``value``; of a choice, which is a value of the list, itself."""
+        if self.integers is not None:
+            return min(max(round(value), self.integers[0]), self.integers[1])
+        limits = self.uniform or self.loguniform
+        return value if limits is None else min(max(float(value), limits[0]), limits[1])
+
     def at(self, share: float) -> Value:
         """The value at ``share`` 0..1 of the range (drawn uniformly, it is a draw)."""
         if self.integers is not None:
@@ -120,25 +127,39 @@ class Arm(Settings):
 
 
 class SchedulerSection(Settings):
-    """Which runs go on.
+    """Which runs go on, and with which values.
 
     Attributes:
-        kind: ``fifo``: all, to the end. ``asha``: the better ones (Li et al. 2020).
+        kind: ``fifo``: all, to the end. ``asha``: the better ones (Li et al. 2020). ``pbt``: all; at times the worst go on
+            from what the best have learnt, with values near theirs (Jaderberg et al. 2017); all wait for each other.
         grace_period: asha: env steps before a run may be stopped, at the first rung.
         reduction_factor: asha: of so many runs one goes on at each rung, rungs are this factor apart; above 1, default 4.
+        interval: pbt: env steps between two comparisons of a run.
+        quantile: pbt: share of the runs that are the best, and the worst; above 0, at most 0.5, default 0.25.
+        resample: pbt: probability of a value that is drawn anew, in place of 0.8 or 1.2 times the better run's (of
+            ``choice``: its neighbour in the list); 0..1, default 0.25. Values never leave the range of their key.
     """
 
-    kind: Literal["fifo", "asha"] = "fifo"
+    kind: Literal["fifo", "asha", "pbt"] = "fifo"
     grace_period: Count | None = None
     reduction_factor: Annotated[float, Field(gt=1)] | None = None
+    interval: Count | None = None
+    quantile: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    resample: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _only_its_own(self) -> Self:
-        for name in ("grace_period", "reduction_factor"):
-            if self.kind == "fifo" and getattr(self, name) is not None:
-                raise _refuse("{name} has no effect with fifo, which stops nothing; expected kind: asha", name=name)
-        if self.kind == "asha" and self.grace_period is None:
-            raise _refuse("asha needs grace_period, in env steps")
+        of_kind = {"grace_period": "asha", "reduction_factor": "asha"} | dict.fromkeys(
+            ("interval", "quantile", "resample"), "pbt"
+        )
+        for name, kind in of_kind.items():
+            if self.kind != kind and getattr(self, name) is not None:
+                raise _refuse(
+                    "{name} has no effect with {mine}; expected kind: {kind}", name=name, mine=self.kind, kind=kind
+                )
+        for kind, name in (("asha", "grace_period"), ("pbt", "interval")):
+            if self.kind == kind and getattr(self, name) is None:
+                raise _refuse("{kind} needs {name}, in env steps", kind=kind, name=name)
         return self
 
 
@@ -265,16 +286,43 @@ class Sweep(Settings):
                 "optuna chooses values; write {what} as choice, uniform, loguniform or integers",
                 what=grids[0] if grids else "what it is to search",
             )
-        if self.scheduler.kind != "asha":
+        kind, steps = self.scheduler.kind, self.budget.env_steps if self.budget else None
+        if kind == "fifo":
             return
-        steps = self.budget.env_steps if self.budget else None
         if steps is None:
-            raise _refuse("asha compares runs at equal env steps; give budget.env_steps")
-        if self.scheduler.grace_period is not None and self.scheduler.grace_period >= steps:
+            raise _refuse("{kind} compares runs at equal env steps; give budget.env_steps", kind=kind)
+        for name in ("grace_period", "interval"):
+            first = getattr(self.scheduler, name)
+            if first is not None and first >= steps:
+                raise _refuse(
+                    "scheduler.{name} is {first}, and a run ends after {steps} env steps; expected less",
+                    name=name,
+                    first=first,
+                    steps=steps,
+                )
+        if kind == "pbt":
+            self._check_population(grids)
+
+    def _check_population(self, grids: list[str]) -> None:
+        if grids or not self.space:
             raise _refuse(
-                "scheduler.grace_period is {grace}, and a run ends after {steps} env steps; expected less",
-                grace=self.scheduler.grace_period,
-                steps=steps,
+                "pbt moves values; write {what} as choice, uniform, loguniform or integers",
+                what=grids[0] if grids else "what it is to move",
+            )
+        if self.searcher.kind != "random":
+            raise _refuse(
+                "searcher {kind} has no effect with pbt, which chooses values itself", kind=self.searcher.kind
+            )
+        if (self.samples or 0) < 2:
+            raise _refuse("samples is {samples}; pbt needs at least 2 runs to compare", samples=self.samples)
+        if self.concurrency is not None:
+            raise _refuse(
+                "concurrency has no effect with pbt, which compares all runs with each other; where the cluster has no room "
+                "for all, they take turns"
+            )
+        if len(self.seeds) > 1:
+            raise _refuse(
+                "seeds {seeds}: a population has one seed; run it once for each, with another --out", seeds=self.seeds
             )
 
 

@@ -16,6 +16,7 @@ from rllib_reborn.experiments.folder_lock import locked_folder
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.run_folder import RunFolder
 from rllib_reborn.tuning.points import Point, SweepRun, known_points, runs_of
+from rllib_reborn.tuning.population import exchanges
 from rllib_reborn.tuning.sweep import Sweep, dump_sweep, read_sweep
 
 
@@ -113,8 +114,16 @@ class SweepFolder:
         return found
 
     def runs(self, sweep: Sweep) -> list[SweepRun]:
-        """All runs that are known: those of the sweep's file, and those of points that a searcher has chosen."""
-        return runs_of(sweep, [*known_points(sweep), *self.chosen_points()])
+        """All runs that are known: those of the sweep's file, with the values that they have now, and those of points that a
+        searcher has chosen."""
+        points = [*known_points(sweep), *self.chosen_points()]
+        if sweep.scheduler.kind == "pbt":
+            points = [self._at_present(point) for point in points]
+        return runs_of(sweep, points)
+
+    def _at_present(self, point: Point) -> Point:
+        found = exchanges(self.root / point.name)
+        return dataclasses.replace(point, values=found[-1].values) if found else point
 
     def state(self, run: SweepRun) -> RunState:
         """How far a run is."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from rllib_reborn.checkpoints import CheckpointError
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.experiments.build import build_config, replay_limit_bytes
 from rllib_reborn.experiments.cluster_room import processes_of
@@ -19,6 +19,7 @@ from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import TrainingError
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
+from rllib_reborn.tuning.population import Exchange, beginning, note_exchange
 from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
 
@@ -26,6 +27,7 @@ from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
 FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
 OWN_KEYS = (FOLDER, POINT, SEED, ARM)
 _EVALUATED = "eval/"
+_PATIENCE_S = 120.0
 
 
 class NeverMeasuredError(RuntimeError):
@@ -48,8 +50,17 @@ def run_name(config: dict[str, Any]) -> str:
     return f"{config[POINT]}/s{config[SEED]}"
 
 
-def run_of_config(sweep: Sweep, config: dict[str, Any]) -> SweepRun:
-    """The run of a sweep that :func:`flat_config` was given."""
+def run_of_config(sweep: Sweep, config: dict[str, Any], name: str | None = None) -> SweepRun:
+    """The run of a sweep that :func:`flat_config` was given.
+
+    Args:
+        sweep: The sweep.
+        config: The flat config.
+        name: The run's name where that is another one: a population's member is given the whole config of the one that it
+            goes on from, with changed values.
+    """
+    if name is not None:
+        config = config | {POINT: name.rpartition("/s")[0]}
     if sweep.fork is not None and config[ARM] == PREFIX.name:
         return SweepRun(PREFIX, int(config[SEED]))
     values = {key: value for key, value in config.items() if key not in OWN_KEYS}
@@ -65,7 +76,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         (``reuse_actors``); only the one that is asked for a step may hold the run folder."""
         self._folder = SweepFolder(Path(config[FOLDER]))
         self._sweep = self._folder.read()
-        self._given = run_of_config(self._sweep, config)
+        self._given = run_of_config(self._sweep, config, self.trial_name)
         self._held = contextlib.ExitStack()
         self._run: OpenRun | None = None
         self._known: dict[str, float] = {}
@@ -86,7 +97,10 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
             return self._run
         run, out = self._given, self._folder.run_folder(self._given)
         experiment = experiment_of(self._sweep, run)
-        prepared = prepare_run(experiment, out=out.root, resume="auto", fork=self._fork(run))
+        # A process that had the run before may still be saving it.
+        with out.locked(_PATIENCE_S):
+            fork = beginning(out) or self._fork(run)
+        prepared = prepare_run(experiment, out=out.root, resume="auto", fork=fork)
         self._run = opened = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
         # As the config has them, until the learner tells what it has applied.
         self._settings_applied = _settings(experiment.interventions)
@@ -174,10 +188,21 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         run = self._opened()
         run.loop.save()
-        return {"run": str(run.prepared.plan.folder.root), "iteration": run.loop.position.iteration}
+        folder = run.prepared.plan.folder
+        return {
+            "run": self._given.name,
+            "checkpoint": str(CheckpointStore(folder.checkpoints).paths()[-1].resolve()),
+            "env_steps": run.loop.position.env_steps,
+        }
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: the run folder is at least as far."""
+        """Of this run: nothing, its folder is at least as far. Of another one: this run goes on from that."""
+        if checkpoint["run"] == self._given.name:
+            return
+        self.cleanup()  # were it open, it would be with other values
+        point = self._given.point
+        exchange = Exchange(checkpoint["checkpoint"], dict(point.values), checkpoint["env_steps"])
+        note_exchange(self._folder.root / point.name, exchange)
 
     def cleanup(self) -> None:
         """Told to stop: what was trained is saved."""
