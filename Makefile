@@ -51,6 +51,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.learner --json
 	$(BIN)/python -m benchmarks.plasticity --json
 	$(BIN)/python -m benchmarks.end_to_end --json
+	$(BIN)/python -m benchmarks.feeding --json
 	$(BIN)/python -m benchmarks.battle --json
 	$(BIN)/python -m benchmarks.starcraft_threads --json
 

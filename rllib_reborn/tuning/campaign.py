@@ -132,6 +132,8 @@ def _left(sweep: Sweep, folder: SweepFolder, observer: SweepObserver) -> _Left:
 def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserver, interruption: Interruption) -> None:
     # Rows and checkpoints are in the run folders; Tune's own copies of them would only fill the disk.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    # Nothing goes on from Tune's own state either, of which every few seconds a file of some 10 kB a run was written anew.
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # whose tables come at verbose=0 too
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
@@ -222,9 +224,11 @@ def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left, ended: Container[s
     if sweep.searcher.kind != "optuna":
         return KnownRuns(configs, can_begin)
 
+    # Read once: reading all points for each new one would take longer than the runs of a sweep of thousands.
+    taken = {point.name for point in folder.chosen_points()}
+
     def make_point(values: dict[str, Any]) -> Point:
         values = {key: values[key] for key in sweep.space}
-        taken = {point.name for point in folder.chosen_points()}
         name = base = point_name(sweep, values)
         number = 1
         while name in taken:
@@ -232,13 +236,14 @@ def _searcher(sweep: Sweep, folder: SweepFolder, left: _Left, ended: Container[s
             name = f"{base}-{number}"
         point = Point(name, values)
         folder.write_point(point)
+        taken.add(name)
         return point
 
     return SuggestedRuns(
         sweep,
         configs,
         evaluated=list(_evaluated(sweep, folder)),
-        started=len(folder.chosen_points()),
+        started=len(taken),
         make_point=make_point,
         config_of=lambda run: flat_config(folder, run),
         can_begin=can_begin,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
 OWN_KEYS = (FOLDER, POINT, SEED, ARM)
 _EVALUATED = "eval/"
 _PATIENCE_S = 120.0
+#: What results carry of the last known metrics beside the objective, for the table of running runs. Not all of them: Tune
+#: keeps some 2 kB for each number of a result until the sweep ends.
+_SHOWN = ("dormancy/mixer/dormant_fraction",)
 
 
 class NeverMeasuredError(RuntimeError):
@@ -148,7 +152,10 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
     def _failed(self, reason: str) -> dict[str, Any]:
         # A scheduler needs a number; ours look at "failed" and take it for none.
         objective = self._known.get(self._sweep.objective, 0.0)
-        return {**self._known, "objective": objective, "env_steps": 0, "failed": reason, "done": True}
+        return {**self._shown(), "objective": objective, "env_steps": 0, "failed": reason, "done": True}
+
+    def _shown(self) -> dict[str, float]:
+        return {name: self._known[name] for name in _SHOWN if name in self._known}
 
     def _evaluate_first(self, run: OpenRun) -> None:
         """Before anything is learnt, so that the first result has an evaluation; it is in no row."""
@@ -176,7 +183,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _result(self, env_steps: int, *, done: bool) -> dict[str, Any]:
         return {
-            **self._known,
+            **self._shown(),
             "objective": self._known[self._sweep.objective],
             "objective_env_steps": self._known_at,
             "env_steps": env_steps,
@@ -212,6 +219,10 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
                 run.loop.save()
         finally:
             self._held.close()
+            # An algorithm holds itself in cycles, and Python looks for these so seldom in a process of this size that dozens
+            # of runs would pile up in it, each with its replay.
+            del run
+            gc.collect()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another run in this process: starting one takes longer than many a run of two iterations."""
