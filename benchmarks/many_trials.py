@@ -12,6 +12,7 @@ timed.
   of its process: inside it (building before the clock starts, checkpoint, final evaluation), and between the end of a trial
   and the start of the next one in its place, by the times of files. Wall clock: beside other work all of these grow;
 - ``driver_cpu_s_per_trial``: of the sweep's own process, whatever else the machine does;
+- ``trial_process_mb``: the largest process that plays trials, one after another; there are ``concurrency`` of them;
 - ``ray_files``, ``ray_mb``: Ray's session folder, once the last trial has ended.
 """
 

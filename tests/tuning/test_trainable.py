@@ -12,6 +12,8 @@ from rllib_reborn.tuning.sweep import parse_sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
 from rllib_reborn.tuning.trainable import SweepTrainable, flat_config
 
+pytestmark = pytest.mark.slow
+
 SWEEP = {
     "base": "matrix/two_step/qmix",
     "set": {
