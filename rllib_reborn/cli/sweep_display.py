@@ -47,6 +47,9 @@ class SweepLines:
         self._over_at_start = self._over()
         self._say(f"sweep of {total} runs, {self._over_at_start} of them over")
 
+    def on_wait(self, reason: str) -> None:
+        self._say(reason)
+
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         self._states[name] = RunState.BEGUN
         self._results[name] = result

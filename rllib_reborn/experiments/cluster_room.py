@@ -45,9 +45,15 @@ def without_room(processes: Sequence[Resources], nodes: Sequence[Resources]) -> 
     return missing
 
 
-def shortage(experiment: Experiment, nodes: Sequence[Resources]) -> str | None:
-    """``waiting for 5 of 8 env runners: 1 CPU each, the cluster has 3 CPU``; None: there is room for all."""
-    processes = processes_of(experiment)
+def shortage(experiment: Experiment, nodes: Sequence[Resources], own: Resources | None = None) -> str | None:
+    """``waiting for 5 of 8 env runners: 1 CPU each, the cluster has 3 CPU``; None: there is room for all.
+
+    Args:
+        experiment: The run.
+        nodes: What they have.
+        own: What the run's own process books, where it is none of those that are there already.
+    """
+    processes = {"training processes": [] if own is None else [own], **processes_of(experiment)}
     every = [one for kind in processes.values() for one in kind]
     if not without_room(every, nodes):
         return None
@@ -70,6 +76,7 @@ def wait_for_room(
     experiment: Experiment,
     say: Callable[[str], None],
     *,
+    own: Resources | None = None,
     nodes: Callable[[], Sequence[Resources]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -81,17 +88,18 @@ def wait_for_room(
     Args:
         experiment: ``resources.wait_timeout_s`` ends the wait.
         say: Is given each message.
+        own: As of :func:`shortage`.
         nodes, clock, sleep: Replaced in tests.
 
     Raises:
         ExperimentError: There was no room in ``resources.wait_timeout_s`` seconds.
     """
-    if not any(processes_of(experiment).values()) or (nodes is None and _has_its_room()):
+    if own is None and (not any(processes_of(experiment).values()) or (nodes is None and _has_its_room())):
         return
     there = _alive if nodes is None else nodes
     start, due = clock(), FIRST_S
     while True:
-        reason = shortage(experiment, there())
+        reason = shortage(experiment, there(), own)
         if reason is None:
             return
         waited, limit = clock() - start, experiment.resources.wait_timeout_s

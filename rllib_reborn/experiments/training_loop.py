@@ -13,6 +13,7 @@ from rllib_reborn.checkpoints import CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
+from rllib_reborn.runtime.remote_sampling import WaitGivenUpError
 
 Row = dict[str, Any]
 
@@ -98,14 +99,17 @@ class TrainingLoop:
         self._saved_time = self.clock()
 
     def run(self, interruption: Interruption) -> None:
-        """Go on to the end, or until ``interruption``, which is looked at after each iteration; the last iteration is always
-        in a checkpoint.
+        """Go on to the end, or until ``interruption``, which is looked at after each iteration, and in one that waits for
+        runners of which none is alive; the last whole iteration is always in a checkpoint.
 
         Raises:
             TrainingError: As :meth:`advance`.
         """
         while not self.has_ended:
-            self.advance()
+            try:
+                self.advance()
+            except WaitGivenUpError:
+                break
             if interruption.received:
                 break
         self.save()
@@ -143,6 +147,8 @@ class TrainingLoop:
     def _iterate(self) -> Iteration:
         try:
             result = self.algo.train()
+        except WaitGivenUpError:
+            raise
         except Exception as error:
             raise TrainingError(
                 f"training broke off after {self.position.env_steps:,} env steps: {_root_cause(error)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -19,6 +20,10 @@ _LOOK_EVERY_S = 0.005
 _IDLE_WAIT_S = 1.0
 
 
+class WaitGivenUpError(RuntimeError):
+    """No episodes came, and they are waited for no longer."""
+
+
 class RemoteSampling:
     """The remote runners of a group, of which there is at least one.
 
@@ -31,9 +36,18 @@ class RemoteSampling:
         self._config = config
         self._group = group
         self._idle = IdleWatch(logger.warning)
+        self._is_wanted: Callable[[], bool] = lambda: True
+
+    def wait_only_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Where nothing comes, look at ``is_wanted()``."""
+        self._is_wanted = is_wanted
 
     def collect(self, request: dict[str, Any]) -> list[Collected]:
-        """What runners answer to ``collect(**request)``; empty if nothing came in time."""
+        """What runners answer to ``collect(**request)``; empty if nothing came in time.
+
+        Raises:
+            WaitGivenUpError: Nothing came, and nobody wants to wait (:meth:`wait_only_while`).
+        """
         if self._config.sampling == "async":
             answers = _first_ready(self._group, request, _IDLE_WAIT_S)
         else:
@@ -42,6 +56,8 @@ class RemoteSampling:
             self._idle.came()
         else:
             self._idle.nothing_came(self._runners_missing)
+            if not self._is_wanted():
+                raise WaitGivenUpError("no episodes came, and nobody waits for them any longer.")
         return without_errors(answers)
 
     def under_way(self) -> list[Collected]:

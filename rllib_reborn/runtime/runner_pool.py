@@ -57,6 +57,7 @@ class RunnerPool:
         Raises:
             EnvContractError: The environment is broken.
             RuntimeError: A runner failed otherwise.
+            WaitGivenUpError: See :meth:`wait_only_while`.
         """
         config, group = self._config, self._sampling
         assert group is not None
@@ -69,6 +70,12 @@ class RunnerPool:
                 collected.error.raise_here()
             return [collected]
         return self._remote.collect(request)
+
+    def wait_only_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Give up waiting for remote runners that send nothing once ``is_wanted()`` is false, with a WaitGivenUpError: where
+        none is alive, an iteration may never end."""
+        if self._sampling is not None:
+            self._remote.wait_only_while(is_wanted)
 
     def drain(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""

@@ -21,6 +21,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits
+from rllib_reborn.experiments.cluster_room import wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
@@ -31,7 +32,7 @@ from rllib_reborn.tuning.schedule import make_scheduler
 from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns
 from rllib_reborn.tuning.sweep import SchedulerSection, Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder, objective_of
-from rllib_reborn.tuning.trainable import ARM, SEED, SweepTrainable, flat_config, run_name
+from rllib_reborn.tuning.trainable import ARM, SEED, SweepTrainable, flat_config, resources_of, run_name
 
 #: How often a run may lose its process before it counts as failed.
 _RESTARTS = 3
@@ -42,6 +43,9 @@ class SweepObserver(Protocol):
 
     def on_start(self, states: Mapping[str, RunState], total: int) -> None:
         """What there is already, by the runs' names, and how many runs there will be."""
+
+    def on_wait(self, reason: str) -> None:
+        """The cluster has no room for one run."""
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """An iteration of a run has ended."""
@@ -95,16 +99,21 @@ def run_sweep(sweep: Sweep, folder: SweepFolder, observer: SweepObserver) -> Swe
     """Run what is not over, until all is, or a signal.
 
     Raises:
-        ExperimentError: Another process runs it, or the folder holds another sweep.
+        ExperimentError: Another process runs it, the folder holds another sweep, or there was no room for a run of it in
+            ``resources.wait_timeout_s`` seconds.
     """
     with folder.locked():
         folder.start(sweep)
-        with _ray_for(sweep), Interruption() as interruption:
+        with _ray_for(sweep):
             left = _left(sweep, folder, observer)
             if left.count:
-                _tune(sweep, folder, left, observer, interruption)
-        states = collections.Counter(folder.state(run) for run in folder.runs(sweep))
-        return SweepOutcome(states, interruption.received)
+                # Before signals are only noted: one ends this wait at once, and nothing is lost.
+                _wait_for_room_of_one(sweep, observer)
+            with Interruption() as interruption:
+                if left.count:
+                    _tune(sweep, folder, left, observer, interruption)
+            states = collections.Counter(folder.state(run) for run in folder.runs(sweep))
+            return SweepOutcome(states, interruption.received)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -369,6 +378,13 @@ def _ray_for(sweep: Sweep) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _wait_for_room_of_one(sweep: Sweep, observer: SweepObserver) -> None:
+    """Tune would wait for it without a word, and for ever."""
+    experiment = _largest(sweep)
+    own = resources_of(experiment).bundles[0]
+    wait_for_room(experiment, lambda reason: observer.on_wait(reason), own=own)
 
 
 def _largest(sweep: Sweep) -> Experiment:

@@ -61,3 +61,14 @@ def test_local_games_are_lost_to_remote_runners(caplog):
     component.set_state({"games": {}})
     assert component.take_lost_episodes() == int((games["time"] > 0).sum()) > 0
     assert "num_env_runners=0 and num_envs_per_env_runner=4, and there are 1 and 4 now" in caplog.text
+
+
+def test_games_of_a_runner_that_is_dead_when_it_is_saved_are_counted_by_who_goes_on():
+    saved, before = runners_component(2, 4)
+    saved._group.members = before[:2]  # the second remote one does not answer
+    saved._group.num_remote_env_runners = lambda: 2
+    state = saved.get_state()
+    assert saved.take_lost_episodes() == 0
+    component, _ = runners_component(2, 4)
+    component.set_state(state)
+    assert component.take_lost_episodes() == 4

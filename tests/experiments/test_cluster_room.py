@@ -44,6 +44,12 @@ def test_the_message_counts_the_processes_that_find_no_place() -> None:
         "waiting for 2 of 2 learners: 1 GPU each, the cluster has 0 GPU"
     )
     assert shortage(experiment(num_env_runners=3), nodes) is None
+    assert shortage(experiment(num_env_runners=3), nodes, own={"CPU": 1.0}) == (
+        "waiting for 1 of 3 env runners: 1 CPU each, the cluster has 3 CPU"
+    )
+    assert shortage(experiment(), nodes, own={"CPU": 1.0, "GPU": 1.0}) == (
+        "waiting for 1 of 1 training processes: 1 CPU, 1 GPU each, the cluster has 3 CPU, 0 GPU"
+    )
     assert shortage(experiment(), []) is None
 
 

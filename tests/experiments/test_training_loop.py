@@ -14,20 +14,24 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
 from rllib_reborn.experiments.training_loop import RunPosition, TrainingError, TrainingLoop
+from rllib_reborn.runtime.remote_sampling import WaitGivenUpError
 
 
 class Counter:
     """Makes 10 env steps and takes 2 seconds per iteration."""
 
-    def __init__(self, fail_at: int | None = None, signal_at: int | None = None) -> None:
+    def __init__(self, fail_at: int | None = None, signal_at: int | None = None, give_up_at: int | None = None) -> None:
         self.iterations = 0
         self.fail_at = fail_at
+        self.give_up_at = give_up_at
         self.signal_at = signal_at
 
     def train(self) -> dict[str, Any]:
         self.iterations += 1
         if self.iterations == self.fail_at:
             raise ValueError("first line\nsecond line")
+        if self.iterations == self.give_up_at:
+            raise WaitGivenUpError
         if self.iterations == self.signal_at:
             signal.raise_signal(signal.SIGTERM)
         return {"team": {"env_steps": 10 * self.iterations, "time/total_s": 2.0 * self.iterations}}
@@ -161,6 +165,13 @@ def test_a_signal_ends_it_after_the_iteration_with_a_checkpoint(tmp_path: Path) 
     assert run.interruption.received == "SIGTERM"
     assert progress.iteration == 3
     assert run.saved() == [30]
+
+
+def test_an_iteration_that_is_given_up_leaves_no_row_and_a_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path, StopSection(env_steps=1000), None, Counter(give_up_at=3))
+    assert run.train() == RunPosition(2, 20, 4.0)
+    assert run.saved() == [20]
+    assert [row["iteration"] for row in run.log.rows()] == [1, 2]
 
 
 def test_a_failure_is_one_sentence_and_leaves_earlier_checkpoints(tmp_path: Path) -> None:

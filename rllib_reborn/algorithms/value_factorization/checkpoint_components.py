@@ -112,11 +112,14 @@ class RemoteGamesComponent(Checkpointable):
         answers = group.foreach_env_runner(
             lambda runner: (runner.worker_index, runner.games_state()), local_env_runner=False
         )
-        return {"games": dict(answers)}
+        # In this process their return is what is counted; who goes on from here knows nothing of them.
+        dead = group.num_remote_env_runners() - len(answers)
+        return {"games": dict(answers), "lost_episodes": dead * self._config.num_envs_per_env_runner}
 
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:
         games: dict[int, Any] = state["games"]
+        self._lost_episodes += state.get("lost_episodes", 0)
         group = self._group
         # A runner without saved games (there were fewer then) starts new ones.
         answers = group.foreach_env_runner(

@@ -37,6 +37,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     reward_scaler: RewardScaler
     plasticity_scheduler: PlasticityScheduler
     runners: RunnerPool
+    _plasticity_events: list[dict[str, Any]]
 
     @abc.abstractmethod
     def receive(self, collected: list[Collected]) -> None:
@@ -58,6 +59,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             "counters": self.counters.get_state(),
             "reward_scaler": self.reward_scaler.get_state(),
             "plasticity_scheduler": self.plasticity_scheduler.get_state(),
+            "plasticity_events": self._plasticity_events,
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):
@@ -73,6 +75,8 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             self.counters.set_state(ours["counters"])
             self.reward_scaler.set_state(ours["reward_scaler"])
             self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
+            # Of an iteration that was given up half-way; a checkpoint of an earlier version has none.
+            self._plasticity_events = list(ours.get("plasticity_events", ()))
             if not ours["replay_saved"]:
                 assert self.replay is not None
                 self.replay.clear()
@@ -107,6 +111,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
         restored: list[int] = super().restore_env_runners(env_runner_group)
         if restored and env_runner_group is self.env_runner_group:
             # The games of a runner went with its process, each in the middle of an episode.
+            self.counters.runner_restarts += len(restored)
             self.counters.episodes_dropped += len(restored) * self.config.num_envs_per_env_runner
         if restored:
             self.runners.sync_weights_of(env_runner_group, restored, self.counters.env_steps)

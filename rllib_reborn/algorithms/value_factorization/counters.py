@@ -34,6 +34,8 @@ class TrainingCounters:
     env_steps_trained: int = 0
     episodes_dropped: int = 0
     env_failures: int = 0
+    #: Sampling processes that died and were started again, before a restore too; RLlib's own count starts anew.
+    runner_restarts: int = 0
     last_evaluation_env_steps: int = 0
     #: Updates that collected episodes have paid for and that are not done yet.
     update_budget: float = 0.0

@@ -76,7 +76,7 @@ def team_metrics(
         "env/game_version": ", ".join(counters.game_versions) or None,
         "faults/episodes_dropped": counters.episodes_dropped,
         "faults/env_failures": counters.env_failures,
-        "faults/runner_restarts": int(fault_tolerance.get("num_remote_worker_restarts", 0)),
+        "faults/runner_restarts": counters.runner_restarts,
         "faults/runners_healthy": int(fault_tolerance.get("num_healthy_workers", 0)),
         "time/env_steps_per_s": interval.env_steps_per_s,
         "time/updates_per_s": interval.updates_per_s,
