@@ -45,9 +45,12 @@ def marl_eval_data(groups: Sequence[RunGroup]) -> dict[str, Any]:
 
 
 def latex_table(tasks: Sequence[TaskSummary]) -> str:
-    """A ``tabular`` with one row per group, to be put into a table; needs ``\\usepackage{booktabs}``."""
+    """A ``tabular`` with one row per group, to be put into a table; needs ``\\usepackage{booktabs}``. With the IQM where a
+    group has four seeds or more."""
     wins = any(group.win_rate is not None for task in tasks for group in task.groups)
-    head = ["Environment", "Algorithm", "Seeds", "Return", "Random policy", *(["Win rate"] if wins else [])]
+    iqm = any(group.shows_iqm for task in tasks for group in task.groups)
+    head = ["Environment", "Algorithm", "Seeds", "Return", *(["IQM"] if iqm else []), "Random policy"]
+    head += ["Win rate"] if wins else []
     lines = [
         "% Mean greedy return [95 % interval]; over seeds, or over episodes where there is one seed.",
         r"% Needs \usepackage{booktabs}.",
@@ -63,6 +66,7 @@ def latex_table(tasks: Sequence[TaskSummary]) -> str:
                 group.label,
                 str(len(group.runs)),
                 format_interval(group.policy_return),
+                *([format_interval(group.policy_iqm)] if iqm else []),
                 format_interval(group.random_return),
                 *([format_percent(group.win_rate)] if wins else []),
             ]

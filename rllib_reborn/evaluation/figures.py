@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from rllib_reborn.evaluation.curves import constant_line, metric_curve, win_rate_curve
+from rllib_reborn.evaluation.curves import INTERVENTION, constant_line, metric_curve, win_rate_curve
+from rllib_reborn.evaluation.forks import FORK, FORK_NOTE, fork_rows
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.panels import (
     MARKS_NOTE,
@@ -82,6 +83,8 @@ _FIGURE_TERMS: dict[str, Callable[[Sequence[RunGroup]], str]] = {
         "and the overlap of the dormant neurons A of a check and B of the one before is |A and B| / min(|A|, |B|)."
     )
 }
+# Rows of the figure of final returns, above which they stand closer.
+_SPACED_ROWS = 12
 _MARKED_FIGURES = frozenset({"dormancy"})
 
 
@@ -119,10 +122,12 @@ def final_figure(
         rows: Columns ``label``, ``kind`` (``policy``, ``random`` or ``run``), ``value``, ``low``, ``high``.
         level: Level of the intervals, for the text.
         source: Which evaluation the returns come from, for the text.
-        labels: All groups of the task in the order of the other figures, which decides their colours.
+        labels: The groups that the other figures draw, in their order, which decides their colours; others are grey.
     """
     order = list(dict.fromkeys(rows["label"])) if labels is None else labels
     note = f"mean and {percent(level)} interval; open circles: one trained policy each"
+    if set(rows["label"]) - {*order, RANDOM}:
+        note += "; in colour: the groups that the other figures draw"
     caption = (
         f"Return of the greedy policy on {task} ({source}): mean and {percent(level)} interval "
         "(Student's t over seeds; over episodes where there is one seed, which says nothing about others). "
@@ -143,7 +148,13 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
         line = constant_line(RANDOM, "random", float(ends.min()), float(ends.max()), random.estimate)
         table = concat([table, line])
     table = with_marks(table, groups)
+    if not table.empty:
+        table = concat([table, fork_rows(groups, list(table.columns))])
+    forks = sorted(round(steps) for steps in table.loc[table["series"] == FORK, "env_steps"])
     marks = marks_text(groups, table)
+    if forks:
+        at = ", ".join(f"{steps:,}" for steps in forks)
+        marks += f" Dotted upright line: where forks leave the run that they go on from ({at})."
     task, seeds = groups[0].task, seeds_text(groups)
     statistic = statistic_text(groups, options["level"])
     caption = (
@@ -152,7 +163,8 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
         f"statistic.{marks} {reading_text(table)}"
     )
     note = f"greedy evaluation: {statistic}; faint: return while training; not smoothed"
-    note += f"; {MARKS_NOTE}" if marks else ""
+    note += f"; {MARKS_NOTE}" if (table["series"] == INTERVENTION).any() else ""
+    note += f"; {FORK_NOTE}" if forks else ""
     draw = functools.partial(_draw_lines, y_label="episode return", limits=None, labels=_labels(groups))
     return FigureSpec(stem(task, "return"), f"{task}: return", note, caption, table, draw)
 
@@ -221,19 +233,27 @@ def _draw_lines(spec: FigureSpec, *, y_label: str, limits: tuple[float, float] |
         margin = 0.03 * (limits[1] - limits[0])
         axes.set_ylim(limits[0] - margin, limits[1] + margin)
     draw_marks(axes, spec.table, labels)
+    _draw_forks(axes, spec.table)
     direct_labels(axes, ends)
     heading(axes, spec.title, spec.note)
     return figure
 
 
+def _draw_forks(axes: Any, table: pd.DataFrame) -> None:
+    for steps in table.loc[table["series"] == FORK, "env_steps"]:
+        axes.axvline(steps, color=REFERENCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1.5)
+        where = {"xycoords": ("data", "axes fraction"), "xytext": (3, -2), "textcoords": "offset points", "va": "top"}
+        axes.annotate("fork", (steps, 1), fontsize=8.5, color=REFERENCE_COLOUR, **where)
+
+
 def _draw_final(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
     rows = spec.table
     shown = list(dict.fromkeys(rows["label"]))
-    figure, (axes,) = new_figure(7.2, 0.8 + 0.5 * len(shown))
+    figure, (axes,) = new_figure(7.2, 0.8 + (0.5 if len(shown) <= _SPACED_ROWS else 0.28) * len(shown))
     figure.subplots_adjust(left=0.28, right=0.98, bottom=0.5 / figure.get_figheight(), top=0.98)
     for height, label in enumerate(reversed(shown)):
         own = rows[rows["label"] == label]
-        colour = REFERENCE_COLOUR if label == RANDOM else line_style(labels.index(label))["color"]
+        colour = line_style(labels.index(label))["color"] if label in labels else REFERENCE_COLOUR
         runs, summary = own[own["kind"] == "run"], own[own["kind"] != "run"]
         axes.plot(
             runs["value"],

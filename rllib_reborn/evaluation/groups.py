@@ -1,8 +1,8 @@
 """Which runs are seeds of one experiment, and in what the experiments differ.
 
-Runs belong to one experiment when their configs agree in everything that shapes learning. So two learning
-rates are never averaged as if they were two seeds, and a run that was only given more time or another machine
-is not set apart.
+Runs belong to one experiment when their configs agree in everything that shapes learning, and they begin alike. So
+two learning rates are never averaged as if they were two seeds, nor is a fork with a run that began anew; and a run
+that was only given more time or another machine is not set apart.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
+from rllib_reborn.evaluation.origin import beginnings, is_searched
 from rllib_reborn.evaluation.runs import LeftOut, RunRecord, flatten_config
 
 # Settings that define where, how long and how closely recorded a run was, not what it learns. They may differ
@@ -32,8 +33,10 @@ class RunGroup:
         env: Environment name.
         algorithm: Algorithm name.
         label: Unique name within the task: the algorithm, its interventions, and the first settings that tell
-            it from others where that is not enough: ``QMIX + ReBorn (paper, every=20k)``.
+            it from others where that is not enough: ``QMIX + ReBorn (paper, every=20k)``. Settings that a sweep
+            searches are all named, and so is a beginning that others do not share.
         runs: Sorted by seed.
+        beginning: ``forked at 20,032``; empty where the runs began anew.
     """
 
     task: str
@@ -41,6 +44,12 @@ class RunGroup:
     algorithm: str
     label: str
     runs: tuple[RunRecord, ...]
+    beginning: str = ""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether sweep or interventions say that others are compared with it."""
+        return self.runs[0].place.is_arm or not _treated(self.runs[0])
 
     @property
     def seeds(self) -> list[int | None]:
@@ -57,39 +66,47 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[list[RunGroup], list[LeftO
     Returns:
         Groups sorted by task and label (the one without interventions first), and the runs left out.
     """
-    experiments: dict[str, list[RunRecord]] = {}
-    for record in records:
-        experiments.setdefault(_identity(record.config), []).append(record)
+    experiments: dict[tuple[str, ...], list[RunRecord]] = {}
+    begun: dict[tuple[str, ...], str] = {}
+    for record, beginning in zip(records, beginnings([record.fork for record in records])):
+        key = _experiment(record, beginning)
+        experiments.setdefault(key, []).append(record)
+        begun[key] = beginning
     left_out: list[LeftOut] = []
-    kept = [_one_per_seed(runs, left_out) for runs in experiments.values()]
+    kept = [(_one_per_seed(runs, left_out), begun[key]) for key, runs in experiments.items()]
     groups = []
-    for env in sorted({runs[0].env for runs in kept}):
-        in_env = [runs for runs in kept if runs[0].env == env]
-        tasks = _names([env] * len(in_env), [_section(runs, ("env_config",)) for runs in in_env])
+    for env in sorted({runs[0].env for runs, _ in kept}):
+        in_env = [(runs, beginning) for runs, beginning in kept if runs[0].env == env]
+        tasks = _names([env] * len(in_env), [_section(runs, ("env_config",)) for runs, _ in in_env])
         for task in sorted(set(tasks)):
-            members = [runs for runs, name in zip(in_env, tasks) if name == task]
-            labels = _labels([runs[0] for runs in members])
-            named = sorted(zip(labels, members), key=lambda pair: (_treated(pair[1][0]), pair[0]))
-            groups += [RunGroup(task, env, runs[0].algorithm, label, tuple(runs)) for label, runs in named]
+            members = [member for member, name in zip(in_env, tasks) if name == task]
+            labels = _labels([runs[0] for runs, _ in members], [beginning for _, beginning in members])
+            named = [
+                RunGroup(task, env, runs[0].algorithm, label, tuple(runs), beginning)
+                for label, (runs, beginning) in zip(labels, members)
+            ]
+            groups += sorted(named, key=lambda group: (_treated(group.runs[0]), group.label))
     return groups, left_out
 
 
 def baseline_of(group: RunGroup, groups: Sequence[RunGroup]) -> RunGroup | None:
-    """What a group of a task is compared with: the same without interventions, where there is such a group; else the first.
+    """What a group of a task is compared with: the same without interventions, where there is such a group (rather one with
+    its beginning); else the first arm beside the sweep's points, else the first group.
 
     Args:
         group: One of ``groups``.
         groups: Those of one task, as :func:`group_runs` sorts them.
 
     Returns:
-        Another group; ``None`` for the first where it is not treated.
+        Another group; ``None`` for one that others are compared with.
     """
     if _treated(group.runs[0]):
         bare = _identity({key: value for key, value in group.runs[0].config.items() if key != "interventions"})
-        for other in groups:
-            if not _treated(other.runs[0]) and _identity(other.runs[0].config) == bare:
-                return other
-    return None if group is groups[0] else groups[0]
+        same = [one for one in groups if not _treated(one.runs[0]) and _identity(one.runs[0].config) == bare]
+        if same:
+            return next((one for one in same if one.beginning == group.beginning), same[0])
+    first = next((one for one in groups if one.runs[0].place.is_arm), groups[0])
+    return None if group is first else first
 
 
 def config_differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
@@ -118,9 +135,9 @@ def differences_within(group: RunGroup) -> list[str]:
     return [key for key in keys if len({flat.get(key, _MISSING) for flat in flats}) > 1]
 
 
-def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that shape learning, by their dotted names, and their values."""
-    return flatten_config(_learning(config))
+def experiment_settings(run: RunRecord) -> dict[str, Any]:
+    """Settings that shape learning, and those that the run's sweep searches, by their dotted names, and their values."""
+    return flatten_config(_learning(run.config)) | _searched_besides(run)
 
 
 def split_env(env: str) -> tuple[str, str]:
@@ -151,6 +168,29 @@ def _identity(config: Mapping[str, Any]) -> str:
     # No interventions, an empty list of them and null are the same experiment.
     flat = {key: text for key, text in _setting_texts(_learning(config)).items() if text not in ("[]", "{}", "null")}
     return repr(sorted(flat.items()))
+
+
+def _experiment(run: RunRecord, beginning: str) -> tuple[str, ...]:
+    """What runs of one experiment have in common."""
+    searched = {key: _text(value) for key, value in _searched_besides(run).items()}
+    # Of forks with equal settings, those whose sources differ in what shapes learning are different experiments.
+    changes = [text for text in (run.fork.changes if run.fork else ()) if _shapes_learning(text.partition(":")[0])]
+    return _identity(run.config), repr(sorted(searched.items())), beginning, repr(changes)
+
+
+def _searched_besides(run: RunRecord) -> dict[str, Any]:
+    """Settings that the run's sweep searches although they do not shape learning."""
+    searched = run.place.searched
+    if not searched:
+        return {}
+    flat = flatten_config(run.config)
+    return {key: v for key, v in flat.items() if is_searched(key, searched) and not _shapes_learning(key)}
+
+
+def _shapes_learning(name: str) -> bool:
+    section, _, rest = name.partition(".")
+    part = rest.partition(".")[0]
+    return section not in _NOT_LEARNING and not (section == "training" and part in _NOT_LEARNING_IN_TRAINING)
 
 
 def _one_per_seed(runs: Sequence[RunRecord], left_out: list[LeftOut]) -> list[RunRecord]:
@@ -202,20 +242,22 @@ def _names(bases: Sequence[str], settings: Sequence[Mapping[str, str]]) -> list[
 _Settings: TypeAlias = dict[tuple[int, str], str]
 
 
-def _labels(runs: Sequence[RunRecord]) -> list[str]:
-    """A short name of its own for each of the experiments of one task, given one run of each."""
-    bases = [_label(run, {}) for run in runs]
+def _labels(runs: Sequence[RunRecord], beginnings: Sequence[str]) -> list[str]:
+    """A short name of its own for each of the experiments of one task, given one run of each and how it began."""
+    suffixes = [f" ({beginning})" if beginning and len(set(beginnings)) > 1 else "" for beginning in beginnings]
+    bases = [_label(run, {}) + fork for run, fork in zip(runs, suffixes)]
     settings = [_label_settings(run) for run in runs]
+    searched = tuple(dict.fromkeys(key for run in runs for key in run.place.searched))
     labels = []
-    for run, base, own in zip(runs, bases, settings):
+    for run, base, own, fork in zip(runs, bases, settings, suffixes):
         rivals = [other for other_base, other in zip(bases, settings) if other_base == base]
-        chosen, more = _distinguishing(rivals)
+        chosen, more = _distinguishing(rivals, searched)
         by_place: dict[int, list[str]] = {}
         for place, name in chosen:
             by_place.setdefault(place, []).append(f"{_short_name(name)}={own.get((place, name), _MISSING)}")
         if more:
             by_place[chosen[-1][0]].append("...")
-        labels.append(_label(run, by_place))
+        labels.append(_label(run, by_place) + fork)
     counts: dict[str, int] = {}
     numbered = []
     for label in labels:
@@ -234,7 +276,7 @@ def _label(run: RunRecord, settings: Mapping[int, Sequence[str]]) -> str:
 def _label_settings(run: RunRecord) -> _Settings:
     config = _learning(run.config)
     flat = flatten_config({key: value for key, value in config.items() if key != "interventions"})
-    settings = {(0, key): value for key, value in flat.items()}
+    settings = {(0, key): value for key, value in (flat | _searched_besides(run)).items()}
     for i, one in enumerate(listed_interventions(config)):
         settings |= {(i + 1, key): value for key, value in one.settings.items()}
     return {key: short_value(value) for key, value in settings.items() if value not in (None, [], {})}
@@ -246,17 +288,23 @@ def _short_name(name: str) -> str:
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
-def _distinguishing(rivals: Sequence[_Settings]) -> tuple[list[tuple[int, str]], bool]:
-    """Settings that tell experiments of one name apart: the first that differs, and a further one only where it
-    tells more of them apart; and whether they differ in others as well."""
+def _distinguishing(rivals: Sequence[_Settings], searched: Sequence[str]) -> tuple[list[tuple[int, str]], bool]:
+    """Settings that tell experiments of one name apart: those that a sweep searches; of the others the first that differs,
+    and a further one only where it tells more of them apart; and whether they differ in others as well."""
     keys = list(dict.fromkeys(key for own in rivals for key in own))
     differing = [key for key in keys if len({own.get(key, _MISSING) for own in rivals}) > 1]
-    chosen: list[tuple[int, str]] = []
+    chosen = [key for one in searched for key in differing if is_searched(_dotted(key), (one,))]
 
     def kinds(chosen: Sequence[tuple[int, str]]) -> int:
         return len({tuple(own.get(key, _MISSING) for key in chosen) for own in rivals})
 
     for key in differing:
-        if len(chosen) < _MAX_LABEL_SETTINGS and kinds([*chosen, key]) > kinds(chosen):
+        if key not in chosen and len(chosen) < _MAX_LABEL_SETTINGS and kinds([*chosen, key]) > kinds(chosen):
             chosen.append(key)
     return chosen, len(differing) > len(chosen)
+
+
+def _dotted(key: tuple[int, str]) -> str:
+    """``interventions.0.beta`` of ``(1, "beta")``."""
+    place, name = key
+    return f"interventions.{place - 1}.{name}" if place else name

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from rllib_reborn.evaluation.plasticity import LAST_CHECKS, InterventionSummary, PlasticitySummary
+from rllib_reborn.evaluation.sensitivity import MOST_LINES
 from rllib_reborn.evaluation.style import FigureFiles
-from rllib_reborn.evaluation.summary import FINAL, LAST, GroupSummary, TaskSummary
+from rllib_reborn.evaluation.summary import FINAL, LAST, Comparison, GroupSummary, TaskSummary, comparisons_counted
 from rllib_reborn.evaluation.text import (
     count,
     format_interval,
@@ -70,34 +71,28 @@ def _task(task: TaskSummary, page: Page) -> list[str]:
         ["group", "algorithm", "seeds", "environment steps", "wall time, all seeds"],
         [[g.label, g.algorithm, _seeds(g), _steps(g), format_time(g.wall_time_s)] for g in task.groups],
     )
+    lines += ["", task.forks_text] if task.forks_text else []
     lines += ["", "### Final greedy return", ""]
     wins = any(group.win_rate is not None for group in task.groups)
+    iqm = any(group.shows_iqm for group in task.groups)
     head = [
         "group",
         "policy",
+        *(["policy, IQM"] if iqm else []),
         "random policy",
         "difference",
         "interval over",
         *(["win rate"] if wins else []),
     ]
-    lines += table(head, [_result(group, wins=wins) for group in task.groups])
+    lines += table(head, [_result(group, wins=wins, iqm=iqm) for group in task.groups])
     lines.append("")
-    for group in task.groups:
-        lines.append(f"- **{group.label}**: {group.verdict}{_source_note(group)}")
+    lines += _verdicts(task.groups)
     random_wins = task.groups[0].random_win_rate
     if wins and random_wins is not None:
         lines.append(f"- Win rate of the random policy: {format_percent(random_wins)}.")
     lines.append("")
     if task.comparisons:
-        lines += ["### One against another", ""]
-        for comparison in task.comparisons:
-            chance = comparison.probability_of_improvement
-            interval = f" [{chance.low:.2f}, {chance.high:.2f}]" if chance.known else " (no interval)"
-            lines.append(
-                f"- {comparison.verdict} Probability of improvement: {chance.estimate:.2f}{interval}, "
-                "where 0.5 is no difference."
-            )
-        lines.append("")
+        lines += ["### One against another", "", *_comparisons(task.comparisons), ""]
     lines += _plasticity(task)
     lines += ["### Curves", ""]
     for figure in page.figures.get(task.task, ()):
@@ -117,6 +112,38 @@ def _task(task: TaskSummary, page: Page) -> list[str]:
     lines += table(head, [row for group in task.groups for row in _run_rows(group, wins=wins)])
     lines += ["", "Intervals of single runs are over their evaluation episodes.", ""]
     return [*lines, *_differences(task, page.differences.get(task.task, {}))]
+
+
+def _verdicts(groups: Sequence[GroupSummary]) -> list[str]:
+    """A line a group; of many groups only those of which there is more to say than that they beat the random policy."""
+    lines = {group.label: f"- **{group.label}**: {group.verdict}{_source_note(group)}" for group in groups}
+    plain = [group.label for group in groups if group.better_than_random and not _source_note(group)]
+    if len(groups) <= MOST_LINES or len(plain) < 2:
+        return list(lines.values())
+    rest = [line for label, line in lines.items() if label not in plain]
+    who = "All" if not rest else "The other"
+    return [*rest, f"- {who} {len(plain)} groups are better than the random policy by more than the interval."]
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line each; many of them as a table, after how many came out which way."""
+    if len(comparisons) < MOST_LINES:
+        return [
+            f"- {one.verdict} Probability of improvement: {_chance(one)}, where 0.5 is no difference."
+            for one in comparisons
+        ]
+    rows = []
+    for one in comparisons:
+        how = f"by {count(len(one.seeds), 'seed')}" if one.paired else "not paired"
+        rows.append([one.label, one.baseline, format_interval(one.difference, signed=True), how, _chance(one)])
+    head = ["group", "against", "difference", "paired", "probability of improvement"]
+    return [*(f"{sentence} " for sentence in comparisons_counted(comparisons)), "", *table(head, rows)]
+
+
+def _chance(comparison: Comparison) -> str:
+    chance = comparison.probability_of_improvement
+    interval = f"[{chance.low:.2f}, {chance.high:.2f}]" if chance.known else "(no interval)"
+    return f"{chance.estimate:.2f} {interval}"
 
 
 def _plasticity(task: TaskSummary) -> list[str]:
@@ -173,14 +200,24 @@ def _differences(task: TaskSummary, differences: Mapping[str, Sequence[str]]) ->
     lines = []
     if len(task.groups) > 1:
         lines += ["### Settings that differ between groups", ""]
-        rows = [[f"`{key}`", *values] for key, values in differences.items()]
-        lines += table(["setting", *(group.label for group in task.groups)], rows) if rows else ["None."]
+        lines += _differences_table([group.label for group in task.groups], differences)
         lines.append("")
     for group in task.groups:
         if group.varying_settings:
             names = ", ".join(f"`{name}`" for name in group.varying_settings)
             lines += [f"The runs of {group.label} differ among themselves in {names}.", ""]
     return lines
+
+
+def _differences_table(labels: Sequence[str], differences: Mapping[str, Sequence[str]]) -> list[str]:
+    """A column a group; of many groups a row."""
+    if not differences:
+        return ["None."]
+    rows = [[f"`{key}`", *values] for key, values in differences.items()]
+    if len(labels) <= MOST_LINES:
+        return table(["setting", *labels], rows)
+    names, *columns = zip(*rows)
+    return table(["group", *names], [[label, *column] for label, column in zip(labels, columns)])
 
 
 def _seeds(group: GroupSummary) -> str:
@@ -195,12 +232,13 @@ def _steps(group: GroupSummary) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _result(group: GroupSummary, *, wins: bool) -> list[str]:
+def _result(group: GroupSummary, *, wins: bool, iqm: bool) -> list[str]:
     seeds = len(group.runs) - len(group.not_in_final)
     over = count(seeds, "seed") if group.unit == "seeds" else f"{count(group.episodes, 'episode')}, 1 seed"
     return [
         group.label,
         format_interval(group.policy_return),
+        *([format_interval(group.policy_iqm)] if iqm else []),
         format_interval(group.random_return),
         format_interval(group.difference, signed=True),
         over if group.policy_return else "-",
@@ -244,6 +282,8 @@ def _method(page: Page) -> list[str]:
     return [
         f"- Numbers in brackets are {level} intervals. With several seeds the final return is the mean",
         "  of the seeds' means with Student's t; with one seed the interval is over that policy's episodes.",
+        "- IQM: the interquartile mean of the seeds' means with a stratified bootstrap interval; below four seeds it is",
+        "  their mean, and has no column.",
         "- The difference to the random policy uses Welch's interval.",
         f"- Curves: interquartile mean over seeds (below four seeds, the mean) with a pointwise {level}",
         "  stratified bootstrap band. Such a band is too narrow for few seeds: for normal values a nominal",

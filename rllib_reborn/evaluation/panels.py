@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rllib_reborn.evaluation.curves import INTERVENTION, MAX_POINTS, intervention_marks, marks_thinned
+from rllib_reborn.evaluation.forks import FORK
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.style import PALETTE, FigureSpec, heading, line_style, marker_style, new_figure, steps_axis
 from rllib_reborn.evaluation.text import count, percent
@@ -83,7 +84,9 @@ def finish_panels(
         axes.set_xlabel("")
     # Panels share their groups: naming lines once, in their colours, beats a label at every end.
     height = all_axes[0].get_position().height * figure.get_figheight() * 72
-    per_line = 3 if columns > 1 else 1
+    # About 5.8 points a letter, 60 for the line's sample: a legend wider than the panels would leave them half of the page.
+    width = figure.get_figwidth() * 72
+    per_line = max(1, min(3 if columns > 1 else 1, int(width / (60 + 5.8 * max(map(len, names), default=1)))))
     all_axes[0].legend(
         list(names.values()),
         list(names),
@@ -201,7 +204,7 @@ def seed_count(rows: pd.DataFrame) -> str:
 def reading_text(table: pd.DataFrame) -> str:
     """What was done to the data on the way to the figure, and nothing more."""
     parts = ["Nothing is smoothed."]
-    curves = table[~table["series"].isin(["random", INTERVENTION])]
+    curves = table[~table["series"].isin(["random", INTERVENTION, FORK])]
     if not curves.empty and int(curves["runs"].max()) > 1:
         parts.append("Seeds are read on one grid of steps by linear interpolation between neighbouring points.")
     counts = curves.groupby(["label", "series"])["env_steps"].size() if not curves.empty else pd.Series(dtype=int)

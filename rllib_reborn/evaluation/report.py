@@ -20,10 +20,19 @@ from rllib_reborn.evaluation.exports import latex_table, marl_eval_data
 from rllib_reborn.evaluation.figures import CURVES, MetricCurve, final_figure, task_figures
 from rllib_reborn.evaluation.groups import RunGroup, config_differences, group_runs
 from rllib_reborn.evaluation.markdown import Page, render_markdown
+from rllib_reborn.evaluation.profiles import profile_figure
 from rllib_reborn.evaluation.runs import LeftOut, RunError, load_runs
-from rllib_reborn.evaluation.sensitivity import lines_to_draw, sensitivity_figures
+from rllib_reborn.evaluation.sensitivity import MOST_LINES, lines_to_draw, sensitivity_figures
 from rllib_reborn.evaluation.style import FigureFiles, FigureSpec, save_figure
-from rllib_reborn.evaluation.summary import LAST, NONE, TaskSummary, final_means, final_rows, summarise_task
+from rllib_reborn.evaluation.summary import (
+    LAST,
+    NONE,
+    TaskSummary,
+    comparisons_counted,
+    final_means,
+    final_rows,
+    summarise_task,
+)
 from rllib_reborn.evaluation.text import count, format_interval, format_percent, format_time
 
 FORMAT = "rllib_reborn.report/1"
@@ -147,6 +156,12 @@ def print_summary(report: Report) -> str:
     for task in report.tasks:
         lines.append(task.task)
         width = max(len(group.label) for group in task.groups)
+        if len(task.groups) > MOST_LINES:
+            for group in task.groups:
+                seeds = count(len(group.runs), "seed")
+                lines.append(f"  {group.label:<{width}}  {seeds}, return {format_interval(group.policy_return)}")
+            lines += [f"  {sentence}" for sentence in comparisons_counted(task.comparisons)]
+            continue
         for group in task.groups:
             steps = f"{group.env_steps_max:,} env steps"
             head = f"{count(len(group.runs), 'seed')}, {steps}, {format_time(group.wall_time_s)}"
@@ -173,20 +188,28 @@ def _figures(
     reps: int,
 ) -> list[FigureSpec]:
     random = next((group.random_return for group in summary.groups if group.random_return), None)
+    judged = {group.label: final_means(group) for group in groups}
     means = {
-        group.label: {run.seed: value for run, value in final_means(group) if run.seed is not None} for group in groups
+        label: {run.seed: value for run, value in found if run.seed is not None} for label, found in judged.items()
     }
+    returns = {label: [value for _, value in found] for label, found in judged.items()}
     drawn = lines_to_draw(groups, means)
-    specs = task_figures(drawn, random, curves=curves, level=level, reps=reps)
+    curve_specs = task_figures(drawn, random, curves=curves, level=level, reps=reps)
+    chance = None if random is None else random.estimate
+    labels = [group.label for group in drawn]
+    profile = profile_figure(summary.task, labels, returns, chance, level=level, reps=reps)
+    specs = [*([] if profile.table.empty else [profile]), *curve_specs]
     specs += event_figures(drawn, level=level, reps=reps)
     if len(drawn) < len(groups):
         more = (
-            f" Of {len(groups)} groups {len(drawn)} are drawn: untreated ones, and from the best to the worst final "
+            f" Of {len(groups)} groups {len(drawn)} are drawn: controls, and from the best to the worst final "
             "return in equal steps."
         )
         specs = [dataclasses.replace(spec, caption=spec.caption + more) for spec in specs]
-    specs = sensitivity_figures(summary.task, groups, {k: v for k, v in means.items() if v}, level) + specs
-    rows, labels = final_rows(summary), [group.label for group in groups]
+    swept = sensitivity_figures(summary.task, groups, {k: v for k, v in means.items() if v}, level)
+    # The figures of single points come after those of the whole sweep.
+    specs = [*swept, *specs]
+    rows = final_rows(summary)
     source = " or ".join(dict.fromkeys(g.source for g in summary.groups if g.source != NONE))
     return specs if rows.empty else [final_figure(summary.task, rows, level, source, labels), *specs]
 

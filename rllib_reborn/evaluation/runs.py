@@ -1,8 +1,8 @@
 """Reading run folders as they are found: finished, interrupted in the middle of a line, or resumed.
 
 A run folder holds ``config.yaml`` (resolved), ``metrics.jsonl`` (one object per iteration), where dormancy is
-measured ``dormancy/events.jsonl`` and, once training has ended, ``final_evaluation.json``. What had to be left
-out on reading is counted and listed in ``RunRecord.notes``.
+measured ``dormancy/events.jsonl``, where the run goes on from another one ``fork.json`` and, once training has
+ended, ``final_evaluation.json``. What had to be left out on reading is counted and listed in ``RunRecord.notes``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ import pandas as pd
 import yaml
 
 from rllib_reborn.evaluation.dormancy_events import EVENTS_FILE, RunEvents, read_events
+from rllib_reborn.evaluation.origin import (
+    PREFIX_FOLDER,
+    SWEEP_FILE,
+    ForkNote,
+    SweepPlace,
+    read_fork,
+    read_place,
+    run_name,
+)
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -34,9 +43,6 @@ GAME_VERSION = "env/game_version"
 #: What our mock server says that it is.
 _MOCK_SERVER = "mock_server"
 _SKIPPED_FOLDERS = frozenset({"checkpoints", "report", "dormancy"})
-#: In the folder of a sweep: its file, and the runs that its other ones were forked from, whose rows all of those have.
-SWEEP_FILE = "sweep.yaml"
-PREFIX_FOLDER = "prefix"
 
 
 class RunError(ValueError):
@@ -82,6 +88,8 @@ class RunRecord:
         notes: The above in sentences.
         game_versions: Versions of the program (StarCraft II) that the games ran on, sorted; empty where they are this
             package's own.
+        fork: What it goes on from, ``None`` where it began anew. Its first rows are then those of that run.
+        place: What it is in its sweep, where it is of one.
         events: Dormancy checks and applications of interventions; empty where none were recorded.
     """
 
@@ -97,11 +105,13 @@ class RunRecord:
     notes: tuple[str, ...]
     events: RunEvents = dataclasses.field(default_factory=RunEvents)
     game_versions: tuple[str, ...] = ()
+    fork: ForkNote | None = None
+    place: SweepPlace = dataclasses.field(default_factory=SweepPlace)
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
+        """The folder's own name, with its point's in a sweep."""
+        return run_name(self.path)
 
     @property
     def env_steps(self) -> int:
@@ -209,7 +219,13 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
             f"{folder} was played on the mock server, which takes StarCraft II's place in tests with a simulator of our "
             f"own; its numbers are not those of {config.get('env')} and are not reported."
         )
+    try:
+        fork = read_fork(folder)
+    except ValueError as error:
+        raise RunError(f"{error}.") from error
     notes = []
+    if fork is not None:
+        notes.append(f"forked from {fork.source} at {fork.source_env_steps:,} env steps")
     if versions:
         several = "played on several versions, which may differ in difficulty:" if len(versions) > 1 else "game version"
         notes.append(f"{several} {', '.join(versions)}")
@@ -237,6 +253,8 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         notes=tuple(notes),
         events=events,
         game_versions=versions,
+        fork=fork,
+        place=read_place(folder),
     )
 
 

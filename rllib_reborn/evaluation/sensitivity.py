@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rllib_reborn.evaluation.groups import RunGroup, learning_settings
+from rllib_reborn.evaluation.groups import RunGroup, experiment_settings
 from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
+from rllib_reborn.evaluation.origin import is_searched
 from rllib_reborn.evaluation.panels import stem
 from rllib_reborn.evaluation.statistics import mean_interval
 from rllib_reborn.evaluation.style import PALETTE, REFERENCE_COLOUR, FigureSpec, heading, new_figure
-from rllib_reborn.evaluation.text import percent
+from rllib_reborn.evaluation.text import format_number, percent
 
 #: More lines than these cannot be told apart.
 MOST_LINES = 8
 _MOST_PANELS = 9
+#: More values than these of a setting were drawn, not listed: they lie along an axis of numbers, and make no map.
+_MOST_VALUES = 8
 #: Which settings lie along the sides of the map, if they vary.
 _SIDES = ("alpha", "beta")
 Means = Mapping[str, Mapping[int, float]]
@@ -32,7 +36,7 @@ class Swept:
     """The groups that a sweep's points are, and what varies between them.
 
     Attributes:
-        groups: All of one algorithm with one list of interventions.
+        groups: All of one algorithm with one list of interventions and one beginning; no arms.
         settings: Of each varying setting (its dotted name) the value of each group, in the order of ``groups``.
     """
 
@@ -47,13 +51,17 @@ class Swept:
 
 def find_swept(groups: Sequence[RunGroup]) -> Swept | None:
     """The largest set of groups that differ in settings alone; None: there is none of three or more."""
-    kinds = [(g.algorithm, *(one.kind for one in listed_interventions(g.runs[0].config))) for g in groups]
+    points = [group for group in groups if not group.runs[0].place.is_arm]
+    kinds = [(g.algorithm, g.beginning, *(one.kind for one in listed_interventions(g.runs[0].config))) for g in points]
     (most, count), *_ = Counter(kinds).most_common(1) or [((), 0)]
     if count < 3:
         return None
-    members = tuple(group for group, kind in zip(groups, kinds) if kind == most)
-    flats = [learning_settings(group.runs[0].config) for group in members]
+    members = tuple(group for group, kind in zip(points, kinds) if kind == most)
+    flats = [experiment_settings(group.runs[0]) for group in members]
     names = list(dict.fromkeys(key for flat in flats for key in flat))
+    searched = list(dict.fromkeys(key for group in members for key in group.runs[0].place.searched))
+    if searched:
+        names = [name for key in searched for name in names if is_searched(name, (key,))]
     varying = {name: tuple(flat.get(name) for flat in flats) for name in names}
     varying = {name: values for name, values in varying.items() if len(set(map(repr, values))) > 1}
     return Swept(members, varying) if varying else None
@@ -75,15 +83,15 @@ def sensitivity_figures(task: str, groups: Sequence[RunGroup], means: Means, lev
     found = [_by_setting(task, swept, controls, means, level)]
     sides = _sides(swept)
     if sides is not None:
-        found.append(_map(task, swept, sides, means))
+        found.append(_map(task, swept, sides, controls, means))
     return [spec for spec in found if not spec.table.empty]
 
 
 def lines_to_draw(groups: Sequence[RunGroup], means: Means) -> list[RunGroup]:
-    """At most :data:`MOST_LINES` groups: untreated ones first, then from the best to the worst in equal steps."""
+    """At most :data:`MOST_LINES` groups: controls first, then from the best to the worst in equal steps."""
     if len(groups) <= MOST_LINES:
         return list(groups)
-    controls = [group for group in groups if not listed_interventions(group.runs[0].config)][: MOST_LINES // 2]
+    controls = [group for group in groups if group.is_control][: MOST_LINES // 2]
     rest = [group for group in groups if group not in controls]
     scores = {group.label: _mean(means.get(group.label, {})) for group in rest}
     ranked = sorted(rest, key=lambda group: -scores[group.label])
@@ -98,22 +106,36 @@ def _by_setting(task: str, swept: Swept, controls: Sequence[RunGroup], means: Me
         for place, value in enumerate(swept.values(name)):
             own = [g for g, v in zip(swept.groups, swept.settings[name]) if repr(v) == repr(value) and g.label in means]
             by_seed = _over_groups([means[group.label] for group in own])
-            rows += _rows(name, short_value(value), place, by_seed, level, len(own))
+            rows += _rows(name, short_value(value), _place(swept, name, value, place), by_seed, level, len(own))
     for control in controls:
         rows += _rows("", control.label, 0, dict(means[control.label]), level, 1)
     table = pd.DataFrame(rows)
-    note = f"each point: one seed, averaged over all other settings; mean and {percent(level)} interval over seeds"
+    note = f"open circles: one seed, averaged over all other settings; mean and {percent(level)} interval over seeds"
+    shown, others = list(swept.settings)[:_MOST_PANELS], list(swept.settings)[_MOST_PANELS:]
     caption = (
         f"Final greedy return on {task} by each setting of the sweep. For each value and seed the mean over all points "
         f"of the sweep with that value (groups: how many); mean and {percent(level)} interval over seeds (Student's t). "
-        "Dashed: experiments beside the sweep's points. A mean over other settings hides how they act together: see the map."
+        "Dashed: experiments beside the sweep's points. A mean over other settings hides how they act together: see the "
+        f"map, where there is one.{f' In the CSV alone: {chr(44).join(others)}.' if others else ''}"
     )
-    draw = functools.partial(_draw_by_setting, names=list(swept.settings)[:_MOST_PANELS])
+    listed = frozenset(name for name in shown if not _is_drawn(swept, name))
+    draw = functools.partial(_draw_by_setting, names=shown, listed=listed)
     return FigureSpec(stem(task, "sensitivity"), f"{task}: sensitivity", note, caption, table, draw)
 
 
+def _is_drawn(swept: Swept, name: str) -> bool:
+    """Whether values are too many to be listed, and all numbers."""
+    values = swept.values(name)
+    return len(values) > _MOST_VALUES and all(_order(value)[0] == 0 for value in values)
+
+
+def _place(swept: Swept, name: str, value: Any, place: int) -> float:
+    """Where a value lies in its panel: the number itself where values were drawn, else its place in their list."""
+    return float(value) if _is_drawn(swept, name) else float(place)
+
+
 def _rows(
-    name: str, value: str, place: int, by_seed: Mapping[int, float], level: float, groups: int
+    name: str, value: str, place: float, by_seed: Mapping[int, float], level: float, groups: int
 ) -> list[dict[str, Any]]:
     if not by_seed:
         return []
@@ -143,12 +165,14 @@ def _sides(swept: Swept) -> tuple[str, str] | None:
     return preferred[0], preferred[1]
 
 
-def _map(task: str, swept: Swept, sides: tuple[str, str], means: Means) -> FigureSpec:
+def _map(task: str, swept: Swept, sides: tuple[str, str], controls: Sequence[RunGroup], means: Means) -> FigureSpec:
     others = [name for name in swept.settings if name not in sides]
+    own = _panels_by(swept, others)
+    averaged = others[len(own) :]
     cells: dict[tuple[str, str, str], list[float]] = {}
     for at, group in enumerate(swept.groups):
         if group.label in means:
-            panel = ", ".join(f"{_last(name)}={short_value(swept.settings[name][at])}" for name in others)
+            panel = ", ".join(f"{_last(name)}={short_value(swept.settings[name][at])}" for name in own)
             row, column = (short_value(swept.settings[side][at]) for side in sides)
             cells.setdefault((panel, row, column), []).extend(means[group.label].values())
     table = pd.DataFrame(
@@ -157,14 +181,16 @@ def _map(task: str, swept: Swept, sides: tuple[str, str], means: Means) -> Figur
             for (panel, row, column), found in cells.items()
         ]
     )
-    panels = list(dict.fromkeys(table["panel"])) if not table.empty else []
-    if len(panels) > _MOST_PANELS:
-        table = table.iloc[:0]
-    note = f"mean final greedy return over seeds; rows: {_last(sides[0])}, columns: {_last(sides[1])}"
+    if any(len(swept.values(side)) > _MOST_VALUES for side in sides):
+        table = table.iloc[:0]  # drawn values: a cell for each point, and nearly all empty
+    row_name, column_name = map(_last, sides)
+    over = "".join(f" and {_last(name)}" for name in averaged)
+    beside = "".join(f"; {c.label}: {format_number(_mean(means[c.label]))}" for c in controls[: MOST_LINES // 2])
+    note = f"mean final greedy return over seeds{over}; rows: {row_name}, columns: {column_name}{beside}"
     caption = (
-        f"Mean final greedy return on {task} at each point of the sweep, {_last(sides[0])} against {_last(sides[1])}"
-        f"{f', a panel for each {chr(44).join(map(_last, others))}' if others else ''}. Means of few seeds: read it with "
-        "the intervals of the table, not as a landscape."
+        f"Mean final greedy return on {task} at each point of the sweep, {row_name} against {column_name}"
+        f"{f', a panel for each {_listed(own)}' if own else ''}{f', averaged over {_listed(averaged)}' if averaged else ''}"
+        f"{beside}. Means of few seeds: read it with the intervals of the table, not as a landscape."
     )
     draw = functools.partial(
         _draw_map,
@@ -172,41 +198,63 @@ def _map(task: str, swept: Swept, sides: tuple[str, str], means: Means) -> Figur
         rows=[short_value(value) for value in swept.values(sides[0])],
         columns=[short_value(value) for value in swept.values(sides[1])],
     )
-    return FigureSpec(stem(task, "map"), f"{task}: {_last(sides[0])} and {_last(sides[1])}", note, caption, table, draw)
+    return FigureSpec(stem(task, "map"), f"{task}: {row_name} and {column_name}", note, caption, table, draw)
 
 
-def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str]) -> Any:
+def _panels_by(swept: Swept, others: Sequence[str]) -> list[str]:
+    """The first of ``others`` that make at most :data:`_MOST_PANELS` panels; the map averages over the rest."""
+    chosen: list[str] = []
+    panels = 1
+    for name in others:
+        panels *= len(swept.values(name))
+        if panels > _MOST_PANELS:
+            break
+        chosen.append(name)
+    return chosen
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(_last, names))
+
+
+def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str], listed: frozenset[str]) -> Any:
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure, all_axes = new_figure(3.2 * columns, 2.6 * rows + 0.3, rows, columns)
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.2 / rows, top=1, hspace=0.5, wspace=0.25)
-    controls = spec.table[(spec.table["setting"] == "") & (spec.table["kind"] == "mean")]
+    controls = spec.table[(spec.table["setting"] == "") & (spec.table["kind"] == "mean")].to_dict("records")
+    drawn = spec.table[spec.table["setting"].isin(names)][["return", "low", "high"]].to_numpy(dtype=np.float64)
+    heights = np.append(drawn.ravel(), [row["return"] for row in controls])
+    low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
+    margin = 0.06 * (high - low) or 1.0
     for axes, name in zip(all_axes, names):
         own = spec.table[spec.table["setting"] == name]
         seeds, mean = own[own["kind"] == "seed"], own[own["kind"] == "mean"]
-        axes.plot(
-            seeds["place"],
-            seeds["return"],
-            linestyle="none",
-            marker="o",
-            markerfacecolor="none",
-            color=PALETTE[0],
-            alpha=0.5,
-        )
+        circles = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "color": PALETTE[0], "alpha": 0.5}
+        axes.plot(seeds["place"], seeds["return"], **circles)
         known = mean[mean["low"].notna()]
         axes.vlines(known["place"], known["low"], known["high"], color=PALETTE[0], linewidth=3, alpha=0.55)
-        axes.plot(mean["place"], mean["return"], marker="o", color=PALETTE[0])
-        for row in controls.to_dict("records"):
+        # Between drawn values there are other settings as well: a line would show their noise as a curve.
+        joined = "-" if name in listed else "none"
+        axes.plot(mean["place"], mean["return"], marker="o", color=PALETTE[0], linestyle=joined)
+        for row in controls:
             axes.axhline(row["return"], color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2)
-            axes.annotate(
-                row["value"], (0, row["return"]), xycoords=("axes fraction", "data"), fontsize=8, color=REFERENCE_COLOUR
-            )
-        axes.set_xticks(mean["place"], mean["value"])
+        if name in listed:
+            axes.set_xticks(mean["place"], mean["value"])
+            axes.set_xlim(-0.4, float(mean["place"].max()) + 0.4)
+        elif float(mean["place"].min()) > 0 and float(mean["place"].max()) > 100 * float(mean["place"].min()):
+            axes.set_xscale("log")
         axes.set_title(name, loc="left", fontsize=9)
-        axes.set_xlim(-0.4, float(mean["place"].max()) + 0.4)
+        # One range for all panels, so that a setting that matters little looks so.
+        axes.set_ylim(low - margin, high + margin)
     for axes in all_axes[len(names) :]:
         axes.set_visible(False)
     all_axes[0].set_ylabel("final return")
+    last = all_axes[min(columns, len(names)) - 1]
+    place = {"xycoords": ("axes fraction", "data"), "xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+    for row in controls:
+        words = textwrap.fill(row["value"], 30)
+        last.annotate(words, (1, row["return"]), **place, fontsize=9, color=REFERENCE_COLOUR, annotation_clip=False)
     heading(all_axes[0], spec.title, spec.note, above=26)
     return figure
 
@@ -234,6 +282,7 @@ def _draw_map(spec: FigureSpec, *, sides: tuple[str, str], rows: Sequence[str], 
         axes.grid(visible=False)
         axes.set_title(panel, loc="left", fontsize=9)
         axes.set_xlabel(_last(sides[1]))
+    for axes in all_axes[::across]:
         axes.set_ylabel(_last(sides[0]))
     for axes in all_axes[len(panels) :]:
         axes.set_visible(False)

@@ -184,7 +184,7 @@ def stratified_bootstrap(
     Args:
         x_by_stratum: ``{task: [n_k]}`` or a list of ``[n_k]``. A runs x tasks matrix is passed as
             ``list(matrix.T)``.
-        statistic: From ``[sum n_k]`` to a float.
+        statistic: From ``[sum n_k]`` to a float; the order of a stratum's runs must not matter.
         reps: Replicates, ``>= 1``.
         level: In (0, 1).
         rng: Generator or seed.
@@ -213,7 +213,7 @@ def stratified_bootstrap_band(
 
     Args:
         x_by_stratum: ``{task: [n_k, ...]}`` or a list of them; whole rows (runs) are resampled.
-        statistic: From ``[sum n_k, ...]`` to an array of any fixed shape.
+        statistic: From ``[sum n_k, ...]`` to an array of any fixed shape; the order of a stratum's runs must not matter.
         reps: Replicates, ``>= 1``.
         level: In (0, 1).
         rng: Generator or seed.
@@ -233,13 +233,19 @@ def stratified_bootstrap_band(
         unknown = np.full(estimate.shape, math.nan)
         return Band(estimate, unknown, unknown.copy(), level, 1, ONE_RUN)
     generator = np.random.default_rng(rng)
-    draws = [generator.integers(0, len(x), (reps, len(x))) for x in strata]
-    replicates = np.stack(
+    draws = [np.sort(generator.integers(0, len(x), (reps, len(x))), axis=1) for x in strata]
+    # Few runs can be drawn in few ways (two: 3, five: 126): the statistic of each is computed once.
+    distinct, which = np.unique(np.concatenate(draws, axis=1), axis=0, return_inverse=True)
+    ends = np.cumsum([len(x) for x in strata])[:-1]
+    of_distinct = np.stack(
         [
-            np.asarray(statistic(np.concatenate([x[d[r]] for x, d in zip(strata, draws)])), dtype=np.float64)
-            for r in range(reps)
+            np.asarray(
+                statistic(np.concatenate([x[d] for x, d in zip(strata, np.split(drawn, ends))])), dtype=np.float64
+            )
+            for drawn in distinct
         ]
     )
+    replicates = of_distinct[which.ravel()]
     low, high = _percentiles(replicates, level)
     return Band(estimate, low, high, level, smallest)
 

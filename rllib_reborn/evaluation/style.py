@@ -25,7 +25,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 REFERENCE_COLOUR = "#6B6B6B"
 _TEXT_COLOUR = "#222222"
-_LABEL_WIDTH = 26
+# Characters of a line of a label: the first with which all labels of a figure fit beside its axes.
+_LABEL_WIDTHS = (26, 40, 60)
+_NO_BREAK = "\x00"  # textwrap takes no-break spaces for letters, but a label may hold them; it holds no null
 # Fixed, so that the same runs give the same bytes.
 _DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
@@ -135,9 +137,12 @@ def direct_labels(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
         ends: ``(text, y in data coordinates, colour)`` per line.
     """
     low, high = axes.get_ylim()
-    texts = [_label_lines(text) for text, _, _ in ends]
     points = axes.get_position().height * axes.figure.get_figheight() * 72
     line = 12.5 / points  # height of one line of text, as a share of the axes
+    for width in _LABEL_WIDTHS:
+        texts = [_label_lines(text, width) for text, _, _ in ends]
+        if sum(line * len(lines) + 0.25 * line for lines in texts) <= 1:
+            break
     wanted = [(y - low) / (high - low) if high > low else 0.5 for _, y, _ in ends]
     placed = _apart(wanted, [line * len(lines) + 0.25 * line for lines in texts])
     for lines, (_, y, colour), position in zip(texts, ends, placed):
@@ -193,12 +198,12 @@ def save_figure(spec: FigureSpec, folder: Path, command: str | None) -> FigureFi
     return FigureFiles(spec.title, spec.caption, paths["png"], paths["pdf"], paths["csv"], paths["txt"])
 
 
-def _label_lines(text: str) -> list[str]:
+def _label_lines(text: str, width: int) -> list[str]:
     """Lines of a label; what follows the last comma outside brackets, the number of seeds, is not torn apart."""
     name, comma, rest = text.rpartition(", ")
-    if len(text) <= _LABEL_WIDTH or not comma or ")" in rest:
-        return textwrap.wrap(text, _LABEL_WIDTH) or [""]
-    return [*textwrap.wrap(f"{name},", _LABEL_WIDTH), rest]
+    if comma and ")" not in rest:
+        text = f"{name}, {rest.replace(' ', _NO_BREAK)}"
+    return [line.replace(_NO_BREAK, " ") for line in textwrap.wrap(text, width, break_on_hyphens=False)] or [""]
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:

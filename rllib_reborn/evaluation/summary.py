@@ -14,22 +14,27 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rllib_reborn.evaluation.forks import ForkSummary, forks_of, forks_text
 from rllib_reborn.evaluation.groups import RunGroup, baseline_of, differences_within
 from rllib_reborn.evaluation.plasticity import PlasticitySummary, summarise_plasticity
 from rllib_reborn.evaluation.runs import Episodes, RunRecord
 from rllib_reborn.evaluation.statistics import (
     Interval,
     difference_interval,
+    iqm,
     mean_interval,
     paired_difference,
     probability_of_improvement,
     proportion_interval,
+    stratified_bootstrap,
 )
 from rllib_reborn.evaluation.text import count, format_interval, percent
 
 FINAL = "final evaluation"
 LAST = "last evaluation during training"
 NONE = "no evaluation"
+#: Seeds below which the interquartile mean cuts nothing away.
+FEWEST_FOR_IQM = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,8 @@ class GroupSummary:
         unit: What the policy's interval is over, ``seeds`` or ``episodes``.
         episodes: Evaluation episodes behind the policy's numbers, all seeds together.
         policy_return: Mean greedy return, every seed with the same weight.
+        policy_iqm: Interquartile mean of the seeds' mean returns, with its bootstrap interval; below four seeds it is
+            their mean. ``None`` with one.
         random_return: Mean return of the random policy over its episodes, all runs of the task together.
         random_episodes: Number of those episodes.
         difference: ``policy_return - random_return``, Welch.
@@ -78,6 +85,7 @@ class GroupSummary:
     unit: str
     episodes: int
     policy_return: Interval | None
+    policy_iqm: Interval | None
     random_return: Interval | None
     random_episodes: int
     difference: Interval | None
@@ -89,6 +97,11 @@ class GroupSummary:
     varying_settings: list[str]
     plasticity: PlasticitySummary | None
     runs: list[RunSummary]
+
+    @property
+    def shows_iqm(self) -> bool:
+        """Whether there are so many seeds that the IQM is something else than their mean."""
+        return self.policy_iqm is not None and self.policy_iqm.n >= FEWEST_FOR_IQM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,25 +128,27 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class TaskSummary:
-    """Everything about one task."""
+    """Everything about one task; ``forks_text`` says in words what ``forks`` holds."""
 
     task: str
     env: str
     groups: list[GroupSummary]
     comparisons: list[Comparison]
+    forks: list[ForkSummary] = dataclasses.field(default_factory=list)
+    forks_text: str = ""
 
 
 def summarise_task(groups: Sequence[RunGroup], level: float = 0.95, reps: int = 2000) -> TaskSummary:
     """Numbers of the groups of one task; what is compared with what: :func:`baseline_of`."""
     random = random_episodes(groups)
-    summaries = [_summarise_group(group, random, level) for group in groups]
+    summaries = [_summarise_group(group, random, level, reps) for group in groups]
     comparisons = []
     sources = {group.label: summary.source for group, summary in zip(groups, summaries)}
     for group in groups:
         baseline = baseline_of(group, groups)
         if baseline is not None and sources[baseline.label] == sources[group.label] != NONE:
             comparisons.append(_compare(group, baseline, level, reps))
-    return TaskSummary(groups[0].task, groups[0].env, summaries, comparisons)
+    return TaskSummary(groups[0].task, groups[0].env, summaries, comparisons, forks_of(groups), forks_text(groups))
 
 
 def random_episodes(groups: Sequence[RunGroup]) -> Episodes | None:
@@ -178,7 +193,7 @@ def _final_row(label: str, kind: str, x: Interval) -> tuple[str, str, float, flo
     return label, kind, x.estimate, x.low, x.high, format_interval(x)
 
 
-def _summarise_group(group: RunGroup, random: Episodes | None, level: float) -> GroupSummary:
+def _summarise_group(group: RunGroup, random: Episodes | None, level: float, reps: int) -> GroupSummary:
     source, scored = _scored(group)
     runs = [_summarise_run(run, source, level) for run in group.runs]
     means = [float(episodes.returns.mean()) for _, episodes in scored]
@@ -203,6 +218,7 @@ def _summarise_group(group: RunGroup, random: Episodes | None, level: float) -> 
         unit=unit,
         episodes=episodes,
         policy_return=policy,
+        policy_iqm=stratified_bootstrap([means], iqm, reps, level) if len(means) > 1 else None,
         random_return=baseline,
         random_episodes=0 if random is None else random.returns.size,
         difference=difference,
@@ -275,6 +291,17 @@ def _basis(unit: str, n: int, seeds: int) -> str:
     if unit == "seeds":
         return f"over {count(seeds, 'seed')}"
     return f"over {count(n, 'episode')} of one seed, so it says nothing about other seeds"
+
+
+def comparisons_counted(comparisons: Sequence[Comparison]) -> list[str]:
+    """``27 groups against QMIX: 0 better, 5 worse, 22 not shown to differ.``, a sentence for each baseline."""
+    lines = []
+    for baseline in dict.fromkeys(one.baseline for one in comparisons):
+        signs = [_sign(one.difference) for one in comparisons if one.baseline == baseline]
+        better, worse, unknown = (signs.count(sign) for sign in (True, False, None))
+        found = f"{better} better, {worse} worse, {unknown} not shown to differ"
+        lines.append(f"{count(len(signs), 'group')} against {baseline}: {found}.")
+    return lines
 
 
 def _verdict(policy: Interval | None, random: Interval | None, difference: Interval | None, basis: str) -> str:

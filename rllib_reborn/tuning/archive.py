@@ -6,8 +6,8 @@ import os
 import tarfile
 from pathlib import Path
 
+from rllib_reborn.evaluation.origin import SWEEP_FILE
 from rllib_reborn.evaluation.packed_runs import SUFFIX
-from rllib_reborn.evaluation.runs import SWEEP_FILE
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.tuning.sweep_folder import SweepFolder
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_reborn.evaluation.runs import PREFIX_FOLDER
+from rllib_reborn.evaluation.origin import PREFIX_FOLDER
 from rllib_reborn.experiments.load import load
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.tuning.sweep import Arm, Sweep

@@ -20,7 +20,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from rllib_reborn.evaluation.runs import PREFIX_FOLDER
+from rllib_reborn.evaluation.origin import PREFIX_FOLDER
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.layers import Layers
 from rllib_reborn.experiments.overrides import parse_override, split_override

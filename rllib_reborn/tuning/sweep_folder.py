@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.evaluation.runs import SWEEP_FILE
+from rllib_reborn.evaluation.origin import SWEEP_FILE
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import locked_folder

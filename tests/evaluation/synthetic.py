@@ -265,3 +265,11 @@ def write_run(
         text = "".join(json.dumps(event) + "\n" for event in events)
         (folder / "dormancy" / "events.jsonl").write_text(text)
     return folder
+
+
+def write_sweep(top: Path, space: dict[str, Any], arms: list[str] | None = None) -> Path:
+    """The file of a sweep; its runs are ``top/<point or arm>/s<seed>``."""
+    top.mkdir(parents=True, exist_ok=True)
+    listed = [{"name": name} for name in arms or []]
+    (top / "sweep.yaml").write_text(yaml.safe_dump({"base": "a/b", "space": space, "arms": listed}, sort_keys=False))
+    return top

@@ -11,7 +11,7 @@ import pytest
 from rllib_reborn.evaluation.groups import baseline_of, config_differences, differences_within, group_runs, split_env
 from rllib_reborn.evaluation.runs import RunRecord, read_run
 
-from .synthetic import DORMANCY, REBORN, REDO, config, rows, write_run
+from .synthetic import DORMANCY, REBORN, REDO, config, rows, write_run, write_sweep
 
 
 @pytest.fixture
@@ -192,3 +192,69 @@ def test_differences_between_groups_are_exact(make) -> None:
 )
 def test_split_env(env: str, parts: tuple[str, str]) -> None:
     assert split_env(env) == parts
+
+
+def swept(top: Path, space: list[str], points: list[dict[str, Any]], arms: list[str] | None = None) -> list[RunRecord]:
+    """Runs of a sweep at points that are given by settings of its intervention."""
+    write_sweep(top, {f"interventions.0.{name}": {} for name in space}, arms)
+    folders = []
+    for number, point in enumerate(points):
+        settings = config(algorithm="QMIX", seed=0, interventions=[REBORN | point])
+        folders.append(write_run(top / f"point_{number}" / "s0", settings=settings, lines=rows(iterations=2)))
+    return [read_run(folder) for folder in folders]
+
+
+def test_labels_hold_all_of_three_searched_keys_although_the_first_tells_all_drawn_points_apart(tmp_path: Path) -> None:
+    points = [{"alpha": 0.01 * i, "beta": 2.0 + i % 2, "every": 10_000 * (1 + i % 3)} for i in (1, 2, 3, 4)]
+    names = [label for _, label, _ in labels(swept(tmp_path, ["alpha", "beta", "every"], points))]
+    assert names[:2] == [
+        "QMIX + ReBorn (paper, alpha=0.01, beta=3.0, every=20k)",
+        "QMIX + ReBorn (paper, alpha=0.02, beta=2.0, every=30k)",
+    ]
+    assert all(name.count("=") == 3 for name in names)
+
+
+def test_labels_hold_all_of_eight_searched_keys_and_no_other_that_follows_them(tmp_path: Path) -> None:
+    keys = ["every", "start", "scoring_episodes", "alpha", "beta", "optimizer", "target_networks", "unpaired"]
+    points = [dict.fromkeys([*keys, "layers"], i) for i in (1, 2)]  # layers differs with them, and is not searched
+    names = [label for _, label, _ in labels(swept(tmp_path, keys, points))]
+    assert all(f"{key}=1" in names[0] for key in keys)
+    assert "layers=" not in names[0]
+    assert names[0].endswith(", ...)")
+
+
+def test_labels_hold_six_searched_keys(tmp_path: Path) -> None:
+    keys = ["every", "alpha", "beta", "optimizer", "unpaired", "start"]
+    names = [label for _, label, _ in labels(swept(tmp_path, keys, [dict.fromkeys(keys, i) for i in (1, 2, 3)]))]
+    assert names[0] == "QMIX + ReBorn (paper, every=1, alpha=1, beta=1, optimizer=1, unpaired=1, start=1)"
+
+
+def test_points_that_differ_in_a_searched_setting_that_shapes_no_learning_are_kept_apart(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"resources.num_env_runners": {}})
+    records = []
+    for runners in (0, 1, 2):
+        settings = config(resources={"num_env_runners": runners, "num_learners": runners})
+        records.append(
+            read_run(write_run(tmp_path / f"p{runners}" / "s1", settings=settings, lines=rows(iterations=2)))
+        )
+    groups, left_out = group_runs(records)
+    assert [group.label for group in groups] == [f"qmix (num_env_runners={n})" for n in (0, 1, 2)]
+    assert left_out == []
+
+
+def test_where_nothing_is_untreated_groups_are_compared_with_the_arm_of_the_sweep(tmp_path: Path) -> None:
+    points = [{"alpha": alpha} for alpha in (0.1, 0.2)]
+    swept(tmp_path, ["alpha"], points, arms=["reset"])
+    arm = config(algorithm="QMIX", seed=0, interventions=[REDO | {"kind": "reset"}])
+    write_run(tmp_path / "reset" / "s0", settings=arm, lines=rows(iterations=2))
+    groups, _ = group_runs([read_run(folder) for folder in sorted(tmp_path.glob("*/s0"))])
+    against = {group.label: (found := baseline_of(group, groups)) and found.label for group in groups}
+    point = "QMIX + ReBorn (paper, alpha={})"
+    assert against == {point.format(0.1): "QMIX + ReSet", point.format(0.2): "QMIX + ReSet", "QMIX + ReSet": None}
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "space: 3", "arms: 3", "arms: [{}]", "null"])
+def test_a_damaged_file_of_a_sweep_does_not_hinder_its_report(tmp_path: Path, text: str) -> None:
+    folder = write_run(tmp_path / "p" / "s1", lines=rows(iterations=2))
+    (tmp_path / "sweep.yaml").write_text(text)
+    assert read_run(folder).place.is_arm is False

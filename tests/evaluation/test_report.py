@@ -81,7 +81,7 @@ class TestFiles:
         names = sorted(files.png.stem for files in report.figures)
         assert names == sorted(
             [f"matrix_two_step_{kind}" for kind in ("final", "return", "learning")]
-            + [f"predator_prey_small_{kind}" for kind in ("final", "return", "win_rate", "learning")]
+            + [f"predator_prey_small_{kind}" for kind in ("final", "profile", "return", "win_rate", "learning")]
         )
         for files in report.figures:
             paths = [files.png, files.pdf, files.csv, files.txt]
@@ -330,7 +330,7 @@ class TestPlasticity:
     def test_the_figures_are_in_the_report(self, measured: Report) -> None:
         stems = [files.png.stem.removeprefix("predator_prey_small_") for files in measured.figures]
         dormancy = ["dormancy", "nas_ranking", "overlap", "redormancy", "dormancy_layers"]
-        assert stems == ["final", "return", "win_rate", "learning", *dormancy]
+        assert stems == ["final", "profile", "return", "win_rate", "learning", *dormancy]
 
     def test_the_section_has_a_row_for_each_group_that_was_measured(self, measured: Report) -> None:
         text = measured.markdown.read_text()

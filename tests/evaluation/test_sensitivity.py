@@ -11,7 +11,7 @@ from rllib_reborn.evaluation.groups import RunGroup, group_runs
 from rllib_reborn.evaluation.runs import read_run
 from rllib_reborn.evaluation.sensitivity import MOST_LINES, find_swept, lines_to_draw, sensitivity_figures
 
-from .synthetic import config, rows, write_run
+from .synthetic import config, rows, write_run, write_sweep
 
 
 @pytest.fixture
@@ -100,3 +100,76 @@ def test_at_most_eight_lines_of_which_the_control_is_one(groups) -> None:
     assert {best, worst} <= set(labels)
     few = groups(GRID[:2])
     assert lines_to_draw(few, {}) == few
+
+
+def figures_of(made: list[RunGroup], means: dict[str, dict[int, float]] | None = None):
+    found = {group.label: {0: float(number)} for number, group in enumerate(made)} if means is None else means
+    return {spec.stem.removeprefix("task_"): spec for spec in sensitivity_figures("task", made, found)}
+
+
+def test_the_controls_are_named_beside_the_map_and_the_panels(groups) -> None:
+    made = groups(GRID)
+    specs = figures_of(made, means_of(made))
+    assert "qmix: 53.0" in specs["map"].note
+    axes = specs["sensitivity"].draw(specs["sensitivity"]).axes
+    assert [len([line for line in a.lines if line.get_linestyle() == "--"]) for a in axes] == [1, 1, 1]
+    assert [text.get_text() for a in axes for text in a.texts if text.get_text() == "qmix"] == ["qmix"]
+    assert len({a.get_ylim() for a in axes}) == 1
+
+
+def test_panels_of_the_map_that_would_be_too_many_are_averaged_over(groups) -> None:
+    # Of every (3), start (2) and stop (2), 12 panels, the last is averaged over: 6.
+    points = [
+        {"alpha": alpha, "beta": beta, "every": every, "start": start, "stop": stop}
+        for alpha in (1, 2)
+        for beta in (1, 2)
+        for every in (1, 2, 3)
+        for start in (0, 1)
+        for stop in (8, 9)
+    ]
+    made = groups(points, seeds=(0,), control=False)
+    means = {group.label: {0: float(group.runs[0].config["interventions"][0]["stop"])} for group in made}
+    chart = figures_of(made, means)["map"]
+    assert set(chart.table["panel"]) == {f"every={every}, start={start}" for every in (1, 2, 3) for start in (0, 1)}
+    assert chart.table["return"].unique().tolist() == [8.5]
+    assert chart.table["runs"].unique().tolist() == [2]
+    assert "averaged over stop" in chart.caption
+    assert "over seeds and stop;" in chart.note
+
+
+def test_drawn_values_lie_along_an_axis_of_numbers_without_a_line_and_without_a_map(groups) -> None:
+    made = groups([{"alpha": 0.5**i, "beta": 1.0 * i} for i in range(12)], seeds=(0,))
+    specs = figures_of(made)
+    assert list(specs) == ["sensitivity"]
+    spec = specs["sensitivity"]
+    alpha, beta = spec.draw(spec).axes[:2]
+    drawn = [line for line in beta.lines if line.get_marker() == "o" and line.get_markerfacecolor() != "none"]
+    assert [line.get_linestyle() for line in drawn] == ["None"]
+    assert list(drawn[0].get_xdata()) == [float(i) for i in range(12)]
+    assert (alpha.get_xscale(), beta.get_xscale()) == ("log", "linear")
+
+
+def test_an_arm_of_the_same_kind_is_no_point_and_what_is_not_searched_has_no_panel(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"interventions.0.alpha": {}}, ["often"])
+    settings = {f"p{i}": {"alpha": 0.1 * i, "every": 5 + i} for i in range(3)} | {"often": {"alpha": 0.0, "every": 1}}
+    for name, point in settings.items():
+        full = config(interventions=[{"kind": "reborn", **point}], seed=0)
+        write_run(tmp_path / name / "s0", settings=full, lines=rows(iterations=2))
+    made, _ = group_runs([read_run(folder) for folder in sorted(tmp_path.glob("*/s0"))])
+    found = find_swept(made)
+    assert found is not None
+    assert [group.runs[0].name for group in found.groups] == ["p0/s0", "p1/s0", "p2/s0"]
+    assert list(found.settings) == ["interventions.0.alpha"]
+
+
+def test_the_arm_is_always_drawn(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"interventions.0.alpha": {}}, ["often"])
+    for number in range(12):
+        folder = tmp_path / ("often" if number == 5 else f"p{number}") / "s0"
+        full = config(interventions=[{"kind": "reborn", "alpha": number}], seed=0)
+        write_run(folder, settings=full, lines=rows(iterations=2))
+    made, _ = group_runs([read_run(folder) for folder in sorted(tmp_path.glob("*/s0"))])
+    means = {group.label: {0: float(group.runs[0].config["interventions"][0]["alpha"])} for group in made}
+    drawn = [group.runs[0].config["interventions"][0]["alpha"] for group in lines_to_draw(made, means)]
+    assert len(drawn) == MOST_LINES
+    assert {0, 5, 11} <= set(drawn)

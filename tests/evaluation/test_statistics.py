@@ -334,3 +334,21 @@ class TestProperties:
         gap = stats.optimality_gap(x, target)
         assert gap >= 0
         assert (gap == 0) == (min(x) >= target)
+
+
+def test_what_can_be_drawn_in_few_ways_is_computed_once_and_gives_the_same_band() -> None:
+    rows, other = np.array([[1.0, 5.0], [2.0, 3.0], [9.0, 4.0]]), np.array([[0.0, 1.0], [7.0, 2.0]])
+    calls = 0
+
+    def statistic(x: stats.Array) -> stats.Array:
+        nonlocal calls
+        calls += 1
+        return x.mean(axis=0)
+
+    band = stats.stratified_bootstrap_band([rows, other], statistic, reps=500, rng=3)
+    assert calls == 1 + 10 * 3  # the estimate; 10 ways to draw three of three with repetition, 3 to draw two of two
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(0, 3, (500, 3)), rng.integers(0, 2, (500, 2))
+    drawn = [np.concatenate([rows[a], other[b]]).mean(axis=0) for a, b in zip(first, second)]
+    np.testing.assert_allclose(band.low, np.quantile(drawn, 0.025, axis=0))
+    np.testing.assert_allclose(band.high, np.quantile(drawn, 0.975, axis=0))
