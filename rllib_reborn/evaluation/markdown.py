@@ -137,7 +137,7 @@ def _comparisons(comparisons: Sequence[Comparison]) -> list[str]:
         how = f"by {count(len(one.seeds), 'seed')}" if one.paired else "not paired"
         rows.append([one.label, one.baseline, format_interval(one.difference, signed=True), how, _chance(one)])
     head = ["group", "against", "difference", "paired", "probability of improvement"]
-    return [*(f"{sentence} " for sentence in comparisons_counted(comparisons)), "", *table(head, rows)]
+    return [*(f"- {sentence}" for sentence in comparisons_counted(comparisons)), "", *table(head, rows)]
 
 
 def _chance(comparison: Comparison) -> str:

@@ -25,6 +25,7 @@ from rllib_reborn.evaluation.runs import LeftOut, RunError, load_runs
 from rllib_reborn.evaluation.sensitivity import MOST_LINES, lines_to_draw, sensitivity_figures
 from rllib_reborn.evaluation.style import FigureFiles, FigureSpec, save_figure
 from rllib_reborn.evaluation.summary import (
+    FINAL,
     LAST,
     NONE,
     TaskSummary,
@@ -159,7 +160,8 @@ def print_summary(report: Report) -> str:
         if len(task.groups) > MOST_LINES:
             for group in task.groups:
                 seeds = count(len(group.runs), "seed")
-                lines.append(f"  {group.label:<{width}}  {seeds}, return {format_interval(group.policy_return)}")
+                when = " (last evaluation during training)" if group.source == LAST else ""
+                lines.append(f"  {group.label:<{width}}  {seeds}, return {format_interval(group.policy_return)}{when}")
             lines += [f"  {sentence}" for sentence in comparisons_counted(task.comparisons)]
             continue
         for group in task.groups:
@@ -192,12 +194,19 @@ def _figures(
     means = {
         label: {run.seed: value for run, value in found if run.seed is not None} for label, found in judged.items()
     }
-    returns = {label: [value for _, value in found] for label, found in judged.items()}
     drawn = lines_to_draw(groups, means)
+    # A group whose runs are still going on is not as far as the others: where these are judged at the end, it has no place.
+    sources = {group.label: group.source for group in summary.groups}
+    over = [label for label, source in sources.items() if source == FINAL]
+    over = over or [label for label, source in sources.items() if source == LAST]
+    returns = {label: [value for _, value in judged[label]] for label in over}
+    going_on = len([source for source in sources.values() if source == LAST]) if FINAL in sources.values() else 0
+    without = f" {count(going_on, 'group')} without a final evaluation left out." if going_on else ""
     curve_specs = task_figures(drawn, random, curves=curves, level=level, reps=reps)
     chance = None if random is None else random.estimate
     labels = [group.label for group in drawn]
     profile = profile_figure(summary.task, labels, returns, chance, level=level, reps=reps)
+    profile = dataclasses.replace(profile, caption=profile.caption + without)
     specs = [*([] if profile.table.empty else [profile]), *curve_specs]
     specs += event_figures(drawn, level=level, reps=reps)
     if len(drawn) < len(groups):
@@ -206,7 +215,8 @@ def _figures(
             "return in equal steps."
         )
         specs = [dataclasses.replace(spec, caption=spec.caption + more) for spec in specs]
-    swept = sensitivity_figures(summary.task, groups, {k: v for k, v in means.items() if v}, level)
+    swept = sensitivity_figures(summary.task, groups, {label: means[label] for label in over if means[label]}, level)
+    swept = [dataclasses.replace(spec, caption=spec.caption + without) for spec in swept]
     # The figures of single points come after those of the whole sweep.
     specs = [*swept, *specs]
     rows = final_rows(summary)

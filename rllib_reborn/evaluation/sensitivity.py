@@ -111,6 +111,9 @@ def _by_setting(task: str, swept: Swept, controls: Sequence[RunGroup], means: Me
         rows += _rows("", control.label, 0, dict(means[control.label]), level, 1)
     table = pd.DataFrame(rows)
     note = f"open circles: one seed, averaged over all other settings; mean and {percent(level)} interval over seeds"
+    uneven = [name for name in swept.settings if len(_points_by_value(swept, name, means)) > 1]
+    if uneven:
+        note += f"; values are of different numbers of points: {_listed(uneven)}"
     shown, others = list(swept.settings)[:_MOST_PANELS], list(swept.settings)[_MOST_PANELS:]
     caption = (
         f"Final greedy return on {task} by each setting of the sweep. For each value and seed the mean over all points "
@@ -121,6 +124,12 @@ def _by_setting(task: str, swept: Swept, controls: Sequence[RunGroup], means: Me
     listed = frozenset(name for name in shown if not _is_drawn(swept, name))
     draw = functools.partial(_draw_by_setting, names=shown, listed=listed)
     return FigureSpec(stem(task, "sensitivity"), f"{task}: sensitivity", note, caption, table, draw)
+
+
+def _points_by_value(swept: Swept, name: str, means: Means) -> set[int]:
+    """Numbers of points that the values of a setting have; several where the sweep is not over, or its values were drawn."""
+    values = [repr(value) for group, value in zip(swept.groups, swept.settings[name]) if group.label in means]
+    return set(Counter(values).values())
 
 
 def _is_drawn(swept: Swept, name: str) -> bool:

@@ -175,6 +175,8 @@ def random_episodes(groups: Sequence[RunGroup]) -> Episodes | None:
 def final_rows(summary: TaskSummary) -> pd.DataFrame:
     """Rows of the figure of final returns; empty where no policy was evaluated."""
     rows: list[tuple[str, str, float, float, float, str]] = []
+    # Said where others have ended; where none has, the figure's caption says it of all.
+    unfinished = " (not over)" if any(group.source == FINAL for group in summary.groups) else ""
     for group in summary.groups:
         if group.policy_return is None:
             continue
@@ -182,15 +184,15 @@ def final_rows(summary: TaskSummary) -> pd.DataFrame:
         for run in group.runs if several else []:
             if run.policy_return is not None and run.source == group.source:
                 rows.append((group.label, "run", run.policy_return.estimate, math.nan, math.nan, ""))
-        rows.append(_final_row(group.label, "policy", group.policy_return))
+        rows.append(_final_row(group.label, "policy", group.policy_return, "" if group.source == FINAL else unfinished))
     random = next((group.random_return for group in summary.groups if group.random_return), None)
     if rows and random is not None:
         rows.append(_final_row("random policy", "random", random))
     return pd.DataFrame(rows, columns=["label", "kind", "value", "low", "high", "text"])
 
 
-def _final_row(label: str, kind: str, x: Interval) -> tuple[str, str, float, float, float, str]:
-    return label, kind, x.estimate, x.low, x.high, format_interval(x)
+def _final_row(label: str, kind: str, x: Interval, more: str = "") -> tuple[str, str, float, float, float, str]:
+    return label, kind, x.estimate, x.low, x.high, format_interval(x) + more
 
 
 def _summarise_group(group: RunGroup, random: Episodes | None, level: float, reps: int) -> GroupSummary:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from rllib_reborn.evaluation import figures
+from rllib_reborn.evaluation.groups import group_runs
 from rllib_reborn.evaluation.report import Report, print_summary, write_report
+from rllib_reborn.evaluation.runs import load_runs
+from rllib_reborn.evaluation.sensitivity import sensitivity_figures
 from rllib_reborn.evaluation.style import REFERENCE_COLOUR
 
 from .synthetic import config, rows, write_run, write_sweep
@@ -96,3 +100,33 @@ def test_in_the_figure_of_final_returns_groups_that_are_not_drawn_are_grey(sweep
     assert len(texts) == 11
     assert len(grey) == 9  # eight groups and the random policy
     assert "in colour" in spec.note
+
+
+def test_a_point_that_is_not_over_is_not_set_beside_final_returns(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"interventions.0.alpha": {}, "interventions.0.beta": {}})
+    for number, (alpha, beta) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
+        settings = config(seed=0, interventions=[{"kind": "reborn", "alpha": alpha, "beta": beta}])
+        end = None if number == 3 else {"policy": {"returns": [number, number + 2.0], "won": None}, "random": None}
+        write_run(tmp_path / f"p{number}" / "s0", settings=settings, lines=rows(iterations=4), end=end)
+    report = write_report(tmp_path, tmp_path / "report", reps=5, curves=())
+    files = {files.png.stem.removeprefix("predator_prey_small_"): files for files in report.figures}
+    chart = pd.read_csv(files["map"].csv)
+    assert chart["return"].tolist() == [1, 2, 3]
+    assert files["map"].caption.endswith("1 group without a final evaluation left out.")
+    sensitivity = pd.read_csv(files["sensitivity"].csv)
+    means = sensitivity[(sensitivity["kind"] == "mean") & (sensitivity["setting"] == "interventions.0.alpha")]
+    assert means["return"].tolist() == [1.5, 3]
+    texts = pd.read_csv(files["final"].csv).set_index("label")["text"].fillna("")
+    assert [text.endswith("(not over)") for text in texts] == [False, False, False, True]
+
+
+def test_values_of_different_numbers_of_points_are_named(tmp_path: Path) -> None:
+    for number, (alpha, beta) in enumerate([(1, 1), (1, 2), (2, 1)]):
+        settings = config(seed=0, interventions=[{"kind": "reborn", "alpha": alpha, "beta": beta}])
+        end = {"policy": {"returns": [number, number + 2.0], "won": None}, "random": None}
+        write_run(tmp_path / f"p{number}", settings=settings, lines=rows(iterations=4), end=end)
+    groups, _ = group_runs(load_runs(tmp_path)[0])
+    means = {group.label: {0: 1.0} for group in groups}
+    assert sensitivity_figures("task", groups, means)[0].note.endswith("different numbers of points: alpha, beta")
+    even = {label: score for label, score in means.items() if label != groups[0].label}
+    assert "different numbers" not in sensitivity_figures("task", groups, even)[0].note
