@@ -29,6 +29,8 @@ FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
 OWN_KEYS = (FOLDER, POINT, SEED, ARM)
 _EVALUATED = "eval/"
 _PATIENCE_S = 120.0
+#: What Ray calls the trial of a Trainable that no Tune has made.
+_OUTSIDE_TUNE = "default"
 #: What results carry of the last known metrics beside the objective, for the table of running runs. Not all of them: Tune
 #: keeps some 2 kB for each number of a result until the sweep ends.
 _SHOWN = ("dormancy/mixer/dormant_fraction",)
@@ -80,7 +82,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         (``reuse_actors``); only the one that is asked for a step may hold the run folder."""
         self._folder = SweepFolder(Path(config[FOLDER]))
         self._sweep = self._folder.read()
-        self._given = run_of_config(self._sweep, config, self.trial_name)
+        self._given = run_of_config(self._sweep, config, None if self.trial_name == _OUTSIDE_TUNE else self.trial_name)
         self._held = contextlib.ExitStack()
         self._run: OpenRun | None = None
         self._known: dict[str, float] = {}
