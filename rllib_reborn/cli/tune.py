@@ -106,7 +106,7 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace) -> int:
     from rllib_reborn.experiments.errors import ExperimentError
-    from rllib_reborn.experiments.ray_job import require_lasting_out
+    from rllib_reborn.experiments.ray_job import require_lasting_base, require_lasting_out
     from rllib_reborn.tuning.find import sweep_path
 
     use_address(args.address)
@@ -117,6 +117,9 @@ def _sweep(args: argparse.Namespace) -> int:
         from rllib_reborn.tuning.sweep import read_sweep
 
         sweep = read_sweep(path, args.overrides)
+        if not args.dry_run:
+            for base in (sweep.base, *(arm.base for arm in sweep.arms)):
+                require_lasting_base(base or "")
         return run_to_its_end(sweep, args.out, resume=args.resume, quiet=args.quiet, dry_run=args.dry_run)
 
 

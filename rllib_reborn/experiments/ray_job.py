@@ -33,6 +33,20 @@ def require_lasting_out(out: Path | None) -> None:
     )
 
 
+def require_lasting_base(base: str) -> None:
+    """Raise where a sweep would remember an experiment's file that Ray wipes: no later start could go on with it, since each
+    change of the working directory is another folder.
+
+    Raises:
+        ExperimentError: ``base`` is a file in Ray's package folder.
+    """
+    if _is_package(Path(base)):
+        raise ExperimentError(
+            f"base is {base}, which is in the working folder of a Ray job, and Ray wipes that; give the name of an "
+            "experiment with what differs in 'set', or a file on a disk that lasts and that all nodes share."
+        )
+
+
 def _is_package(path: Path) -> bool:
     parts = path.parts
     return any(parts[at : at + 2] == _PACKAGES for at in range(len(parts)))

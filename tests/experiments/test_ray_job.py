@@ -45,3 +45,18 @@ def test_train_and_tune_say_so_before_anything_starts(
         assert main(command) == 2
         assert "give an absolute path on a disk that lasts" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_a_file_that_ray_wipes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each change of the working directory is another folder, and its sweep another one."""
+    folder = tmp_path / PACKAGE
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (folder / "b.yaml").write_text("extends: matrix/two_step/qmix\n")
+    (folder / "s.yaml").write_text("base: b.yaml\nbudget: {env_steps: 64}\n")
+    assert main(["tune", "s.yaml", "--out", str(tmp_path / "out"), "--resume"]) == 2
+    assert "b.yaml, which is in the working folder of a Ray job" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["tune", "s.yaml", "--dry-run"]) == 0
