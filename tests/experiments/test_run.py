@@ -29,7 +29,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was started, instead of starting it; training raises :class:`TrainedError`."""
     calls: list[str] = []
 
+    class Runners:
+        def wait_only_while(self, is_wanted: Any) -> None:
+            """They are never waited for."""
+
     class Algorithm:
+        runners = Runners()
+
         def restore_from_path(self, path: str) -> None:
             calls.append(f"restore {Path(path).name}")
 
