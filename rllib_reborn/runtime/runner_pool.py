@@ -42,8 +42,7 @@ class RunnerPool:
         self._evaluation = evaluation
         self._learners = learners
         self._evaluating = EvaluationRunners(config, evaluation, make_local_evaluation_runner)
-        if sampling is not None:
-            self._remote = RemoteSampling(config, sampling)
+        self.remote = None if sampling is None else RemoteSampling(config, sampling)
 
     # ------------------------------------------------------------------ collecting
 
@@ -57,34 +56,29 @@ class RunnerPool:
         Raises:
             EnvContractError: The environment is broken.
             RuntimeError: A runner failed otherwise.
-            WaitGivenUpError: See :meth:`wait_only_while`.
+            WaitGivenUpError: See :meth:`RemoteSampling.wait_only_while`.
         """
-        config, group = self._config, self._sampling
+        config, group, remote = self._config, self._sampling, self.remote
         assert group is not None
-        remote = group.num_remote_env_runners()
-        total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, remote)
-        request = {"num_episodes": -(-total // max(1, remote)), "env_steps": env_steps}
-        if remote == 0:
+        assert remote is not None
+        count = group.num_remote_env_runners()
+        total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, count)
+        request = {"num_episodes": -(-total // max(1, count)), "env_steps": env_steps}
+        if count == 0:
             collected: Collected = group.local_env_runner.collect(**request)
             if collected.error is not None:
                 collected.error.raise_here()
             return [collected]
-        return self._remote.collect(request)
-
-    def wait_only_while(self, is_wanted: Callable[[], bool]) -> None:
-        """Give up waiting for remote runners that send nothing once ``is_wanted()`` is false, with a WaitGivenUpError: where
-        none is alive, an iteration may never end."""
-        if self._sampling is not None:
-            self._remote.wait_only_while(is_wanted)
+        return remote.collect(request)
 
     def drain(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""
-        return [] if self._sampling is None else without_errors(self._remote.under_way())
+        return [] if self.remote is None else without_errors(self.remote.under_way())
 
     def discard(self) -> None:
         """The same; what comes of them is not wanted."""
-        if self._sampling is not None:
-            self._remote.under_way()
+        if self.remote is not None:
+            self.remote.under_way()
 
     # ------------------------------------------------------------------ weights
 
@@ -97,13 +91,14 @@ class RunnerPool:
 
     def sync_weights(self) -> None:
         """Weights to the sampling runners; with overlapped sampling without waiting for them."""
-        weights, group = self.learner_weights(), self._sampling
+        weights, group, remote = self.learner_weights(), self._sampling, self.remote
         assert group is not None
+        assert remote is not None
         state = {COMPONENT_RL_MODULE: weights.rl_module, WEIGHTS_SEQ_NO: weights.seq_no}
         if group.num_remote_env_runners() == 0:
             group.local_env_runner.set_state(state)
         else:
-            self._remote.set_state(state)
+            remote.set_state(state)
 
     def sync_all_weights(self, env_steps: int) -> None:
         """Weights and the run's clock to all runners, whatever they have; returns when every healthy one has them."""

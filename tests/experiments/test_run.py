@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,12 +30,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was started, instead of starting it; training raises :class:`TrainedError`."""
     calls: list[str] = []
 
-    class Runners:
-        def wait_only_while(self, is_wanted: Any) -> None:
-            """They are never waited for."""
-
     class Algorithm:
-        runners = Runners()
+        runners = SimpleNamespace(remote=None)
 
         def restore_from_path(self, path: str) -> None:
             calls.append(f"restore {Path(path).name}")

@@ -75,7 +75,6 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             self.counters.set_state(ours["counters"])
             self.reward_scaler.set_state(ours["reward_scaler"])
             self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
-            # Of an iteration that was given up half-way; a checkpoint of an earlier version has none.
             self._plasticity_events = list(ours.get("plasticity_events", ()))
             if not ours["replay_saved"]:
                 assert self.replay is not None

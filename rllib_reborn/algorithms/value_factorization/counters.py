@@ -34,8 +34,7 @@ class TrainingCounters:
     env_steps_trained: int = 0
     episodes_dropped: int = 0
     env_failures: int = 0
-    #: Sampling processes that died and were started again, before a restore too; RLlib's own count starts anew.
-    runner_restarts: int = 0
+    runner_restarts: int = 0  #: Sampling processes that were started again; RLlib's count ends with a restore.
     last_evaluation_env_steps: int = 0
     #: Updates that collected episodes have paid for and that are not done yet.
     update_budget: float = 0.0
