@@ -109,13 +109,24 @@ def first_difference(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str |
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """``(key, before, now)`` of every setting that is another one, ``stop`` and what concerns files and processes aside."""
+    """``(key, before, now)`` of every setting that is another one, ``stop`` and what concerns files and processes aside. Of
+    interventions of other kinds the kinds alone."""
+    kinds = [[one["kind"] for one in data.get("interventions") or []] for data in (before, now)]
+    if kinds[0] == kinds[1]:
+        before, now = _by_place(before), _by_place(now)
+    else:
+        before, now = dict(before) | {"interventions": kinds[0]}, dict(now) | {"interventions": kinds[1]}
     left, right = _flat(before), _flat(now)
     return [
         (key, left.get(key), right.get(key))
         for key in sorted(left.keys() | right.keys())
         if key.split(".")[0] not in FREE_ON_RESUME and left.get(key) != right.get(key)
     ]
+
+
+def _by_place(data: Mapping[str, Any]) -> dict[str, Any]:
+    """``interventions`` as a mapping, ``{"0": {...}}``, so that single settings are compared."""
+    return dict(data) | {"interventions": {str(at): one for at, one in enumerate(data.get("interventions") or [])}}
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

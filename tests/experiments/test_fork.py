@@ -126,7 +126,8 @@ def test_forks_with_and_without_an_intervention_begin_with_the_same_return(sourc
             assert rows(tmp_path / name) == rows(source)[:SOURCE]
             run.loop.advance()
         fork = json.loads((tmp_path / name / "fork.json").read_text())
-        assert [change.split(":")[0] for change in fork["changes"]] == ["interventions"]
+        shown = ["interventions: ['reborn'] -> []"] if name == "none" else ["interventions.0.beta: 3.0 -> 2.0"]
+        assert fork["changes"] == shown
         applied = [event for event in events(tmp_path / name) if event["event"] == "intervention"]
         later = [event["settings"]["beta"] for event in applied if event["iteration"] > SOURCE]
         assert later == ([] if name == "none" else [2.0])
