@@ -47,7 +47,7 @@ class ForkPlan:
         fork: From the source's state to the new config's.
         iteration, env_steps: How far the source's checkpoint is.
         rows, events: What the source has written until there; none where the counters start anew.
-        changes: ``key: before -> now`` of every other setting.
+        changes: ``key: before -> now`` of every other setting, where the source's are known.
     """
 
     request: ForkRequest
@@ -105,10 +105,11 @@ def plan_fork(request: ForkRequest, config: ValueFactorizationConfig, resolved: 
     except CheckpointError as error:
         raise CheckpointError(f"{error} 'train --from' takes runs of 'train'.") from None
     run = run_of_checkpoint(checkpoint)
-    other = None
+    source, changes = None, []
     if run is not None:
         other = parse_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
-    source = None if other is None else configure(experiment_from_dict(other, str(run.config if run else "")))
+        source = configure(experiment_from_dict(other, str(run.config)))
+        changes = differences(other, resolved)
     try:
         fork = Fork(checkpoint, source, config, frozenset(request.fresh))
         fork.check()
@@ -122,7 +123,7 @@ def plan_fork(request: ForkRequest, config: ValueFactorizationConfig, resolved: 
         env_steps=manifest.env_steps,
         rows=tuple(rows_until(MetricsLog(run.metrics).rows(), manifest.iteration)) if run and kept else (),
         events=tuple(rows_until(MetricsLog(run.dormancy).rows(), manifest.iteration)) if run and kept else (),
-        changes=tuple(f"{key}: {before} -> {now}" for key, before, now in differences(other or {}, resolved)),
+        changes=tuple(f"{key}: {before} -> {now}" for key, before, now in changes),
     )
 
 

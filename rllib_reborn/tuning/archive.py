@@ -9,11 +9,12 @@ from pathlib import Path
 from rllib_reborn.evaluation.origin import SWEEP_FILE
 from rllib_reborn.evaluation.packed_runs import SUFFIX
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.tuning.population import MEMBER_FILE
 from rllib_reborn.tuning.sweep_folder import SweepFolder
 
 #: What a report, a status and a merge read; neither weights nor replay.
 _OF_A_SWEEP = (SWEEP_FILE,)
-_OF_A_POINT = ("point.json",)
+_OF_A_POINT = ("point.json", MEMBER_FILE)
 _OF_A_RUN = (
     "config.yaml",
     "metrics.jsonl",

@@ -10,6 +10,7 @@ from pathlib import Path
 from rllib_reborn.evaluation.packed_runs import opened
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.tuning.population import MEMBER_FILE
 from rllib_reborn.tuning.sweep import Sweep, dump_sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
 
@@ -57,6 +58,9 @@ def merge(parts: Sequence[Path], out: SweepFolder) -> Sweep:
         for name, folder in best.items():
             if folder.state_of(name) is not RunState.WAITING:
                 shutil.copytree(folder.root / name, out.root / name, ignore=shutil.ignore_patterns(".lock"))
+                member = folder.root / name.partition("/")[0] / MEMBER_FILE
+                if member.exists():  # says which values its config has
+                    shutil.copyfile(member, out.root / name.partition("/")[0] / MEMBER_FILE)
         write_text_atomically(out.sweep_file, dump_sweep(Sweep.model_validate(merged.model_dump(exclude_unset=True))))
     return merged
 

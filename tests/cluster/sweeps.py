@@ -8,17 +8,7 @@ from typing import Any
 
 import yaml
 
-#: Each iteration is of 64 env steps, a third of a second.
-SETTINGS = {
-    "training.learning_starts_episodes": 16,
-    "training.batch_episodes": 16,
-    "training.updates_per_episode": 0.25,
-    "interventions.0.every": 50,
-    "evaluation.interval_env_steps": 200,
-    "evaluation.final_episodes": 4,
-    "checkpoint.interval_env_steps": 100,
-    "logging.report_interval_env_steps": 64,
-}
+from tests.tuning.test_campaign import SETTINGS
 
 
 def write_sweep(path: Path, *, env_steps: int, settings: dict[str, Any], **others: Any) -> Path:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from tests.cluster.clusters import REPOSITORY, TokenCluster, family, kill_all, wait_for
-from tests.cluster.sweeps import SETTINGS, lines, rows, write_sweep
+from tests.cluster.sweeps import lines, rows, write_sweep
+from tests.tuning.test_campaign import SETTINGS
 
 pytestmark = pytest.mark.long
 

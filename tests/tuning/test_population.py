@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from rllib_reborn.cli.sweep_display import status_lines
 from rllib_reborn.evaluation.runs import find_runs
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.run_folder import RunFolder
+from rllib_reborn.tuning.archive import pack
 from rllib_reborn.tuning.campaign import check_sweep, run_sweep
+from rllib_reborn.tuning.merge import merge
 from rllib_reborn.tuning.points import experiment_of, known_points
 from rllib_reborn.tuning.population import Exchange, beginning, exchanges, note_exchange
 from rllib_reborn.tuning.schedule import make_scheduler
@@ -125,6 +128,24 @@ def test_an_exchange_is_carried_out_once(tmp_path: Path) -> None:
     fork = beginning(run)
     assert fork is not None
     assert fork.source == aside / source.name
+
+
+def test_present_values_are_packed_merged_and_shown(tmp_path: Path) -> None:
+    one, folder = sweep(), SweepFolder(tmp_path / "sweep")
+    folder.root.mkdir()
+    folder.start(one)
+    note_exchange(folder.root / "member0", Exchange("elsewhere", {BETA: 2.25, EVERY: 44}, 64))
+    run = folder.root / "member0" / "s0"
+    run.mkdir()
+    (run / "config.yaml").write_text("{}")
+    (run / "metrics.jsonl").write_text('{"iteration": 1, "env_steps": 64}\n')
+    archive = tmp_path / "sweep.tar.xz"
+    pack(folder, archive)
+    merged = SweepFolder(tmp_path / "merged")
+    merge([archive, archive], merged)
+    for place in (folder, merged):
+        assert dict(place.runs(one)[0].point.values) == {BETA: 2.25, EVERY: 44}
+        assert "member0/s0  beta=2.25 every=44" in status_lines(place, one)[0]
 
 
 @pytest.mark.long
