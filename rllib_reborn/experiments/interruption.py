@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop after the current iteration, so that a checkpoint can be written."""
+"""Ctrl-C and SIGTERM as a wish to stop where a checkpoint can be written: between two updates."""
 
 from __future__ import annotations
 

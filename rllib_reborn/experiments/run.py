@@ -156,9 +156,7 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
     """
     with open_run(run, observer, command) as opened:
         with Interruption() as interruption, opened.errors_written():
-            if opened.algo.runners.remote is not None:
-                # Where no runner is alive, an iteration may never end.
-                opened.algo.runners.remote.wait_only_while(lambda: interruption.received is None)
+            opened.algo.interrupt_when(lambda: interruption.received is not None)
             opened.loop.run(interruption)
         if not opened.loop.has_ended:
             return RunOutcome(opened.loop.position, interruption.received, None)

@@ -13,7 +13,7 @@ from rllib_reborn.checkpoints import CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
-from rllib_reborn.runtime.remote_sampling import WaitGivenUpError
+from rllib_reborn.runtime.interruption import InterruptedIterationError
 
 Row = dict[str, Any]
 
@@ -99,8 +99,8 @@ class TrainingLoop:
         self._saved_time = self.clock()
 
     def run(self, interruption: Interruption) -> None:
-        """Go on to the end, or until ``interruption``, which is looked at after each iteration, and in one that waits for
-        runners of which none is alive; the last whole iteration is always in a checkpoint.
+        """Go on to the end, or until ``interruption``; a checkpoint holds all that was trained, also what belongs to an
+        iteration that ``algo`` has broken off.
 
         Raises:
             TrainingError: As :meth:`advance`.
@@ -108,7 +108,7 @@ class TrainingLoop:
         while not self.has_ended:
             try:
                 self.advance()
-            except WaitGivenUpError:
+            except InterruptedIterationError:
                 break
             if interruption.received:
                 break
@@ -123,16 +123,21 @@ class TrainingLoop:
         """One iteration, and a checkpoint where one is due.
 
         Raises:
+            InterruptedIterationError: ``algo`` has broken it off. There is no row of it yet; :meth:`save` keeps its part.
             TrainingError: The iteration failed. The checkpoints that were there stay; none is made of a broken state.
         """
         before = self.position.env_steps
-        done = self._iterate()
+        try:
+            done = self._iterate()
+        except InterruptedIterationError:
+            self._saved_at = None
+            raise
         if self._is_due(before, self.position.env_steps):
             self.save()
         return done
 
     def save(self) -> None:
-        """A checkpoint of the last iteration, unless there is one."""
+        """A checkpoint of all that was trained, unless there is one."""
         if self._saved_at == self.position.iteration:
             return
         path = self.store.save(
@@ -147,7 +152,7 @@ class TrainingLoop:
     def _iterate(self) -> Iteration:
         try:
             result = self.algo.train()
-        except WaitGivenUpError:
+        except InterruptedIterationError:
             raise
         except Exception as error:
             raise TrainingError(

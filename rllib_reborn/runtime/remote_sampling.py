@@ -11,6 +11,7 @@ import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from rllib_reborn.runtime.idle_watch import IdleWatch
+from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.results import Collected, without_errors
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ _LOOK_EVERY_S = 0.005
 _IDLE_WAIT_S = 1.0
 
 
-class WaitGivenUpError(RuntimeError):
+class WaitGivenUpError(InterruptedIterationError):
     """No episodes came, and they are waited for no longer."""
 
 

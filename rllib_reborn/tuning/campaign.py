@@ -186,6 +186,7 @@ def _fit(
     ended: set[str],
 ) -> None:
     shutil.rmtree(folder.tune, ignore_errors=True)
+    folder.stop_request.take_back()
     config = dataclasses.replace(config, trial_name_creator=_trial_name, trial_dirname_creator=_trial_id)
     try:
         tune.Tuner(
@@ -197,12 +198,13 @@ def _fit(
                 storage_path=str(folder.tune.resolve()),
                 failure_config=FailureConfig(max_failures=_RESTARTS),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                stop=_StopAll(interruption),
+                stop=_StopAll(interruption, folder),
                 callbacks=[_Notifier(folder, observer, interruption, ended)],
                 verbose=0,
             ),
         ).fit()
     finally:
+        folder.stop_request.take_back()
         shutil.rmtree(folder.tune, ignore_errors=True)
 
 
@@ -285,20 +287,24 @@ def _evaluated(sweep: Sweep, folder: SweepFolder) -> Iterator[tuple[dict[str, An
 
 
 class _StopAll(Stopper):  # type: ignore[misc]
-    """Ends all runs once a signal has come; each saves what it has."""
+    """Ends all runs once a signal has come; each saves what it has, between two updates."""
 
-    def __init__(self, interruption: Interruption) -> None:
+    def __init__(self, interruption: Interruption, folder: SweepFolder) -> None:
         self._interruption = interruption
+        self._folder = folder
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._interruption.received is not None
+        if self._interruption.received is None:
+            return False
+        self._folder.stop_request.make()
+        return True
 
     def __reduce__(self) -> Any:
         # Tune pickles what it is given; a copy elsewhere has no signals to look at.
-        return _StopAll, (Interruption(),)
+        return _StopAll, (Interruption(), self._folder)
 
 
 class _Notifier(tune.Callback):  # type: ignore[misc]

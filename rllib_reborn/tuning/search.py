@@ -128,8 +128,10 @@ def _optuna_search() -> type[Searcher]:
     """
     if importlib.util.find_spec("optuna") is None:
         raise ExperimentError("searcher optuna is not installed; pip install 'rllib-reborn[optuna]'.")
+    import optuna
     from ray.tune.search.optuna import OptunaSearch
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or a line for each study, between ours
     found: type[Searcher] = OptunaSearch
     return found
 

@@ -17,6 +17,7 @@ from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.run_folder import RunFolder
 from rllib_reborn.tuning.points import Point, SweepRun, known_points, runs_of
 from rllib_reborn.tuning.population import exchanges
+from rllib_reborn.tuning.stop_request import StopRequest
 from rllib_reborn.tuning.sweep import Sweep, dump_sweep, read_sweep
 
 
@@ -54,6 +55,11 @@ class SweepFolder:
     def tune(self) -> Path:
         """What Ray Tune writes for itself; nothing of it is read again."""
         return self.root / ".tune"
+
+    @property
+    def stop_request(self) -> StopRequest:
+        """Asks the runs that are under way to stop."""
+        return StopRequest(self.root / ".stop")
 
     @property
     def is_started(self) -> bool:

@@ -19,6 +19,7 @@ from rllib_reborn.experiments.fork import ForkRequest, iterations_before_fork
 from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import TrainingError
+from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
 from rllib_reborn.tuning.population import Exchange, beginning, note_exchange
 from rllib_reborn.tuning.sweep import Sweep
@@ -94,6 +95,8 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         """One iteration. What would go wrong again is a result that says so; a process that dies is started again."""
         try:
             return self._advance(self._opened())
+        except InterruptedIterationError:
+            return self._interrupted()
         except (TrainingError, EnvContractError, NeverMeasuredError, ExperimentError, CheckpointError) as error:
             return self._failed(str(error))
 
@@ -108,6 +111,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
             fork = beginning(out) or self._fork(run)
         prepared = prepare_run(experiment, out=out.root, resume="auto", fork=fork)
         self._run = opened = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))
+        opened.algo.interrupt_when(self._folder.stop_request.is_made)
         # As the config has them, until the learner tells what it has applied.
         self._settings_applied = _settings(experiment.interventions)
         for row in prepared.plan.rows:
@@ -155,6 +159,14 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         # A scheduler needs a number; ours look at "failed" and take it for none.
         objective = self._known.get(self._sweep.objective, 0.0)
         return {**self._shown(), "objective": objective, "env_steps": 0, "failed": reason, "done": True}
+
+    def _interrupted(self) -> dict[str, Any]:
+        """The sweep has been asked to stop: what was trained is saved, and nobody looks at the result."""
+        loop = self._opened().loop
+        self._broken = False
+        loop.save()
+        objective, env_steps = self._known.get(self._sweep.objective, 0.0), loop.position.env_steps
+        return {**self._shown(), "objective": objective, "env_steps": env_steps, "failed": "", "done": False}
 
     def _shown(self) -> dict[str, float]:
         return {name: self._known[name] for name in _SHOWN if name in self._known}

@@ -8,7 +8,7 @@ from rllib_reborn.runtime.results import Collected
 
 def feed(counters: TrainingCounters, episodes: int, ratio: float, warm_up: int) -> int:
     counters.episodes_since_empty += episodes
-    counters._new_episodes += episodes
+    counters.new_episodes += episodes
     return counters.updates_due(ratio, warm_up)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +30,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
 
     class Algorithm:
-        runners = SimpleNamespace(remote=None)
+        def interrupt_when(self, is_interrupted: Any) -> None:
+            pass
 
         def restore_from_path(self, path: str) -> None:
             calls.append(f"restore {Path(path).name}")

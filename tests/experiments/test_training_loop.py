@@ -174,6 +174,13 @@ def test_an_iteration_that_is_given_up_leaves_no_row_and_a_checkpoint(tmp_path: 
     assert [row["iteration"] for row in run.log.rows()] == [1, 2]
 
 
+def test_the_part_of_an_iteration_that_is_given_up_is_saved_also_where_the_one_before_is(tmp_path: Path) -> None:
+    run = Run(tmp_path, StopSection(env_steps=1000), 20, Counter(give_up_at=3))
+    run.train()
+    assert run.saved() == [20, 20]
+    assert [(path / "state").read_text() for path in run.store.paths()] == ["2", "3"]
+
+
 def test_a_failure_is_one_sentence_and_leaves_earlier_checkpoints(tmp_path: Path) -> None:
     run = Run(tmp_path, StopSection(env_steps=1000), 20, Counter(fail_at=4))
     with pytest.raises(TrainingError) as caught:

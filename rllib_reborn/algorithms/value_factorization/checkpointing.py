@@ -38,6 +38,8 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     plasticity_scheduler: PlasticityScheduler
     runners: RunnerPool
     _plasticity_events: list[dict[str, Any]]
+    #: Played beside an iteration that was interrupted, and in no result yet.
+    _evaluation: dict[str, Any] | None = None
 
     @abc.abstractmethod
     def receive(self, collected: list[Collected]) -> None:
@@ -60,6 +62,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             "reward_scaler": self.reward_scaler.get_state(),
             "plasticity_scheduler": self.plasticity_scheduler.get_state(),
             "plasticity_events": self._plasticity_events,
+            "evaluation": self._evaluation,
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):
@@ -76,6 +79,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             self.reward_scaler.set_state(ours["reward_scaler"])
             self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
             self._plasticity_events = list(ours.get("plasticity_events", ()))
+            self._evaluation = ours.get("evaluation")
             if not ours["replay_saved"]:
                 assert self.replay is not None
                 self.replay.clear()

@@ -36,8 +36,13 @@ class TrainingCounters:
     env_failures: int = 0
     runner_restarts: int = 0  #: Sampling processes that were started again; RLlib's count ends with a restore.
     last_evaluation_env_steps: int = 0
-    #: Updates that collected episodes have paid for and that are not done yet.
+    new_episodes: int = 0  #: Of which :meth:`updates_due` knows nothing yet.
+    #: What collected episodes have paid for beyond whole updates.
     update_budget: float = 0.0
+    #: Updates of the present training step that are still to be done.
+    updates_left: int = 0
+    #: Env steps of an iteration that was interrupted, by RLlib's count; None: none was.
+    interrupted_env_steps: int | None = None
     #: ``train()`` calls that are complete.
     iterations: int = 0
     #: Applications of interventions, dry runs included.
@@ -52,7 +57,6 @@ class TrainingCounters:
     def __post_init__(self) -> None:
         self._started = time.monotonic()
         self._outcomes: list[EpisodeOutcome] = []
-        self._new_episodes = 0
         self._row_time = self._started
         self._row_steps = self._row_updates = 0
 
@@ -61,7 +65,7 @@ class TrainingCounters:
         episodes = sum(len(block) for block in collected.blocks)
         self.env_steps += collected.env_steps
         self.episodes += episodes
-        self._new_episodes += episodes
+        self.new_episodes += episodes
         self.episodes_since_empty += episodes
         self.episodes_dropped += collected.dropped_episodes
         self.env_failures += collected.env_failures
@@ -71,7 +75,7 @@ class TrainingCounters:
 
     def updates_due(self, updates_per_episode: float, learning_starts: int) -> int:
         """Updates that the episodes received since the last call have paid for. Warm-up episodes pay for none."""
-        new, self._new_episodes = self._new_episodes, 0
+        new, self.new_episodes = self.new_episodes, 0
         if self.episodes_since_empty < learning_starts:
             return 0
         warm_up = max(0, learning_starts - (self.episodes_since_empty - new))
@@ -94,7 +98,7 @@ class TrainingCounters:
 
     def replay_lost(self) -> None:
         """The replay is empty (a checkpoint without it was restored): warm up again."""
-        self.episodes_since_empty = 0
+        self.episodes_since_empty = self.new_episodes = self.updates_left = 0
         self.update_budget = 0.0
 
     def seconds(self) -> float:
@@ -102,7 +106,13 @@ class TrainingCounters:
         return self.seconds_before + time.monotonic() - self._started
 
     def get_state(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"seconds_before": self.seconds()}
+        row = {
+            "outcomes": [dataclasses.asdict(outcome) for outcome in self._outcomes],
+            "seconds": time.monotonic() - self._row_time,
+            "env_steps": self._row_steps,
+            "updates": self._row_updates,
+        }
+        return dataclasses.asdict(self) | {"seconds_before": self.seconds(), "row": row}
 
     def set_state(self, state: dict[str, Any]) -> None:
         for field in dataclasses.fields(self):
@@ -110,7 +120,12 @@ class TrainingCounters:
             if field.name in state:
                 setattr(self, field.name, state[field.name])
         self.__post_init__()
-        self._row_steps, self._row_updates = self.env_steps, self.updates
+        # Of the row that was under way; most checkpoints lie between two rows.
+        row = state.get("row", {})
+        self._row_steps = row.get("env_steps", self.env_steps)
+        self._row_updates = row.get("updates", self.updates)
+        self._row_time -= row.get("seconds", 0.0)
+        self._outcomes += [EpisodeOutcome(**outcome) for outcome in row.get("outcomes", ())]
 
     def take_interval(self) -> MetricsInterval:
         """What happened since this was asked last."""

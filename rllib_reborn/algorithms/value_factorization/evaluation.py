@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS
 
 from rllib_reborn.algorithms.value_factorization.checkpointing import CheckpointedAlgorithm
 from rllib_reborn.runtime import ray_internals
@@ -16,6 +17,29 @@ from rllib_reborn.runtime.results import Weights
 
 class EvaluatedAlgorithm(CheckpointedAlgorithm):
     """The evaluation of :class:`ValueFactorization`."""
+
+    @override(Algorithm)
+    def step(self) -> dict[str, Any]:
+        """One iteration of RLlib's; with the evaluation that has become due, where one has."""
+        if self.config.evaluation_parallel_to_training:
+            # What has become due is evaluated beside the next iteration, with the weights from before it.
+            rest = self.counters.interrupted_env_steps is not None  # an iteration's; its beginning has asked already
+            due, weights = not rest and self.take_due_evaluation(), self.runners.learner_weights()
+            with ThreadPoolExecutor(max_workers=1) as executor:
+                future = executor.submit(self.evaluate_with, weights) if due else None
+                try:
+                    results: dict[str, Any] = super().step()
+                finally:
+                    if future is not None:
+                        self._evaluation = future.result()
+        else:
+            results = super().step()
+            if self.take_due_evaluation():
+                self._evaluation = self.evaluate()
+        if self._evaluation is not None:
+            results[EVALUATION_RESULTS] = self._evaluation
+            self._evaluation = None
+        return results
 
     def take_due_evaluation(self) -> bool:
         """Has the env-step clock passed a multiple of the interval since this last said so?"""

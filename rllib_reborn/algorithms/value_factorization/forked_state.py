@@ -196,6 +196,7 @@ class Fork:
                 state.pop(name, None)
             kept = {} if "replay" in self.fresh else {"episodes_since_empty": ours["counters"]["episodes_since_empty"]}
             ours["counters"] = TrainingCounters().get_state() | kept
+            ours |= {"plasticity_events": [], "evaluation": None}
             ours["plasticity_scheduler"]["asked_at"] = dict.fromkeys(CLOCK_UNITS, 0)
         if "replay" in self.fresh:
             ours["replay_saved"] = False

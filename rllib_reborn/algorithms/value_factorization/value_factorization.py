@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +13,6 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
-    EVALUATION_RESULTS,
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -26,28 +23,28 @@ from ray.rllib.utils.metrics import (
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, set_algorithm_class
 from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
-from rllib_reborn.algorithms.value_factorization.evaluation import EvaluatedAlgorithm
+from rllib_reborn.algorithms.value_factorization.interruptible import InterruptibleAlgorithm
 from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISODES
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
+from rllib_reborn.algorithms.value_factorization.setup import make_replay, share_module
 from rllib_reborn.callbacks.scheduler import (
     PLASTICITY_EVENTS,
     PlasticityScheduler,
     dormancy_metric_names,
 )
-from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample, format_bytes
-from rllib_reborn.replay.memory import largest_size
+from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
 from rllib_reborn.runtime.exploration import EpsilonSettings
+from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
-from rllib_reborn.runtime.spaces import replay_layout
 from rllib_reborn.settings import parse
 
 
-class ValueFactorization(EvaluatedAlgorithm):
+class ValueFactorization(InterruptibleAlgorithm):
     """The loop of every algorithm here; an algorithm is a subclass that names its config."""
 
     config: ValueFactorizationConfig
@@ -79,7 +76,7 @@ class ValueFactorization(EvaluatedAlgorithm):
         self.runners = RunnerPool(
             config, self.env_runner_group, self.eval_env_runner_group, self.learner_group, self.make_evaluation_runner
         )
-        self._share_module()
+        share_module(self.learner_group, self.env_runner)
         self._refuse_interventions()
         self._interventions = config.parse_interventions()
         ratios = [one.replay_ratio for one in self._interventions if one.replay_ratio is not None]
@@ -92,18 +89,12 @@ class ValueFactorization(EvaluatedAlgorithm):
         reward = parse(RewardSettings, config.reward, "reward")
         self.reward_scaler = RewardScaler(scale=reward.scale, standardise=reward.standardise)
         try:
-            self.replay = self._make_replay()
+            self.replay = make_replay(config)
         except ReplayMemoryError:
             self.cleanup()  # stop() needs what Tune's trainable makes after this
             raise
         # RLlib sends initial weights only together with connector states, which this loop has none of.
         self.runners.sync_all_weights(self.counters.env_steps)
-
-    def _share_module(self) -> None:
-        """Where the learner is in this process, the env runner here gets a copy of its networks and builds none."""
-        if self.learner_group.is_local and self.env_runner is not None:
-            (answer,) = self.learner_group.foreach_learner(lambda learner: learner.inference_copy())
-            self.env_runner.module = answer.get()
 
     def _refuse_interventions(self) -> None:
         """Raise ValueError where an intervention refuses these networks, which the learners have built."""
@@ -113,30 +104,32 @@ class ValueFactorization(EvaluatedAlgorithm):
             self.cleanup()
             raise ValueError(refusal)
 
-    def _make_replay(self) -> EpisodeReplay:
-        spec, episodes = self.config.team_spec, self.config.buffer_episodes
-        layout = replay_layout(spec)
-        if self.config.log_level != "ERROR":
-            # Not logged: RLlib shows warnings and worse only, and this is none.
-            size = format_bytes(largest_size(layout, episodes, spec.episode_limit))
-            line = f"Replay: {episodes:,} episodes of up to {spec.episode_limit} steps, at most {size}."
-            print(line, file=sys.stderr, flush=True)
-        return EpisodeReplay(episodes, layout, spec.episode_limit, seed=self.config.seed)
-
     # ------------------------------------------------------------------ training
 
     @override(Algorithm)
     def training_step(self) -> None:
+        if self.is_interrupted():
+            raise InterruptedIterationError
+        if self.counters.interrupted_env_steps is not None:
+            self.complete_training_step()
+            return
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             self.receive(self.runners.collect(self.counters.env_steps))
-        due = self.counters.updates_due(self._updates_per_episode, self.config.learning_starts_episodes)
-        for done in run_updates(self.learner_group, self._make_updates(due)):
+        self.update(self.counters.updates_due(self._updates_per_episode, self.config.learning_starts_episodes))
+
+    def update(self, count: int) -> None:
+        """``count`` updates, then new weights for the runners; an interruption leaves the rest for later."""
+        self.counters.updates_left = count
+        for done in run_updates(self.learner_group, self._make_updates(count)):
             self.metrics.log_value((TIMERS, LEARNER_UPDATE_TIMER), done.seconds, reduce="ema")
             self.metrics.aggregate(done.results, key=LEARNER_RESULTS)
             self._plasticity_events += done.events
             self.counters.updates += 1
+            self.counters.updates_left -= 1
             self.counters.env_steps_trained += done.update.env_steps
-        if due:
+        if self.counters.updates_left:
+            raise InterruptedIterationError
+        if count:
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self.runners.sync_weights()
 
@@ -157,6 +150,8 @@ class ValueFactorization(EvaluatedAlgorithm):
         assert self.replay is not None
         learners, first = max(1, self.config.num_learners), self.counters.updates
         for number in range(first, first + count):
+            if self.is_interrupted():
+                return
             clock = self.counters.clock(updates_before=number)
             with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
                 sample = self.replay.sample(self.config.batch_episodes, shards=learners)
@@ -182,20 +177,7 @@ class ValueFactorization(EvaluatedAlgorithm):
     @override(Algorithm)
     def step(self) -> dict[str, Any]:
         """One ``train()``: training steps, an evaluation when one is due, and the metrics row under ``"team"``."""
-        evaluation: dict[str, Any] | None = None
-        if self.config.evaluation_parallel_to_training:
-            # What has become due is evaluated beside the next iteration, with the weights from before it.
-            due, weights = self.take_due_evaluation(), self.runners.learner_weights()
-            with ThreadPoolExecutor(max_workers=1) as executor:
-                future = executor.submit(self.evaluate_with, weights) if due else None
-                results = super().step()
-                evaluation = future.result() if future is not None else None
-        else:
-            results = super().step()
-            if self.take_due_evaluation():
-                evaluation = self.evaluate()
-        if evaluation is not None:
-            results[EVALUATION_RESULTS] = evaluation
+        results = super().step()
         results[NUM_ENV_STEPS_SAMPLED_LIFETIME] = self.counters.env_steps
         results[PLASTICITY_EVENTS] = events = self._plasticity_events
         self._plasticity_events = []
