@@ -119,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
     folder = run.plan.folder
     if outcome.interrupted_by is not None:
         print(
-            f"stopped by {outcome.interrupted_by} after {outcome.progress.env_steps:,} env steps; a "
+            f"stopped by {outcome.interrupted_by} after {outcome.env_steps:,} env steps; a "
             f"checkpoint is saved. Go on with:\n  {_resume_command(folder)}"
         )
         return EXIT_FAILED

@@ -30,7 +30,7 @@ from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
 from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.experiments.training_loop import Observer, RunPosition, TrainingError, TrainingLoop
+from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.studies.trained_policy import team_from_algo
 
@@ -109,12 +109,12 @@ class RunOutcome:
     """How a run ended.
 
     Attributes:
-        progress: How far it came.
+        env_steps: How far it came, an iteration that was interrupted included.
         interrupted_by: Name of the signal that stopped it, or None: it reached its limit.
         final_evaluation: Content of ``final_evaluation.json``; None when interrupted.
     """
 
-    progress: RunPosition
+    env_steps: int
     interrupted_by: str | None
     final_evaluation: dict[str, Any] | None
 
@@ -159,8 +159,8 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
             opened.algo.interrupt_when(lambda: interruption.received is not None)
             opened.loop.run(interruption)
         if not opened.loop.has_ended:
-            return RunOutcome(opened.loop.position, interruption.received, None)
-        return RunOutcome(opened.loop.position, None, opened.evaluate_final())
+            return RunOutcome(opened.algo.counters.env_steps, interruption.received, None)
+        return RunOutcome(opened.algo.counters.env_steps, None, opened.evaluate_final())
 
 
 @contextlib.contextmanager
