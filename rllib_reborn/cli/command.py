@@ -85,6 +85,11 @@ def use_address(address: str | None) -> None:
         os.environ["RAY_ADDRESS"] = address
 
 
+def address_option(address: str | None) -> str:
+    """The same ``--address`` for a command that is printed, with a space before it; nothing where none was given."""
+    return "" if address is None else f" --address {shlex.quote(address)}"
+
+
 def whole_number(text: str) -> int:
     """Argument type: a whole number of at least 0."""
     if not text.isdecimal():

@@ -50,6 +50,9 @@ class SweepLines:
     def on_wait(self, reason: str) -> None:
         self._say(reason)
 
+    def on_restart(self, name: str, reason: str) -> None:
+        self._say(f"{'started again':13}  {name}  {reason}")
+
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         self._states[name] = RunState.BEGUN
         self._results[name] = result

@@ -16,6 +16,7 @@ from rllib_reborn.cli.command import (
     CommandFailed,
     UsageError,
     add_address_argument,
+    address_option,
     mistakes,
     program,
     program_here,
@@ -115,12 +116,12 @@ def _run(args: argparse.Namespace) -> int:
 
         run = prepare_run(experiment, out=args.out, resume=args.resume, fork=_fork(args))
         check_env(experiment)
-    outcome = _train(run, quiet=args.quiet)
+    outcome = _train(run, quiet=args.quiet, address=args.address)
     folder = run.plan.folder
     if outcome.interrupted_by is not None:
         print(
             f"stopped by {outcome.interrupted_by} after {outcome.env_steps:,} env steps; a "
-            f"checkpoint is saved. Go on with:\n  {_resume_command(folder)}"
+            f"checkpoint is saved. Go on with:\n  {_resume_command(folder, args.address)}"
         )
         return EXIT_FAILED
     _report(folder)
@@ -174,7 +175,14 @@ def _train_seeds(args: argparse.Namespace, request: ExperimentRequest) -> int:
             "--resources has no effect with --seeds; write its settings as key.path=value, e.g. resources.num_env_runners=2."
         )
     sweep = sweep_of_seeds(request.name, request.interventions, request.overrides, args.seeds)
-    return run_to_its_end(sweep, args.out, resume=args.resume is not None, quiet=args.quiet, dry_run=args.dry_run)
+    return run_to_its_end(
+        sweep,
+        args.out,
+        resume=args.resume is not None,
+        quiet=args.quiet,
+        dry_run=args.dry_run,
+        address=args.address,
+    )
 
 
 def seeds(text: str) -> list[int]:
@@ -191,7 +199,7 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
+def _train(run: PreparedRun, *, quiet: bool, address: str | None) -> RunOutcome:
     from rich.console import Console
 
     from rllib_reborn.cli.live_display import display_for
@@ -210,7 +218,7 @@ def _train(run: PreparedRun, *, quiet: bool) -> RunOutcome:
         with mistakes(ExperimentError), display:
             return execute_run(run, display, [*program().split(), *sys.argv[1:]])
     except TrainingError as error:
-        raise _as_ending(error, plan.folder) from error
+        raise _as_ending(error, plan.folder, address) from error
     except EnvContractError as error:
         raise UsageError(
             f"training is done and its last checkpoint in {plan.folder.checkpoints}, but the final evaluation could not be "
@@ -238,16 +246,18 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
     console.out(f"replay      {episodes:,} episodes, at most {size}", highlight=False)
 
 
-def _as_ending(error: TrainingError, folder: RunFolder) -> UsageError | CommandFailed:
+def _as_ending(error: TrainingError, folder: RunFolder, address: str | None) -> UsageError | CommandFailed:
     """An environment that breaks its contract is a usage error (its author's); anything else is not."""
     from rllib_reborn.envs.contract import EnvContractError
 
-    message = f"{error} (traceback in {folder.error}; once fixed, go on with: {_resume_command(folder)})"
+    again = _resume_command(folder, address)
+    message = f"{error} (traceback in {folder.error}; once fixed, go on with: {again})"
     return UsageError(message) if isinstance(error.__cause__, EnvContractError) else CommandFailed(message)
 
 
-def _resume_command(folder: RunFolder) -> str:
-    return f"{program_here()} train {shlex.quote(str(folder.config))} --resume {shlex.quote(str(folder.root))}"
+def _resume_command(folder: RunFolder, address: str | None) -> str:
+    config, root = shlex.quote(str(folder.config)), shlex.quote(str(folder.root))
+    return f"{program_here()} train {config} --resume {root}{address_option(address)}"
 
 
 def _report(folder: RunFolder) -> None:

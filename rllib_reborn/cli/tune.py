@@ -13,6 +13,7 @@ from rllib_reborn.cli.command import (
     Command,
     UsageError,
     add_address_argument,
+    address_option,
     mistakes,
     program_here,
     use_address,
@@ -20,6 +21,7 @@ from rllib_reborn.cli.command import (
 
 if TYPE_CHECKING:
     from rllib_reborn.tuning.sweep import Sweep
+    from rllib_reborn.tuning.sweep_folder import SweepFolder
 
 STATUS, PACK, MERGE = "status", "pack", "merge"
 
@@ -120,10 +122,14 @@ def _sweep(args: argparse.Namespace) -> int:
         if not args.dry_run:
             for base in (sweep.base, *(arm.base for arm in sweep.arms)):
                 require_lasting_base(base or "")
-        return run_to_its_end(sweep, args.out, resume=args.resume, quiet=args.quiet, dry_run=args.dry_run)
+        return run_to_its_end(
+            sweep, args.out, resume=args.resume, quiet=args.quiet, dry_run=args.dry_run, address=args.address
+        )
 
 
-def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool, dry_run: bool) -> int:
+def run_to_its_end(
+    sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool, dry_run: bool, address: str | None = None
+) -> int:
     """Run a sweep, or go on with it, show how it goes, and say what to do next.
 
     Args:
@@ -132,6 +138,7 @@ def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool,
         resume: Go on with what is there.
         quiet: Show no progress.
         dry_run: Check every run and list them; run nothing.
+        address: What was given as ``--address``, for the command that goes on.
 
     Raises:
         UsageError: The folder is missing or taken, or the sweep cannot be run.
@@ -160,9 +167,11 @@ def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool,
             outcome = run_sweep(sweep, folder, display)
     print("\n".join(status_lines(folder, sweep)))
     root = shlex.quote(str(folder.root))
-    again = f"{program_here()} tune {shlex.quote(str(folder.sweep_file))} --out {root} --resume"
+    again = (
+        f"{program_here()} tune {shlex.quote(str(folder.sweep_file))} --out {root} --resume{address_option(address)}"
+    )
     if outcome.interrupted_by is not None:
-        print(f"stopped by {outcome.interrupted_by}; every run is saved. Go on with:\n  {again}")
+        print(f"stopped by {outcome.interrupted_by}; {_what_is_saved(folder, sweep)}. Go on with:\n  {again}")
         return EXIT_FAILED
     if any(count for state, count in outcome.states.items() if not state.is_over):
         failed = outcome.states.get(RunState.FAILED, 0)
@@ -170,6 +179,13 @@ def run_to_its_end(sweep: Sweep, out: Path | None, *, resume: bool, quiet: bool,
         return EXIT_FAILED
     print(f"next:\n  {program_here()} report {root}")
     return EXIT_OK
+
+
+def _what_is_saved(folder: SweepFolder, sweep: Sweep) -> str:
+    again = [run.name for run in folder.runs(sweep) if folder.has_unsaved_rows(run.name)]
+    if not again:
+        return "every run is saved"
+    return f"every run is saved, but {', '.join(again)}: the rows since the last checkpoint will be played again"
 
 
 def _list(sweep: Sweep) -> int:

@@ -96,7 +96,7 @@ def wait_for_room(
     """
     if own is None and (not any(processes_of(experiment).values()) or (nodes is None and _has_its_room())):
         return
-    there = _alive if nodes is None else nodes
+    there = alive_nodes if nodes is None else nodes
     start, due = clock(), FIRST_S
     while True:
         reason = shortage(experiment, there(), own)
@@ -118,5 +118,6 @@ def _has_its_room() -> bool:
     return ray.util.get_current_placement_group() is not None
 
 
-def _alive() -> list[Resources]:
+def alive_nodes() -> list[Resources]:
+    """What each node of the cluster has that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -9,7 +9,9 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,12 +23,13 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits
-from rllib_reborn.experiments.cluster_room import wait_for_room
+from rllib_reborn.experiments.cluster_room import alive_nodes, shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.runtime.idle_watch import IdleWatch
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of, known_points, point_name
 from rllib_reborn.tuning.schedule import make_scheduler
 from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns
@@ -49,6 +52,9 @@ class SweepObserver(Protocol):
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """An iteration of a run has ended."""
+
+    def on_restart(self, name: str, reason: str) -> None:
+        """A run has lost its process, and goes on from its last checkpoint in another one."""
 
     def on_end(self, name: str, state: RunState, reason: str = "") -> None:
         """A run has ended."""
@@ -144,6 +150,7 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
     # Nothing goes on from Tune's own state either, of which every few seconds a file of some 10 kB a run was written anew.
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # the observer is notified of each, in one line
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # whose tables come at verbose=0 too
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1" if sweep.searcher.kind == "optuna" else "16")
     if sweep.scheduler.kind != "pbt":
@@ -155,7 +162,7 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
             max_concurrent_trials=sweep.concurrency,
             reuse_actors=True,
         )
-        _fit(config, {}, folder, observer, interruption, ended)
+        _fit(config, {}, sweep, folder, observer, interruption, ended)
         return
     # The population alone: what it is compared with is neither compared by its scheduler nor taken for a member.
     members = [run for run in left.runs if run.point.arm is None and not run.point.is_prefix]
@@ -174,12 +181,13 @@ def _tune(sweep: Sweep, folder: SweepFolder, left: _Left, observer: SweepObserve
         )
         space = {key: tune.choice([one[key] for one in configs]) for key in configs[0]}
         with _seeded(sweep.searcher.seed):
-            _fit(config, space, folder, observer, interruption, set())
+            _fit(config, space, sweep, folder, observer, interruption, set())
 
 
 def _fit(
     config: TuneConfig,
     space: dict[str, Any],
+    sweep: Sweep,
     folder: SweepFolder,
     observer: SweepObserver,
     interruption: Interruption,
@@ -199,7 +207,7 @@ def _fit(
                 failure_config=FailureConfig(max_failures=_RESTARTS),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 stop=_StopAll(interruption, folder),
-                callbacks=[_Notifier(folder, observer, interruption, ended)],
+                callbacks=[_Notifier(folder, observer, interruption, ended, lambda: _shortage(sweep))],
                 verbose=0,
             ),
         ).fit()
@@ -311,12 +319,26 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
     """Passes on what Tune tells."""
 
     def __init__(
-        self, folder: SweepFolder, observer: SweepObserver, interruption: Interruption, ended: set[str]
+        self,
+        folder: SweepFolder,
+        observer: SweepObserver,
+        interruption: Interruption,
+        ended: set[str],
+        why_none_runs: Callable[[], str | None],
     ) -> None:
         self._folder = folder
         self._observer = observer
         self._interruption = interruption
         self._ended = ended
+        self._why_none_runs = why_none_runs
+        self._idle = IdleWatch(observer.on_wait)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        statuses = {trial.status for trial in trials}
+        if Trial.RUNNING in statuses:
+            self._idle.came()
+        elif Trial.PENDING in statuses:
+            self._idle.nothing_came(self._why_none_runs)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -335,14 +357,28 @@ class _Notifier(tune.Callback):  # type: ignore[misc]
             write_text_atomically(self._folder.early_stop(name), text + "\n")
         self._observer.on_end(name, self._folder.state_of(name))
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._observer.on_restart(str(trial), _last_words(trial))
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ended.add(str(trial))
-        name, text = str(trial), str(trial.get_error() or "no reason was given").strip()
-        self._folder.note_failure(name, text)
-        self._observer.on_end(name, RunState.FAILED, text.splitlines()[-1])
+        name = str(trial)
+        self._folder.note_failure(name, _error_text(trial))
+        self._observer.on_end(name, RunState.FAILED, _last_words(trial))
 
     def __reduce__(self) -> Any:
         return tune.Callback, ()
+
+
+def _error_text(trial: Trial) -> str:
+    path = trial.error_file  # where the driver writes it; get_error() reads a copy that comes later
+    text = Path(path).read_text(encoding="utf-8").strip() if path and Path(path).exists() else ""
+    return text or "no reason was given"
+
+
+def _last_words(trial: Trial) -> str:
+    """The line of a traceback that says what went wrong; of a lost process Ray writes a whole page in it."""
+    return textwrap.shorten(_error_text(trial).splitlines()[-1], 160, placeholder=" ...")
 
 
 def _trial_name(trial: Trial) -> str:
@@ -389,8 +425,18 @@ def _ray_for(sweep: Sweep) -> Iterator[None]:
 def _wait_for_room_of_one(sweep: Sweep, observer: SweepObserver) -> None:
     """Tune would wait for it without a word, and for ever."""
     experiment = _largest(sweep)
-    own = resources_of(experiment).bundles[0]
-    wait_for_room(experiment, lambda reason: observer.on_wait(reason), own=own)
+    wait_for_room(experiment, lambda reason: observer.on_wait(reason), own=_own_bundle(experiment))
+
+
+def _shortage(sweep: Sweep) -> str | None:
+    """What the cluster lacks for one run of it; None: nothing."""
+    experiment = _largest(sweep)
+    return shortage(experiment, alive_nodes(), _own_bundle(experiment))
+
+
+def _own_bundle(experiment: Experiment) -> Mapping[str, float]:
+    bundle: Mapping[str, float] = resources_of(experiment).bundles[0]
+    return bundle
 
 
 def _largest(sweep: Sweep) -> Experiment:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.evaluation.origin import SWEEP_FILE
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.errors import ExperimentError
@@ -164,6 +165,17 @@ class SweepFolder:
     def rows_of(self, name: str) -> list[dict[str, Any]]:
         """The metrics rows of the run of a name."""
         return MetricsLog(RunFolder(self.root / name).metrics).rows()
+
+    def has_unsaved_rows(self, name: str) -> bool:
+        """Whether a run that is not over has rows which no sound checkpoint knows of: its process was lost."""
+        rows = [] if self.state_of(name).is_over else self.rows_of(name)
+        if not rows:
+            return False
+        try:
+            newest = CheckpointStore(RunFolder(self.root / name).checkpoints).latest_valid()
+        except CheckpointError:
+            newest = None
+        return newest is None or newest[1].iteration < rows[-1]["iteration"]
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder for this process (:func:`locked_folder`).

@@ -143,3 +143,50 @@ def test_a_cluster_that_is_too_small_is_said_and_given_up(shell: Callable[[str],
     assert waited <= 35
     assert tuning.process.wait(60) == 2, tuning.printed()
     assert re.search(r"error: gave up after 4\d s \(resources.wait_timeout_s=45\)", tuning.printed())
+
+
+def test_a_sweep_whose_only_node_dies_says_what_it_waits_for(
+    token_cluster: TokenCluster, shell: Callable[[str], Shell], tmp_path: Path
+) -> None:
+    """Once while it goes on; once more, when it is stopped during the wait, and goes on later by the printed command."""
+    out, env_steps = tmp_path / "out", 64 * 30
+    settings = ON_FAR | {"checkpoint.interval_env_steps": 10**6}
+    sweep = write_sweep(tmp_path / "sweep.yaml", env_steps=env_steps, settings=settings)
+    node = token_cluster.add_node(num_cpus=4, resources=FAR)
+    tuning = shell(
+        f"env -u RAY_ADDRESS rllib-reborn tune {sweep} --out {out} --address {token_cluster.address} concurrency=1"
+    )
+
+    def begun() -> list[Path]:
+        return [run for run in out.glob("*/s*") if not (run / "final_evaluation.json").exists() and lines(run)]
+
+    tuning.wait_for("rows", lambda: any(len(lines(run)) >= 3 for run in begun()))
+    node.kill()
+    message = "waiting for 2 of 2 env runners: 1 CPU, 1 far each, the cluster has 4 CPU, 0 far"
+    print(f"first message {tuning.says(message):.0f} s after the node's death")
+    node = token_cluster.add_node(num_cpus=4, resources=FAR)
+    print(f"went on after {tuning.says('episodes come again'):.0f} s")
+    assert "started again  beta=1.5/s0  " in tuning.printed()
+    assert "Traceback" not in tuning.printed()
+
+    tuning.wait_for("rows", lambda: any(len(lines(run)) >= 3 for run in begun()))
+    (run,) = begun()
+    node.kill()
+    before = tuning.printed().count(message)
+    tuning.wait_for("another message", lambda: tuning.printed().count(message) > before)
+    tuning.process.terminate()
+    assert tuning.process.wait(60) == 1, tuning.printed()
+    name = str(run.relative_to(out))
+    assert (
+        f"every run is saved, but {name}: the rows since the last checkpoint will be played again" in tuning.printed()
+    )
+
+    token_cluster.add_node(num_cpus=4, resources=FAR)
+    (go_on,) = re.findall(r"Go on with:\n  (.*)", tuning.printed())
+    assert f"--address {token_cluster.address}" in go_on
+    again = shell(f"env -u RAY_ADDRESS {go_on}")
+    assert again.process.wait(400) == 0, again.printed()
+    for folder in out.glob("*/s*"):
+        found = rows(folder)
+        assert [row["iteration"] for row in found] == list(range(1, len(found) + 1))
+        assert found[-1]["env_steps"] >= env_steps

@@ -53,11 +53,19 @@ class Recorder:
     def __init__(self) -> None:
         self.results: dict[str, list[Mapping[str, Any]]] = {}
         self.ends: list[tuple[str, RunState, str]] = []
+        self.waits: list[str] = []
+        self.restarts: list[tuple[str, str]] = []
         self.total = 0
         self.states: Mapping[str, RunState] = {}
 
     def on_start(self, states: Mapping[str, RunState], total: int) -> None:
         self.states, self.total = states, total
+
+    def on_wait(self, reason: str) -> None:
+        self.waits.append(reason)
+
+    def on_restart(self, name: str, reason: str) -> None:
+        self.restarts.append((name, reason))
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         self.results.setdefault(name, []).append(dict(result))

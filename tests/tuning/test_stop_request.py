@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rllib_reborn.checkpoints import CheckpointStore
 from rllib_reborn.tuning.points import SweepRun
 from rllib_reborn.tuning.stop_request import StopRequest
 from rllib_reborn.tuning.sweep import parse_sweep
@@ -71,6 +72,7 @@ def test_a_run_stops_in_the_middle_of_an_iteration_and_goes_on_to_the_bit(tmp_pa
     assert algo.counters.updates_left > 0
     trainable.stop()
     assert cut.rows(run) == []
+    assert not cut.has_unsaved_rows(run.name)
     cut.stop_request.take_back()
 
     to_the_end(cut)
@@ -100,3 +102,19 @@ def to_the_end(folder: SweepFolder) -> None:
     while not trainable.step()["done"]:
         pass
     trainable.stop()
+
+
+def test_rows_that_no_checkpoint_knows_of_are_known_to_the_sweep(tmp_path: Path) -> None:
+    folder = started(tmp_path / "sweep")
+    run = folder.root / "base" / "s0"
+    run.mkdir(parents=True)
+    assert not folder.has_unsaved_rows("base/s0")
+    (run / "metrics.jsonl").write_text('{"iteration": 1, "env_steps": 64}\n{"iteration": 2, "env_steps": 128}\n')
+    assert folder.has_unsaved_rows("base/s0")
+    store = CheckpointStore(run / "checkpoints")
+    for iteration, unsaved in ((1, True), (2, False)):
+        store.save(lambda path: None, iteration=iteration, env_steps=64 * iteration, config_hash="hash")
+        assert folder.has_unsaved_rows("base/s0") is unsaved
+    (run / "metrics.jsonl").write_text('{"iteration": 9, "env_steps": 640}\n')
+    (run / "final_evaluation.json").write_text("{}")
+    assert not folder.has_unsaved_rows("base/s0")
