@@ -154,3 +154,18 @@ def test_without_the_replay_the_updates_that_were_left_are_given_up(build, tmp_p
         assert row["env_steps"] > 0
     finally:
         resumed.stop()
+
+
+def test_episodes_that_a_save_has_received_pay_for_updates_and_are_in_the_next_row_after_a_restore(build, tmp_path):
+    """Overlapped sampling: what is under way is received by the save, between two iterations."""
+    algorithm = build(config_of("qmix_reborn"))
+    rows(algorithm, 2)
+    under_way = [algorithm.runners.collect(algorithm.counters.env_steps)]
+    algorithm.runners.drain = lambda: under_way.pop() if under_way else []
+    algorithm.save_to_path(tmp_path)
+    assert algorithm.counters.new_episodes > 0
+    resumed = ValueFactorization.from_checkpoint(tmp_path)
+    try:
+        assert rows(resumed, 2) == rows(algorithm, 2)
+    finally:
+        resumed.stop()
