@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray._common.deprecation import DEPRECATED_VALUE
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils import force_list
@@ -48,6 +50,16 @@ def wants_component(component: Any, name: str, components: Any, not_components: 
     return bool(component._check_component(name, components, not_components))
 
 
-def setting(config: Any, name: str) -> Any:
-    """The value of an RLlib setting as it was given; some are properties with a value of their own where nothing was."""
-    return getattr(config, "_train_batch_size_per_learner" if name == "train_batch_size_per_learner" else name)
+def settings(config: Any) -> dict[str, Any]:
+    """Every setting of an RLlib config as it was given, by its name without a leading underscore; some are properties with a
+    value of their own where nothing was given, and these are kept under a private name."""
+    return {name.removeprefix("_"): value for name, value in vars(config).items()}
+
+
+def is_deprecated_setting(name: str) -> bool:
+    """Whether RLlib itself keeps a setting only to say that it is gone."""
+    return (
+        name == "replay_sequence_length"
+        or vars(AlgorithmConfig()).get(name) == DEPRECATED_VALUE
+        or (vars(AlgorithmConfig()).get(f"_{name}") == DEPRECATED_VALUE)
+    )

@@ -48,8 +48,8 @@ from tests.algorithms.helpers import WALK, quick
         ({"lr": [[0, 1.0], [10, 1.0], [10, 0.5]]}, r"env steps \[0, 10, 10\]; expected .* each larger"),
         ({"lr": [[0, 1.0]]}, r"lr is \[\[0, 1.0\]\]; expected a number, or two or more pairs"),
         ({"lr": [0, 1.0]}, "expected a number, or two or more pairs"),
-        ({"num_epochs": 10}, "num_epochs is 10, but nothing here uses it; leave it out and set updates_per_episode"),
-        ({"minibatch_size": 10}, "minibatch_size is 10, but nothing here uses it; leave it out and set batch_episodes"),
+        ({"num_epochs": 10}, "num_epochs is 10, but nothing here uses it; leave it out: set updates_per_episode"),
+        ({"minibatch_size": 10}, "minibatch_size is 10, but nothing here uses it; leave it out: set batch_episodes"),
         ({"train_batch_size": 10}, "train_batch_size is 10, but nothing"),
         ({"train_batch_size_per_learner": 10}, "train_batch_size_per_learner is 10, but nothing"),
         ({"target_update": {"every": 5, "tau": 0.1}}, "target_update: every is 5 episodes and tau 0.1; expected one"),
@@ -76,7 +76,11 @@ def test_a_bad_training_setting_is_named(training, message):
             "interval_env_steps is True; expected a whole number >= 1, or None",
         ),
         ("evaluation", {"interval_env_steps": 10.5}, r"interval_env_steps is 10\.5"),
-        ("evaluation", {"evaluation_config": {"explore": True}}, "evaluation is always greedy"),
+        (
+            "evaluation",
+            {"evaluation_config": {"explore": True}},
+            "evaluation_config: explore is True, .*evaluation is greedy",
+        ),
     ],
 )
 def test_a_bad_setting_of_rllibs_is_named(method, setting, message):

@@ -77,10 +77,17 @@ def test_wants_component_follows_both_lists():
     assert not ray_internals.wants_component(made, "games", ["rl_module"], None)
 
 
-def test_setting_is_what_was_given_and_not_what_rllib_makes_of_it():
+def test_settings_are_what_was_given_and_not_what_rllib_makes_of_it():
     config = QMIXConfig()
-    assert ray_internals.setting(config, "train_batch_size_per_learner") is None
+    assert ray_internals.settings(config)["train_batch_size_per_learner"] is None
     assert config.train_batch_size_per_learner is not None  # RLlib's property makes a value up
     config.training(train_batch_size_per_learner=7)
-    assert ray_internals.setting(config, "train_batch_size_per_learner") == 7
-    assert ray_internals.setting(config, "num_epochs") == config.num_epochs
+    assert ray_internals.settings(config)["train_batch_size_per_learner"] == 7
+    assert ray_internals.settings(config)["num_epochs"] == config.num_epochs
+
+
+def test_what_ray_has_given_up_is_known_by_its_value():
+    assert ray_internals.is_deprecated_setting("timesteps_per_iteration")
+    assert ray_internals.is_deprecated_setting("enable_rl_module_api")
+    assert not ray_internals.is_deprecated_setting("num_epochs")
+    assert not ray_internals.is_deprecated_setting("not_there")

@@ -400,6 +400,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         # Before RLlib's own checks, which compare what is no number.
         validation.check_types(self)
         validation.check_unused(self)
+        validation.check_class("env_runner_cls", self.env_runner_cls, TeamEnvRunner)
+        validation.check_class("learner_class", self.learner_class, ValueFactorizationLearner)
         super().validate()
         validation.check(self)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from rllib_reborn.algorithms.value_factorization.rllib_settings import check_settings
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
     OptimizerSettings,
@@ -20,20 +20,8 @@ from rllib_reborn.algorithms.value_factorization.settings import (
     TargetUpdateSettings,
 )
 from rllib_reborn.plasticity.interventions import Intervention
-from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.settings import parse
-
-#: RLlib's settings of batches, which are whole episodes of the replay here: what they are when nobody sets them, and what to
-#: set in their place.
-_UNUSED: Mapping[str, tuple[Any, str]] = MappingProxyType(
-    {
-        "num_epochs": (1, "set updates_per_episode"),
-        "minibatch_size": (None, "set batch_episodes"),
-        "train_batch_size": (32, "set batch_episodes"),
-        "train_batch_size_per_learner": (None, "set batch_episodes, which all learners share"),
-    }
-)
 
 
 def check(config: Any) -> None:
@@ -67,6 +55,17 @@ def check(config: Any) -> None:
         raise ValueError(f"framework is {config.framework_str!r}; only 'torch' is supported.")
 
 
+def check_class(name: str, given: Any, base: type) -> None:
+    """``given`` in place of ``base`` is a class that does what ``base`` does.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(given, type) or not issubclass(given, base):
+        shown = given.__name__ if isinstance(given, type) else repr(given)
+        raise ValueError(f"{name} is {shown}; expected a subclass of {base.__name__}, which this training loop calls.")
+
+
 def check_types(config: Any) -> None:
     """Settings that RLlib's own checks compare with numbers."""
     for name in ("num_env_runners", "num_learners", "evaluation_num_env_runners"):
@@ -83,17 +82,9 @@ def check_types(config: Any) -> None:
 
 def check_unused(config: Any) -> None:
     """Refuse settings of RLlib that would change nothing here."""
-    for name, (unset, instead) in _UNUSED.items():
-        value = ray_internals.setting(config, name)
-        if value != unset:
-            raise ValueError(f"{name} is {value!r}, but nothing here uses it; leave it out and {instead}.")
+    check_settings(config, type(config)())
     if config.batch_mode != "complete_episodes":
         raise ValueError(f"batch_mode is {config.batch_mode!r}; only 'complete_episodes' is supported. Leave it out.")
-    if isinstance(config.evaluation_config, Mapping) and config.evaluation_config.get("explore"):
-        raise ValueError(
-            f"evaluation_config has explore {config.evaluation_config['explore']!r}, but evaluation is always greedy; "
-            "leave it out, or set it to False."
-        )
 
 
 def _check_numbers(config: Any) -> None:
