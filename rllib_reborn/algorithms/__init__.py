@@ -6,12 +6,11 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ray.tune.registry import register_trainable
-
 from rllib_reborn.algorithm_names import ALGORITHM_NAMES
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, algorithm_class_of
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+from rllib_reborn.runtime import ray_internals
 from rllib_reborn.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def _module_of(algorithm: str) -> str:
 
 
 for _name in ALGORITHMS:
-    register_trainable(_name, algorithm_class_of(ALGORITHMS[_name]))
+    ray_internals.register_algorithm(_name, algorithm_class_of(ALGORITHMS[_name]))
 
 __all__ = [
     "ALGORITHMS",

@@ -9,9 +9,18 @@ from typing import Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils import force_list
+from ray.tune.registry import register_trainable
+
+
+def register_algorithm(name: str, algorithm: type | None) -> None:
+    """Make Tune know an algorithm by its name, also in a second Ray of the same process: with a cluster Tune forgets what
+    was registered, and looks into RLlib's own table (in which "IQL" is another algorithm)."""
+    register_trainable(name, algorithm)
+    ALGORITHMS[name] = lambda: (algorithm, None)
 
 
 def make_callbacks(config: Any) -> list[Any]:

@@ -85,6 +85,93 @@ def test_tuner_searches_inside_interventions(how, tmp_path):
     assert all(samples[0][name] != samples[1][name] for name in searched)
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_a_scheduler_uses_the_last_evaluation(tmp_path):
+    """Not every iteration evaluates; each result has a number all the same."""
+    import math
+
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    config = quick(lr=tune.grid_search([1e-4, 1e-3])).evaluation(interval_env_steps=90, evaluation_duration=2)
+    results = {}
+
+    class Watch(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            results.setdefault(trial.trial_id, []).append(result)
+
+    found = tune.Tuner(
+        "QMIX",
+        param_space=config,
+        tune_config=tune.TuneConfig(
+            metric="last_evaluation/return_mean",
+            mode="max",
+            scheduler=ASHAScheduler(time_attr="num_env_steps_sampled_lifetime", grace_period=20, max_t=200),
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, callbacks=[Watch()]),
+    ).fit()
+    assert [result.error for result in found] == [None, None]
+    for rows in results.values():
+        assert any(row["team"]["eval/return_mean"] is None for row in rows)
+        for row in rows:
+            assert math.isfinite(row["last_evaluation"]["return_mean"])
+            if row["team"]["eval/return_mean"] is not None:
+                assert row["last_evaluation"]["return_mean"] == row["team"]["eval/return_mean"]
+        assert rows[0]["last_evaluation"]["env_steps"] == 0
+    assert math.isfinite(found.get_best_result().metrics["last_evaluation"]["return_mean"])
+
+
+SHUTDOWN = """
+import ray
+from ray import tune
+import rllib_reborn.algorithms
+from tests.algorithms.helpers import quick
+from rllib_reborn import IQLConfig
+
+for number, name in enumerate(("QMIX", "QMIX", "IQL")):
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    config = quick() if name == "QMIX" else quick(IQLConfig)
+    (result,) = tune.Tuner(name, param_space=config, run_config=tune.RunConfig(
+        storage_path={storage!r}, name=str(number), verbose=0, stop={{"training_iteration": 1}})).fit()
+    assert result.error is None, result.error
+    assert result.metrics["team"]["env_steps"] > 0
+    ray.shutdown()
+print("all three")
+"""
+
+
+@pytest.mark.long  # its sample: test_tune_knows_our_algorithms_by_name_for_good
+def test_tuner_finds_them_by_name_in_a_second_ray(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SHUTDOWN.format(storage=str(tmp_path))],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert "all three" in done.stdout, done.stdout + done.stderr
+
+
+def test_tune_knows_our_algorithms_by_name_for_good():
+    from ray.rllib.algorithms.registry import ALGORITHMS as OF_RLLIB
+
+    from rllib_reborn.algorithms import ALGORITHMS
+    from rllib_reborn.algorithms.value_factorization.config import algorithm_class_of
+
+    for name, config_class in ALGORITHMS.items():
+        assert OF_RLLIB[name]()[0] is algorithm_class_of(config_class)
+
+
+def test_what_goes_wrong_in_a_trials_beginning_is_not_lost():
+    """Ray asks a half-made actor for its repr, and takes an error there for the actor's death."""
+    from rllib_reborn.algorithms import QMIX
+
+    made = QMIX.__new__(QMIX)
+    assert repr(made) == "QMIX(not built)"
+    made.config = None
+    assert repr(made) == "QMIX(not built)"
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:

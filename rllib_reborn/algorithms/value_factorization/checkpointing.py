@@ -40,6 +40,12 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     _plasticity_events: list[dict[str, Any]]
     #: Played beside an iteration that was interrupted, and in no result yet.
     _evaluation: dict[str, Any] | None = None
+    #: For Tune, see :class:`EvaluatedAlgorithm`.
+    _last_evaluation: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        # Ray asks for it where __init__ has failed too, and what that says instead must not be lost.
+        return super().__repr__() if getattr(self, "config", None) is not None else f"{type(self).__name__}(not built)"
 
     @abc.abstractmethod
     def receive(self, collected: list[Collected]) -> None:
@@ -63,6 +69,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             "plasticity_scheduler": self.plasticity_scheduler.get_state(),
             "plasticity_events": self._plasticity_events,
             "evaluation": self._evaluation,
+            "last_evaluation": self._last_evaluation,
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):
@@ -80,6 +87,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             self.plasticity_scheduler.set_state(ours["plasticity_scheduler"])
             self._plasticity_events = list(ours.get("plasticity_events", ()))
             self._evaluation = ours.get("evaluation")
+            self._last_evaluation = ours.get("last_evaluation")
             if not ours["replay_saved"]:
                 assert self.replay is not None
                 self.replay.clear()

@@ -14,13 +14,29 @@ from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.results import Weights
 
+#: Key of what results say of the last evaluation, whenever it was.
+LAST_EVALUATION = "last_evaluation"
+
 
 class EvaluatedAlgorithm(CheckpointedAlgorithm):
-    """The evaluation of :class:`ValueFactorization`."""
+    """The evaluation of :class:`ValueFactorization`.
+
+    Under Tune, and where ``evaluation(interval_env_steps=...)`` is set, every result has the numbers of the last evaluation
+    under ``last_evaluation``, one that is played before the first row at first: a scheduler or a searcher cannot use a
+    metric that some results lack.
+    """
+
+    def __init__(self, config: Any = None, *args: Any, storage: Any = None, **kwargs: Any) -> None:
+        # Where a trial's files go; only Tune gives it.
+        self._is_trial = storage is not None
+        super().__init__(config, *args, storage=storage, **kwargs)
 
     @override(Algorithm)
     def step(self) -> dict[str, Any]:
         """One iteration of RLlib's; with the evaluation that has become due, where one has."""
+        for_tune = self.config.env_steps_per_evaluation is not None and self._is_trial
+        if for_tune and self._last_evaluation is None:
+            self._remember(self.evaluate())
         if self.config.evaluation_parallel_to_training:
             # What has become due is evaluated beside the next iteration, with the weights from before it.
             rest = self.counters.interrupted_env_steps is not None  # an iteration's; its beginning has asked already
@@ -38,8 +54,21 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
                 self._evaluation = self.evaluate()
         if self._evaluation is not None:
             results[EVALUATION_RESULTS] = self._evaluation
+            self._remember(self._evaluation)
             self._evaluation = None
+        if for_tune:
+            results[LAST_EVALUATION] = self._last_evaluation
         return results
+
+    def _remember(self, evaluation: dict[str, Any]) -> None:
+        found = evaluation[ENV_RUNNER_RESULTS]
+        names = (
+            ("return_mean", "episode_return_mean"),
+            ("win_rate", "win_rate"),
+            ("episode_len_mean", "episode_len_mean"),
+        )
+        known = {ours: found[theirs] for ours, theirs in names if found[theirs] is not None}
+        self._last_evaluation = {**(self._last_evaluation or {}), **known, "env_steps": self.counters.env_steps}
 
     def take_due_evaluation(self) -> bool:
         """Has the env-step clock passed a multiple of the interval since this last said so?"""
