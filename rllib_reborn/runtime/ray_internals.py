@@ -14,6 +14,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils import force_list
 from ray.tune.registry import register_trainable
+from ray.util import log_once
 
 
 def register_algorithm(name: str, algorithm: type | None) -> None:
@@ -21,6 +22,11 @@ def register_algorithm(name: str, algorithm: type | None) -> None:
     was registered, and looks into RLlib's own table (in which "IQL" is another algorithm)."""
     register_trainable(name, algorithm)
     ALGORITHMS[name] = lambda: (algorithm, None)
+
+
+def no_word_on_the_api_stack(config: Any) -> None:
+    """RLlib's checks would warn once that an algorithm runs on the new API stack, as if there were a choice."""
+    log_once(f"{config.algo_class.__name__}_on_new_api_stack")
 
 
 def make_callbacks(config: Any) -> list[Any]:

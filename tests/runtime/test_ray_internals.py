@@ -1,6 +1,10 @@
 """Each private name of Ray that this package touches still does what we use it for."""
 
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.tune.registry import get_trainable_cls
+from ray.util.debug import reset_log_once
 
 from rllib_reborn import QMIXConfig
 from rllib_reborn.runtime import ray_internals
@@ -75,6 +79,27 @@ def test_wants_component_follows_both_lists():
     assert not ray_internals.wants_component(made, "games", None, ["games"])
     assert ray_internals.wants_component(made, "games", ["games"], None)
     assert not ray_internals.wants_component(made, "games", ["rl_module"], None)
+
+
+def test_rllib_does_not_offer_its_old_stack(caplog):
+    config = QMIXConfig().environment("matrix/two_step")
+    for hushed in (True, False):
+        reset_log_once("QMIX_on_new_api_stack")
+        if hushed:
+            ray_internals.no_word_on_the_api_stack(config)
+        with caplog.at_level("WARNING"):
+            AlgorithmConfig.validate(config.copy())
+        assert ("API stack" in caplog.text) is not hushed
+
+
+def test_an_algorithm_is_found_by_its_name_where_tune_has_forgotten_it():
+    algorithm = type(QMIXConfig().algo_class)("Mine", (QMIXConfig().algo_class,), {})
+    try:
+        ray_internals.register_algorithm("Mine of a test", algorithm)
+        assert get_trainable_cls("Mine of a test").__name__ == "Mine"
+        assert ALGORITHMS["Mine of a test"]()[0] is algorithm
+    finally:
+        ALGORITHMS.pop("Mine of a test", None)
 
 
 def test_settings_are_what_was_given_and_not_what_rllib_makes_of_it():

@@ -22,6 +22,7 @@ from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
 from rllib_reborn.plasticity.interventions import Intervention, make_intervention, to_dict
+from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.env_creator import env_name, register_team_env
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.settings import NoSettings, Settings, parse
@@ -402,6 +403,8 @@ class ValueFactorizationConfig(AlgorithmConfig):
         validation.check_unused(self)
         validation.check_class("env_runner_cls", self.env_runner_cls, TeamEnvRunner)
         validation.check_class("learner_class", self.learner_class, ValueFactorizationLearner)
+        if self.algo_class is not None:
+            ray_internals.no_word_on_the_api_stack(self)
         super().validate()
         validation.check(self)
 
