@@ -38,6 +38,8 @@ _PIP_NAMES = MappingProxyType(
         "pettingzoo": "pettingzoo",
     }
 )
+#: What RLlib's documentation and examples call the one argument of an environment's class or creator.
+_ONE_DICT = ("config", "env_config", "env_context", "env_ctx", "cfg", "_")
 #: Packages whose games share variables of their classes, so that they cannot be played in threads of one process.
 _NOT_FOR_THREADS = MappingProxyType({"rware": "its agents are numbered by a counter of the class"})
 
@@ -227,28 +229,46 @@ def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
 
 def _env_by_path(name: str, env_options: dict[str, Any]) -> Any:
     factory = find_factory(name)
-    if _takes_rllibs_config(factory):
-        return _call(name, functools.partial(factory, env_options), {})
+    if takes_one_dict(factory, env_options):
+        from rllib_reborn.envs.adapters.rllib import env_context
+
+        return _call(name, functools.partial(factory, env_context(env_options)), {}, shown=env_options)
     return _call(name, factory, env_options)
 
 
-def _takes_rllibs_config(factory: Callable[..., Any]) -> bool:
-    """Whether ``factory`` is an RLlib environment class whose options come as one dict, as RLlib itself gives them."""
-    if "ray.rllib.env.multi_agent_env" not in sys.modules or not isinstance(factory, type):
+def takes_one_dict(factory: Callable[..., Any], env_options: Mapping[str, Any]) -> bool:
+    """Whether ``factory`` follows RLlib's convention: all options come as one dict, its first argument.
+
+    It does where that is called as RLlib's documentation calls it and no other one is required; unless it is given by its
+    own name, or all options are names of further arguments.
+    """
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):  # a builtin that does not say
         return False
-    from rllib_reborn.envs.adapters.rllib import is_multi_agent_class
+    if not parameters or parameters[0].name not in _ONE_DICT or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        return False
+    first, *others = parameters
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if first.kind in variable or first.name in env_options:
+        return False
+    if any(other.default is inspect.Parameter.empty and other.kind not in variable for other in others):
+        return False
+    if first.default is inspect.Parameter.empty or not env_options:
+        return True
+    return not {*env_options} <= {other.name for other in others}
 
-    return is_multi_agent_class(factory) and list(inspect.signature(factory).parameters) in (["config"], ["env_config"])
 
-
-def _call(name: str, factory: Callable[..., Any], env_options: dict[str, Any]) -> Any:
+def _call(
+    name: str, factory: Callable[..., Any], env_options: dict[str, Any], shown: Mapping[str, Any] | None = None
+) -> Any:
     check_options(name, factory, env_options)
     try:
         return factory(**env_options)
     except Exception as error:
         # Makers of the suites pass **kwargs on, so that a wrong option shows here only; so does what a suite lacks.
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise ValueError(f"{name!r} cannot be built with the options {env_options}: {what}") from error
+        raise ValueError(f"{name!r} cannot be built with the options {shown or env_options}: {what}") from error
 
 
 def _refuse_threads(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
@@ -48,8 +49,9 @@ def is_multi_agent_env(value: Any) -> bool:
     return isinstance(value, MultiAgentEnv)
 
 
-def is_multi_agent_class(value: type) -> bool:
-    return issubclass(value, MultiAgentEnv)
+def env_context(env_options: Mapping[str, Any]) -> EnvContext:
+    """Options as RLlib hands them over: a dict that also says of which runner. Games here do not know it: each is seeded."""
+    return EnvContext(dict(env_options), worker_index=0, num_workers=0)
 
 
 class _RLlibGame(MultiAgentGame):

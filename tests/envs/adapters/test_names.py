@@ -249,3 +249,63 @@ def test_an_rllib_class_gets_its_options_as_its_config():
 def test_options_of_workers_that_there_are_not_are_refused_at_once(team):
     with pytest.raises(ValueError, match=r"team\.(num_workers|step_timeout_s) is"):
         team_spec(f"{__name__}:falling", max_steps=5, team=team)
+
+
+def by_rllibs_convention(config):
+    return parallel_env(**config)
+
+
+def with_another_name(env_config, extra=None):
+    return parallel_env(**env_config)
+
+
+def with_underscore(_):
+    return parallel_env()
+
+
+def context_asked(env_context=None, loud=False):
+    assert not loud or env_context is None
+    assert env_context is None or env_context.worker_index == 0
+    return parallel_env(**(env_context or {}))
+
+
+class OfOneDict(ScriptedParallelEnv):
+    def __init__(self, cfg):
+        made = parallel_env(**cfg)
+        vars(self).update(vars(made))
+
+
+def its_own_keyword(config="easy", agents=2):
+    assert config == "hard"
+    return parallel_env()
+
+
+def needs_more(config, agents):
+    return parallel_env()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("by_rllibs_convention", {}),
+        ("with_another_name", {}),
+        ("with_underscore", {"anything": 1}),
+        ("context_asked", {}),
+        ("context_asked", {"loud": True}),
+        ("OfOneDict", {}),
+        ("its_own_keyword", {"config": "hard"}),
+    ],
+)
+def test_options_come_as_one_dict_where_rllib_gives_them_so(name, options):
+    assert team_spec(f"{HERE}:{name}", **options, team=OBSERVATIONS).n_agents >= 2
+
+
+def test_options_in_that_dict_have_an_effect():
+    plain = team_spec(f"{GAMES}:parallel_env", max_cycles=7, team=OBSERVATIONS)
+    for name in ("by_rllibs_convention", "with_another_name", "context_asked", "OfOneDict"):
+        assert team_spec(f"{HERE}:{name}", max_cycles=7, team=OBSERVATIONS) == plain
+
+
+def test_a_further_argument_that_is_required_is_asked_for():
+    with pytest.raises(ValueError, match="needs the option 'config'"):
+        team_spec(f"{HERE}:needs_more", agents=2, team=OBSERVATIONS)
