@@ -86,7 +86,15 @@ def test_tuner_searches_inside_interventions(how, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_scheduler_uses_the_last_evaluation(tmp_path):
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "team/eval/return_mean",
+        pytest.param("evaluation/env_runners/episode_return_mean", marks=pytest.mark.long),
+        pytest.param("last_evaluation/return_mean", marks=pytest.mark.long),
+    ],
+)
+def test_a_scheduler_uses_the_last_evaluation(metric, tmp_path):
     """Not every iteration evaluates; each result has a number all the same."""
     import math
 
@@ -104,7 +112,7 @@ def test_a_scheduler_uses_the_last_evaluation(tmp_path):
         "QMIX",
         param_space=config,
         tune_config=tune.TuneConfig(
-            metric="last_evaluation/return_mean",
+            metric=metric,
             mode="max",
             scheduler=ASHAScheduler(time_attr="num_env_steps_sampled_lifetime", grace_period=20, max_t=200),
         ),
@@ -112,11 +120,12 @@ def test_a_scheduler_uses_the_last_evaluation(tmp_path):
     ).fit()
     assert [result.error for result in found] == [None, None]
     for rows in results.values():
-        assert any(row["team"]["eval/return_mean"] is None for row in rows)
+        played = [row["last_evaluation"]["env_steps"] for row in rows]
+        assert len(set(played)) < len(played), "an evaluation in each row is no test"
+        assert played == sorted(played)
         for row in rows:
             assert math.isfinite(row["last_evaluation"]["return_mean"])
-            if row["team"]["eval/return_mean"] is not None:
-                assert row["last_evaluation"]["return_mean"] == row["team"]["eval/return_mean"]
+            assert row["last_evaluation"]["return_mean"] == row["team"]["eval/return_mean"]
         assert rows[0]["last_evaluation"]["env_steps"] == 0
     assert math.isfinite(found.get_best_result().metrics["last_evaluation"]["return_mean"])
 

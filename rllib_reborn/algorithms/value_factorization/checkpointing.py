@@ -40,8 +40,8 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     _plasticity_events: list[dict[str, Any]]
     #: Played beside an iteration that was interrupted, and in no result yet.
     _evaluation: dict[str, Any] | None = None
-    #: For Tune, see :class:`EvaluatedAlgorithm`.
-    _last_evaluation: dict[str, Any] | None = None
+    #: The last one, and its main numbers; for Tune, see :class:`EvaluatedAlgorithm`.
+    _last_evaluation: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
         # Ray asks for it where __init__ has failed too, and what that says instead must not be lost.

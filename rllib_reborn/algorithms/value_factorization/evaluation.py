@@ -21,9 +21,9 @@ LAST_EVALUATION = "last_evaluation"
 class EvaluatedAlgorithm(CheckpointedAlgorithm):
     """The evaluation of :class:`ValueFactorization`.
 
-    Under Tune, and where ``evaluation(interval_env_steps=...)`` is set, every result has the numbers of the last evaluation
-    under ``last_evaluation``, one that is played before the first row at first: a scheduler or a searcher cannot use a
-    metric that some results lack.
+    Under Tune, and where ``evaluation(interval_env_steps=...)`` is set, every result has the last evaluation, and at first
+    one that is played before the first row: a scheduler or a searcher cannot use a metric that some results lack. When it
+    was played stands under ``last_evaluation/env_steps``, its main numbers beside it.
     """
 
     def __init__(self, config: Any = None, *args: Any, storage: Any = None, **kwargs: Any) -> None:
@@ -56,19 +56,19 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
             results[EVALUATION_RESULTS] = self._evaluation
             self._remember(self._evaluation)
             self._evaluation = None
-        if for_tune:
-            results[LAST_EVALUATION] = self._last_evaluation
+        if for_tune and self._last_evaluation is not None:
+            results[EVALUATION_RESULTS], results[LAST_EVALUATION] = self._last_evaluation
         return results
 
     def _remember(self, evaluation: dict[str, Any]) -> None:
+        """Keep it for Tune, unless every game of it has failed."""
         found = evaluation[ENV_RUNNER_RESULTS]
-        names = (
-            ("return_mean", "episode_return_mean"),
-            ("win_rate", "win_rate"),
-            ("episode_len_mean", "episode_len_mean"),
-        )
-        known = {ours: found[theirs] for ours, theirs in names if found[theirs] is not None}
-        self._last_evaluation = {**(self._last_evaluation or {}), **known, "env_steps": self.counters.env_steps}
+        if found["episode_return_mean"] is None:
+            return
+        main = {"return_mean": found["episode_return_mean"], "env_steps": self.counters.env_steps}
+        if found["win_rate"] is not None:
+            main["win_rate"] = found["win_rate"]
+        self._last_evaluation = evaluation, main
 
     def take_due_evaluation(self) -> bool:
         """Has the env-step clock passed a multiple of the interval since this last said so?"""
