@@ -20,12 +20,55 @@ def given_mask(observation: Any, info: Any) -> Any | None:
     return info.get(MASK_KEY) if isinstance(info, dict) else None
 
 
+class EndedAgents:
+    """The agents of a running episode that were flagged, and whether they are in the game again.
+
+    Libraries differ in what they still say of an agent that has ended: some leave it out, some flag it at every step.
+    After either, one that is in the game with an observation and without a flag has begun anew (it respawned) and acts
+    again. One that has both in the very next step may be dead or not, and only the environment can say which.
+    """
+
+    def __init__(self) -> None:
+        #: Agent -> whether it was left out, or flagged once more, since it ended.
+        self._since: dict[Any, bool] = {}
+
+    def clear(self) -> None:
+        """A new episode."""
+        self._since.clear()
+
+    def in_game(self, agent: Any, outcome: MultiAgentStep, step: int) -> tuple[bool, bool, bool]:
+        """Whether ``agent`` is alive after ``step``, and its flags, terminated and truncated.
+
+        Raises:
+            ValueError: It ended in the step before, and nothing says whether it is dead or has begun anew.
+        """
+        terminated, truncated = bool(outcome.terminated.get(agent)), bool(outcome.truncated.get(agent))
+        if terminated or truncated:
+            self._since[agent] = agent in self._since or agent not in outcome.present
+            return False, terminated, truncated
+        there = agent in outcome.present
+        since = self._since.get(agent)
+        if since is None:
+            return there, False, False
+        if not there or outcome.observations.get(agent) is None:
+            self._since[agent] = True
+            return False, False, False
+        if not since:
+            raise ValueError(
+                f"agent {agent!r} ended in step {step - 1}, and in step {step} it has an observation and no flag; an "
+                "environment must flag a dead agent at every step or leave it out, and must not flag one that begins anew "
+                "at once."
+            )
+        del self._since[agent]
+        return True, False, False
+
+
 class AgentLayout:
     """The agents of a team in one game.
 
-    An agent is alive until it is flagged or leaves the game; it does not come back within the episode, and one that is
-    not there at the reset may join once. Who does not act (dead, not yet there, or waiting) has zeros as its observation
-    and action 0 alone available, and is not sent to the environment.
+    An agent is alive until it is flagged or leaves the game. It may join late, and come back: see :class:`EndedAgents`.
+    Who does not act (dead, not there, or waiting) has zeros as its observation and action 0 alone available, and is not
+    sent to the environment.
 
     The episode is over when no agent of the team is alive. It was cut (truncated) if an agent that was alive before the
     last step was truncated and not terminated in it: such agents show their final observation and mask, from which the
@@ -43,7 +86,8 @@ class AgentLayout:
         self._may_wait = may_wait
         n = len(self._agents)
         self.alive = np.zeros(n, np.bool_)  #: [n]
-        self._finished = np.zeros(n, np.bool_)
+        self._ended = EndedAgents()
+        self._step = 0
         self._acting = np.zeros(n, np.bool_)
         self._ever_masked = np.zeros(n, np.bool_)
         self.obs = np.zeros((n, layout.obs_dim), layout.obs_dtype)  #: [n, d]
@@ -55,7 +99,8 @@ class AgentLayout:
         Raises:
             ValueError: No agent is there, or one that is has no usable observation or mask.
         """
-        self._finished[:] = False
+        self._ended.clear()
+        self._step = 0
         self._ever_masked[:] = False
         self.alive[:] = [agent in outcome.present for agent in self._agents]
         if not self.alive.any():
@@ -74,17 +119,15 @@ class AgentLayout:
             Whether the episode of the team terminated, and whether it was truncated.
 
         Raises:
-            ValueError: An observation or a mask is missing or unusable; the message names the agent.
+            ValueError: An observation or a mask is missing or unusable, or whether an agent has ended is not clear; the
+                message names the agent.
         """
+        self._step += 1
         acted = self._acting.copy()
         cut = np.zeros_like(self.alive)
         for i, agent in enumerate(self._agents):
-            if self._finished[i]:
-                continue
-            terminated, truncated = bool(outcome.terminated.get(agent)), bool(outcome.truncated.get(agent))
-            there = agent in outcome.present and not (terminated or truncated)
+            there, terminated, truncated = self._ended.in_game(agent, outcome, self._step)
             if self.alive[i] and not there:
-                self._finished[i] = True
                 cut[i] = truncated and not terminated
             self.alive[i] = there
         over = not self.alive.any()

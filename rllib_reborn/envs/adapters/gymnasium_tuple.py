@@ -65,6 +65,7 @@ class _TupleGame(MultiAgentGame):
         self.agents = tuple(f"agent_{i}" for i in range(n))
         self._index = {agent: i for i, agent in enumerate(self.agents)}
         self._fixes = fixes_for(env)
+        self._ended: dict[Any, bool] = {}
 
     def observation_space(self, agent: Any) -> Any:
         return self._env.observation_space if self._single else self._env.observation_space.spaces[self._index[agent]]
@@ -76,6 +77,7 @@ class _TupleGame(MultiAgentGame):
         self._fixes.before_reset(self._env.unwrapped)
         observations, info = self._env.reset(seed=seed)
         self._fixes.after_reset(self._env.unwrapped)
+        self._ended = {}
         return MultiAgentStep(self._each(observations, "observations"), {}, {}, {}, self._infos(info), self.agents)
 
     def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
@@ -85,6 +87,11 @@ class _TupleGame(MultiAgentGame):
         ended, cut = self._flags(terminated), self._flags(truncated)
         if all(ended.values()) and self._fixes.ended_by_limit(self._env.unwrapped):
             ended, cut = dict.fromkeys(ended, False), dict.fromkeys(cut, True)
+        # One flag for all speaks of the episode: who ended by a flag of its own has not begun anew because it is False.
+        if np.ndim(terminated) or np.ndim(truncated):
+            self._ended = {agent: ended[agent] or cut[agent] for agent in self.agents}
+        else:
+            ended = {agent: ended[agent] or self._ended.get(agent, False) for agent in self.agents}
         return MultiAgentStep(
             self._each(observations, "observations"),
             self._each(rewards, "rewards"),

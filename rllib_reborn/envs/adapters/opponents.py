@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_reborn.envs.adapters.agent_layout import given_mask
+from rllib_reborn.envs.adapters.agent_layout import EndedAgents, given_mask
 from rllib_reborn.envs.adapters.by_path import load_callable
 from rllib_reborn.envs.adapters.frozen_team import PREFIX, FrozenTeam
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
@@ -50,20 +50,29 @@ class Opponents:
                 action_range(self._spaces[agent], agent)
         self._frozen = [FrozenTeam(kinds[entry], ours, game) for entry, ours in frozen.items()]
         self._rng = np.random.default_rng(0)
-        self._finished: set[Any] = set()
+        self._ended = EndedAgents()
+        self._alive: set[Any] = set()
+        self._step = 0
         self._outcome: MultiAgentStep | None = None
 
     def begin(self, outcome: MultiAgentStep, seed: int) -> None:
         """A new episode."""
         self._rng = np.random.default_rng([seed, _SALT])
-        self._finished = set()
+        self._ended.clear()
+        self._alive = {agent for agent in self._policies if agent in outcome.present}
+        self._step = 0
         self._outcome = outcome
         for team in self._frozen:
             team.begin(outcome)
 
     def advance(self, outcome: MultiAgentStep) -> None:
-        """Take in the outcome of a step."""
-        self._finished |= {a for a in self._policies if outcome.terminated.get(a) or outcome.truncated.get(a)}
+        """Take in the outcome of a step.
+
+        Raises:
+            ValueError: Whether an opponent has ended is not clear.
+        """
+        self._step += 1
+        self._alive = {agent for agent in self._policies if self._ended.in_game(agent, outcome, self._step)[0]}
         self._outcome = outcome
         for team in self._frozen:
             team.advance(outcome)
@@ -80,7 +89,7 @@ class Opponents:
         actions: dict[Any, Any] = {}
         for agent, policy in self._policies.items():
             observation = outcome.observations.get(agent)
-            if agent in self._finished or agent not in outcome.present or observation is None:
+            if agent not in self._alive or observation is None:
                 continue
             given = given_mask(observation, outcome.infos.get(agent))
             mask = None if given is None else agents_mask(given, f"opponent {agent!r}")

@@ -40,9 +40,26 @@ def test_who_dies_early_is_zero_and_is_not_sent():
     assert layout.obs.tolist() == [[0], [6]]
     assert layout.mask.tolist() == [NOOP, [True] * 3]
     assert layout.chosen(np.array([0, 1])) == {"y": 2}
-    # It stays dead, whatever the game says later.
-    assert layout.advance(moment({"x": 5, "y": 7})) == (False, False)
-    assert layout.obs.tolist() == [[0], [7]]
+    # It stays dead while it is left out or flagged again.
+    for dead in ({"values": {"y": 7}}, {"values": {"x": 5, "y": 7}, "ended": "x"}):
+        assert layout.advance(moment(**dead)) == (False, False)
+        assert layout.obs.tolist() == [[0], [7]]
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [{"values": {"y": 7}}, {"values": {"y": 7}, "present": "y"}, {"values": {"x": 5, "y": 7}, "cut": "x"}]
+)
+def test_who_begins_anew_acts_again(meanwhile):
+    layout = begun()
+    layout.advance(moment({"x": 5, "y": 6}, ended="x"))
+    layout.advance(moment(**meanwhile))
+    assert layout.advance(moment({"x": 8, "y": 9})) == (False, False)
+    assert (layout.obs.tolist(), layout.mask.tolist()) == ([[8], [9]], [[True] * 3] * 2)
+    assert layout.chosen(np.array([1, 2])) == {"x": 2, "y": 3}
+    # Its second end counts as the first one did.
+    assert layout.advance(moment({"x": 1, "y": 2}, cut="xy")) == (False, True)
+    layout.begin(moment({"x": 3, "y": 4}))
+    assert layout.advance(moment({"x": 5, "y": 6})) == (False, False)
 
 
 def test_what_was_handed_out_is_not_written_to():
@@ -64,8 +81,8 @@ def test_what_was_handed_out_is_not_written_to():
         (None, {"ended": "xy", "cut": "xy"}, (True, False), [[0], [0]]),
         (None, {"ended": "y", "cut": "xy"}, (False, True), [[8], [0]]),
         # an early end, then the limit; an early truncation, then a real end
-        ({"ended": "x"}, {"cut": "y"}, (False, True), [[0], [9]]),
-        ({"cut": "x"}, {"ended": "y"}, (True, False), [[0], [0]]),
+        ({"ended": "x"}, {"ended": "x", "cut": "y"}, (False, True), [[0], [9]]),
+        ({"cut": "x"}, {"cut": "x", "ended": "y"}, (True, False), [[0], [0]]),
         # flags of the dead count no more
         ({"ended": "x"}, {"cut": "x", "ended": "y"}, (True, False), [[0], [0]]),
         # who leaves without a flag has ended
