@@ -93,6 +93,8 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
         for check in checks:
             # Why not is said once, by the error.
             sentence = "cannot be played on this machine." if check is missing else check.sentence
+            if check.ok is False and check.same_as is not None:
+                sentence = f"the same as {check.same_as}."
             print(f"{MARKS[check.ok]:<7}  {check.name}: {sentence}")
     if missing is not None:
         sys.stdout.flush()
@@ -102,7 +104,7 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
 
 def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
     from rllib_reborn.envs.checker import check_team_env
-    from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.envs.factories import UnknownEnvError, close_or_warn
     from rllib_reborn.envs.registry import make_team_env
 
     with mistakes(UnknownEnvError, ValueError):
@@ -110,7 +112,7 @@ def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
     try:
         return check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
     finally:
-        env.close()
+        close_or_warn(env, name)
 
 
 def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -12,14 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.contract import find_obs_fault, find_step_fault, first_non_finite, first_without_action
+from rllib_reborn.envs.contract import (
+    EnvContractError,
+    find_obs_fault,
+    find_step_fault,
+    first_non_finite,
+    first_without_action,
+)
 from rllib_reborn.envs.random_policy import RandomActor, random_legal_actions
 from rllib_reborn.envs.rollout import Rollout
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
+from rllib_reborn.envs.vectorize.game_executor import GameContractError, GameFailedError
 
 #: Name of the one result that says that the game cannot be played on this machine; its ``ok`` is None.
 UNAVAILABLE = "game"
+#: Name of the check that no game fails; where it is broken, further checks may not be possible.
+NO_FAILURES = "no_failures"
 
 _POLICY_SALT = 2
 #: Most steps that a check plays by default: enough for several episodes of most games, in seconds.
@@ -36,11 +45,13 @@ class CheckResult:
         name: Short name of the check.
         ok: True: kept; False: broken; None: could not be checked here.
         sentence: What was seen, for people.
+        same_as: The check that has found this fault before. Where games fail, this one could not be made (``ok`` is None).
     """
 
     name: str
     ok: bool | None
     sentence: str
+    same_as: str | None = None
 
 
 #: What :func:`_copies` gives.
@@ -77,12 +88,13 @@ def check_team_env(
     Returns:
         One result per check, in a fixed order: ``no_failures``, ``shapes``, ``values``, ``action_mask``,
         ``illegal_action``, ``no_self_reset``, ``determinism``, ``num_envs``, ``get_state``, ``episode_limit``. A
-        check in which the environment raised an exception is broken. Where the game cannot be played on this machine
+        check in which the environment raised an exception is broken. A later one that ends for the same reason has its
+        name in ``same_as``, so that a fault need be said once only. Where the game cannot be played on this machine
         (:class:`GameUnavailableError`), the checks end with one result ``game`` that says so.
     """
     steps = min(env.spec.episode_limit + 20, _DEFAULT_STEPS) if steps is None else steps
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("no_failures", lambda: _check_failures(env, seed, steps)),
+        (NO_FAILURES, lambda: _check_failures(env, seed, steps)),
         ("shapes", lambda: _check_shapes(env, seed, steps)),
         ("values", lambda: _check_values(env, seed, steps)),
         ("action_mask", lambda: _check_mask(env, seed, steps)),
@@ -93,7 +105,7 @@ def check_team_env(
         ("get_state", lambda: _check_state(env, seed, steps)),
         ("episode_limit", lambda: _check_limit(env, seed)),
     ]
-    results = []
+    results: list[CheckResult] = []
     for name, check in checks:
         try:
             results.append(CheckResult(name, True, check()))
@@ -105,8 +117,20 @@ def check_team_env(
             return [*results, CheckResult(UNAVAILABLE, None, str(error))]
         except Exception as error:
             # Whatever a foreign environment raises is a finding, not the checker's own failure.
-            results.append(CheckResult(name, False, f"it raised {type(error).__name__}: {error}"))
+            results.append(_of_error(name, error, results))
     return results
+
+
+def _of_error(name: str, error: Exception, results: Sequence[CheckResult]) -> CheckResult:
+    """The result of a check in which ``error`` was raised, after ``results``."""
+    games_fail = isinstance(error, GameFailedError | EnvContractError)
+    is_sentence = games_fail or isinstance(error, GameContractError)
+    sentence = str(error) if is_sentence else f"it raised {type(error).__name__}: {error}"
+    broken = [result for result in results if result.ok is False]
+    if games_fail and any(result.name == NO_FAILURES for result in broken):
+        return CheckResult(name, None, f"not checked, because games fail; see {NO_FAILURES}.", NO_FAILURES)
+    same = next((result.name for result in broken if result.sentence == sentence), None)
+    return CheckResult(name, False, sentence, same)
 
 
 def _expect(condition: bool, sentence: str) -> None:

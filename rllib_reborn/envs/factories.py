@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+
+logger = logging.getLogger(__name__)
 
 
 class UnknownEnvError(ValueError):
@@ -39,6 +42,19 @@ def find_factory(name: str) -> Callable[..., Any]:
         raise UnknownEnvError(f"environment {name!r} is a {type(factory).__name__}; expected a callable.")
     found: Callable[..., Any] = factory
     return found
+
+
+def close_or_warn(env: Any, name: str) -> None:
+    """Close ``env``, which was built by ``name`` and is no longer needed. What its ``close()`` raises is a warning: it is no
+    reason to do without what was learnt of it, nor may it hide why it is given up."""
+    close = getattr(env, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        logger.warning("%s: close() raised %s; it must work whether the environment was reset or not.", name, what)
 
 
 def _parameter_names(factory: Callable[..., Any]) -> list[str] | None:

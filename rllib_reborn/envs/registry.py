@@ -13,12 +13,13 @@ from typing import Any
 from rllib_reborn.envs.adapters.names import GYMNASIUM, PETTINGZOO, make_vectorized, vectorized_spec
 from rllib_reborn.envs.battle import names as battle_names
 from rllib_reborn.envs.env_entry import EnvEntry
-from rllib_reborn.envs.factories import UnknownEnvError, check_options, find_factory, unknown_option
+from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory, unknown_option
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
 from rllib_reborn.envs.starcraft import names as starcraft_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
+from rllib_reborn.envs.team_game import GameUnavailableError
 
 
 def _matrix_entry(game: str) -> EnvEntry:
@@ -139,7 +140,7 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
     try:
         return env.spec
     finally:
-        env.close()
+        close_or_warn(env, name)
 
 
 def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
@@ -185,12 +186,18 @@ def _is_per_game(name: str) -> bool:
 def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
     factory = find_factory(name)
     check_options(name, factory, kwargs, given=("num_envs",))
-    env = factory(num_envs=num_envs, **kwargs)
+    try:
+        env = factory(num_envs=num_envs, **kwargs)
+    except (ValueError, GameUnavailableError):
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{name!r} cannot be built with the options {dict(kwargs)}: {what}") from error
     if not isinstance(env, VectorTeamEnv):
         raise ValueError(f"{name!r} returned a {type(env).__name__}; expected a VectorTeamEnv.")
     if env.num_envs != num_envs:
         count = env.num_envs
-        env.close()
+        close_or_warn(env, name)
         raise ValueError(f"{name!r} was asked for {num_envs} games and returned {count}; it must honour num_envs.")
     return env
 

@@ -37,6 +37,11 @@ class GameUnavailableError(RuntimeError):
     that. After any other exception the game is rebuilt."""
 
 
+class FaultyGameError(ValueError):
+    """A game, or the foreign environment that it is made of, raised an exception or returned what it must not. The message
+    is a whole sentence: what was found, what was expected, and what to do."""
+
+
 class TeamGame(abc.ABC):
     """One game of one cooperative team.
 

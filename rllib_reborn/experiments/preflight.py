@@ -6,6 +6,7 @@ import logging
 import os
 
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
+from rllib_reborn.envs.factories import close_or_warn
 from rllib_reborn.envs.registry import ENVS, launches_external_process, make_team_env, team_spec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
@@ -70,18 +71,24 @@ def check_env(experiment: Experiment) -> None:
             except GameUnavailableError as error:
                 raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
         return
-    env = make_team_env(experiment.env, num_envs=_GAMES, **experiment.env_config)
+    try:
+        env = make_team_env(experiment.env, num_envs=_GAMES, **experiment.env_config)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
     try:
         results = check_team_env(env, experiment.seed, steps=_STEPS)
     finally:
-        env.close()
+        close_or_warn(env, experiment.env)
+    sentences = {result.name: result.sentence for result in results}
     for result in results:
         if result.name == UNAVAILABLE:
             raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {result.sentence}")
-        if result.ok is False and result.name in _FATAL:
+        # A fault that keeps a check from being made is as bad as one that it finds.
+        if (result.ok is False or result.same_as is not None) and result.name in _FATAL:
             raise ExperimentError(
-                f"environment {experiment.env!r} cannot be trained on: {result.sentence} "
+                f"environment {experiment.env!r} cannot be trained on: {sentences[result.same_as or result.name]} "
                 f"('envs {experiment.env}' shows all checks.)"
             )
+    for result in results:
         if result.ok is False:
             logger.warning("environment %s: %s", experiment.env, result.sentence)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import functools
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.agent_layout import AgentLayout
 from rllib_reborn.envs.adapters.episode_limit import find_episode_limit
+from rllib_reborn.envs.adapters.foreign_calls import raised, shown
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
 from rllib_reborn.envs.adapters.opponents import Opponents
 from rllib_reborn.envs.adapters.spaces import team_layout
@@ -18,14 +21,17 @@ from rllib_reborn.envs.adapters.team_reward import team_reward
 from rllib_reborn.envs.adapters.team_selection import group_names, select_team
 from rllib_reborn.envs.adapters.team_state import TeamState
 from rllib_reborn.envs.team_env import TeamSpec
-from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
+from rllib_reborn.envs.team_game import FaultyGameError, GameObs, GameStep, TeamGame
 from rllib_reborn.suggestions import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 
 class AdaptedGame(TeamGame):
     """The team of a game of named agents.
 
-    An episode that reaches ``episode_limit`` is cut there (truncated), whatever the game says of going on.
+    An episode that reaches ``episode_limit`` is cut there (truncated), whatever the game says of going on. What the game
+    does wrong in a reset or a step is a :class:`FaultyGameError` that names it; what ``close()`` raises is a warning.
 
     Args:
         game: The game.
@@ -71,22 +77,44 @@ class AdaptedGame(TeamGame):
         )
 
     def reset(self, seed: int) -> GameObs:
-        outcome = self._game.reset(seed)
-        self._agent_layout.begin(outcome)
-        self._opponents.begin(outcome, seed)
-        self._steps = 0
-        return self._game_obs()
+        try:
+            outcome = self._game.reset(seed)
+            _refuse_strangers(outcome, self._known, self._game.title)
+            self._agent_layout.begin(outcome)
+            self._opponents.begin(outcome, seed)
+            self._steps = 0
+            return self._game_obs()
+        except FaultyGameError:
+            raise
+        except ValueError as error:
+            raise FaultyGameError(f"{self._game.title}: {error}") from error
 
     def step(self, actions: npt.NDArray[np.integer[Any]]) -> GameStep:
-        outcome = self._game.step(self._agent_layout.chosen(actions) | self._opponents.chosen())
-        self._steps += 1
-        _refuse_strangers(outcome, self._known, self._game.title)
-        terminated, truncated = self._agent_layout.advance(outcome)
-        self._opponents.advance(outcome)
-        if not terminated and self._steps >= self.spec.episode_limit:
-            truncated = True
-        reward = self._reward(_of_team(outcome.rewards, self._team))
-        return GameStep(self._game_obs(terminated), reward, terminated, truncated)
+        try:
+            ours = self._agent_layout.chosen(actions)
+            outcome = self._game.step(ours | self._opponents.chosen())
+            self._steps += 1
+            _refuse_strangers(outcome, self._known, self._game.title)
+            terminated, truncated = self._agent_layout.advance(outcome)
+            self._opponents.advance(outcome)
+            if not terminated and self._steps >= self.spec.episode_limit:
+                truncated = True
+            if self._game.rewards_all:
+                self._refuse_unpaid(ours, outcome.rewards)
+            reward = self._reward(_of_team(outcome.rewards, self._team))
+            return GameStep(self._game_obs(terminated), reward, terminated, truncated)
+        except FaultyGameError:
+            raise
+        except ValueError as error:
+            raise FaultyGameError(f"{self._game.title}: {error}") from error
+
+    def _refuse_unpaid(self, acted: Mapping[Any, int], rewards: Mapping[Any, Any]) -> None:
+        for agent, alive in zip(self._team, self._agent_layout.alive):
+            if alive and agent in acted and agent not in rewards:
+                raise ValueError(
+                    f"agent {agent!r} acted, is alive and got no reward (rewards came for {sorted(map(str, rewards))}); "
+                    "give 0.0 to an agent for which the step was worth nothing."
+                )
 
     def _game_obs(self, terminated: bool = False) -> GameObs:
         state = self._state.read(self._agent_layout.obs, terminated=terminated)
@@ -96,32 +124,57 @@ class AdaptedGame(TeamGame):
         return self._game.render()
 
     def close(self) -> None:
-        self._game.close()
+        try:
+            self._game.close()
+        except Exception as error:
+            # Many close what only a reset or a render opens; a game that is built for its spec has had neither.
+            _warn_of_close(self._game.title, raised(error))
 
 
-def _refuse_strangers(outcome: MultiAgentStep, known: Collection[Any], title: str) -> None:
-    """Rewards and flags under another name than an agent's would be lost without a word.
+@functools.lru_cache(maxsize=256)
+def _warn_of_close(title: str, what: str) -> None:
+    """Once per environment and process: a runner has many games."""
+    logger.warning("%s: close() raised %s; it must work whether the environment was reset or not.", title, what)
+
+
+def _refuse_strangers(outcome: MultiAgentStep, known: frozenset[Any], title: str) -> None:
+    """Observations, rewards and flags under another name than an agent's would be lost without a word.
 
     Raises:
-        ValueError: There are some.
+        FaultyGameError: There are some.
     """
-    given = {"rewards": outcome.rewards, "terminated": outcome.terminated, "truncated": outcome.truncated}
-    for what, by_name in given.items():
-        for name in by_name:
-            if name not in known:
-                raise ValueError(
-                    f"{title} gave {what} under the name {name!r}, which none of its agents has; use the names of "
-                    f"possible_agents.{did_you_mean(str(name), sorted(map(str, known)))}"
-                )
+    for what, names in (
+        ("observations", outcome.observations),
+        ("rewards", outcome.rewards),
+        ("terminated", outcome.terminated),
+        ("truncated", outcome.truncated),
+        ("agents", outcome.present),
+    ):
+        if not known.issuperset(names):
+            _refuse_names(what, names, known, title)
 
 
-def _of_team(rewards: Mapping[Any, float], team: tuple[Any, ...]) -> dict[Any, float]:
+def _refuse_names(what: str, names: Iterable[Any], known: frozenset[Any], title: str) -> None:
+    for name in names:
+        if name not in known:
+            raise FaultyGameError(
+                f"{title} gave {what} under the name {name!r}, which none of its agents has; use the names of "
+                f"possible_agents.{did_you_mean(str(name), sorted(map(str, known)))}"
+            )
+
+
+def _of_team(rewards: Mapping[Any, Any], team: tuple[Any, ...]) -> dict[Any, float]:
     """Rewards of the team's agents in their order, dead ones too; agents without one are left out."""
-    return {agent: _number(agent, rewards[agent]) for agent in team if rewards.get(agent) is not None}
+    return {agent: _number(agent, rewards[agent]) for agent in team if agent in rewards}
 
 
 def _number(agent: Any, reward: Any) -> float:
-    value = np.asarray(reward, np.float64)
-    if value.size != 1:
-        raise ValueError(f"the reward of {agent!r} is {reward!r}; expected one number.")
-    return float(value.reshape(()))
+    if type(reward) is float or type(reward) is int:
+        return float(reward)
+    try:
+        value = np.asarray(reward)
+        if value.size == 1 and value.dtype.kind in "biufO" and not isinstance(value.reshape(-1)[0], str | bytes):
+            return float(value.reshape(-1)[0])
+    except Exception:  # whatever the conversion of a foreign object raises, it is no number
+        pass
+    raise ValueError(f"the reward of {agent!r} is {shown(reward)}; expected one number.")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.adapters.foreign_calls import one_flag
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentStep
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, TeamLayout
 from rllib_reborn.envs.mask_entries import agents_mask
@@ -40,9 +41,13 @@ class EndedAgents:
         """Whether ``agent`` is alive after ``step``, and its flags, terminated and truncated.
 
         Raises:
-            ValueError: It ended in the step before, and nothing says whether it is dead or has begun anew.
+            ValueError: A flag is none; or it ended in the step before, and nothing says whether it is dead or has begun
+                anew.
         """
-        terminated, truncated = bool(outcome.terminated.get(agent)), bool(outcome.truncated.get(agent))
+        terminated, truncated = outcome.terminated.get(agent, False), outcome.truncated.get(agent, False)
+        if terminated is not False or truncated is not False:
+            terminated = one_flag(terminated, f"the flag terminated of agent {agent!r}")
+            truncated = one_flag(truncated, f"the flag truncated of agent {agent!r}")
         if terminated or truncated:
             self._since[agent] = agent in self._since or agent not in outcome.present
             return False, terminated, truncated

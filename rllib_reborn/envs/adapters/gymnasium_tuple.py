@@ -11,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
+from rllib_reborn.envs.adapters.foreign_calls import ask, one_flag, reset_env, shown, step_env
+from rllib_reborn.envs.adapters.foreign_spaces import as_space
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
 from rllib_reborn.envs.adapters.spaces import MASK_KEY
 from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.team_game import FaultyGameError
+
+_LIBRARY = "Gymnasium"
 
 
 class GymnasiumGame(AdaptedGame):
@@ -53,38 +58,56 @@ class _TupleGame(MultiAgentGame):
         self._env = env
         spec = getattr(env, "spec", None)
         self.title = str(spec.id) if spec is not None else type(env.unwrapped).__name__
-        self._single = not isinstance(env.action_space, spaces.Tuple)
-        n = 1 if self._single else len(env.action_space.spaces)
-        if not self._single and not (
-            isinstance(env.observation_space, spaces.Tuple) and len(env.observation_space.spaces) == n
-        ):
-            raise ValueError(
-                f"{self.title} has {n} action spaces and the observation space {env.observation_space}; expected a Tuple "
-                "with an entry per agent."
+        observed, done = self._declared("observation_space"), self._declared("action_space")
+        self._single = not isinstance(done, spaces.Tuple)
+        n = 1 if self._single else len(done.spaces)
+        if not self._single and not (isinstance(observed, spaces.Tuple) and len(observed.spaces) == n):
+            raise FaultyGameError(
+                f"{self.title} has {n} action spaces and the observation space {observed}; expected a Tuple with an entry "
+                "per agent."
             )
+        self._observed = (observed,) if self._single else observed.spaces
+        self._done = (done,) if self._single else done.spaces
         self.agents = tuple(f"agent_{i}" for i in range(n))
         self._index = {agent: i for i, agent in enumerate(self.agents)}
         self._fixes = fixes_for(env)
         self._ended: dict[Any, bool] = {}
 
+    def _declared(self, name: str) -> Any:
+        """A space of the environment; a plain list of spaces is as good as a Tuple."""
+        from gymnasium import spaces
+
+        given = ask(self.title, name, getattr, self._env, name, remedy=f"set {name} to a space of gymnasium.spaces")
+        if isinstance(given, list | tuple) and given and all(isinstance(one, spaces.Space) for one in given):
+            return spaces.Tuple(given)
+        if given is None or callable(given):
+            raise FaultyGameError(f"{self.title}: {name} is {shown(given)}; set it to a space of gymnasium.spaces.")
+        return as_space(given, name, "agent_0", self.title)
+
     def observation_space(self, agent: Any) -> Any:
-        return self._env.observation_space if self._single else self._env.observation_space.spaces[self._index[agent]]
+        return self._observed[self._index[agent]]
 
     def action_space(self, agent: Any) -> Any:
-        return self._env.action_space if self._single else self._env.action_space.spaces[self._index[agent]]
+        return self._done[self._index[agent]]
 
     def reset(self, seed: int) -> MultiAgentStep:
         self._fixes.before_reset(self._env.unwrapped)
-        observations, info = self._env.reset(seed=seed)
+        observations, info = reset_env(self._env, seed, self.title, _LIBRARY)
         self._fixes.after_reset(self._env.unwrapped)
         self._ended = {}
-        return MultiAgentStep(self._each(observations, "observations"), {}, {}, {}, self._infos(info), self.agents)
+        infos = self._infos(
+            info, "reset()"
+        )  # first: two observations alone, as resets once returned, look like two values
+        return MultiAgentStep(self._each(observations, "observations"), {}, {}, {}, infos, self.agents)
 
     def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
         # The environment wants an action of everybody; who is dead does its first one.
         joint = tuple(actions.get(agent, int(self.action_space(agent).start)) for agent in self.agents)
-        observations, rewards, terminated, truncated, info = self._env.step(joint[0] if self._single else joint)
-        ended, cut = self._flags(terminated), self._flags(truncated)
+        sent = joint[0] if self._single else joint
+        observations, rewards, terminated, truncated, info = step_env(
+            self._env, sent, self.title, _LIBRARY, self.agents
+        )
+        ended, cut = self._flags(terminated, "terminated"), self._flags(truncated, "truncated")
         if all(ended.values()) and self._fixes.ended_by_limit(self._env.unwrapped):
             ended, cut = dict.fromkeys(ended, False), dict.fromkeys(cut, True)
         # One flag for all speaks of the episode: who ended by a flag of its own has not begun anew because it is False.
@@ -97,25 +120,39 @@ class _TupleGame(MultiAgentGame):
             self._each(rewards, "rewards"),
             ended,
             cut,
-            self._infos(info),
+            self._infos(info, "step()"),
             self.agents,
         )
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if self._single:
             return {self.agents[0]: values}
-        if not isinstance(values, list | tuple) and np.ndim(values) == 0:
-            raise ValueError(f"{self.title} returned one value as {what}; wrap it so that it returns one per agent.")
+        if not isinstance(values, list | tuple) and (not hasattr(values, "__len__") or isinstance(values, dict | str)):
+            how = "one value" if np.isscalar(values) and not isinstance(values, str) else shown(values)
+            raise FaultyGameError(f"{self.title} returned {how} as {what}; wrap it so that it returns one per agent.")
         if len(values) != len(self.agents):
-            raise ValueError(f"{self.title} returned {len(values)} {what}; expected {len(self.agents)}, one per agent.")
+            raise FaultyGameError(
+                f"{self.title} returned {len(values)} {what}; expected {len(self.agents)}, one per agent."
+            )
         return dict(zip(self.agents, values))
 
-    def _flags(self, given: Any) -> dict[Any, bool]:
-        flags = np.broadcast_to(np.asarray(given, np.bool_), len(self.agents))
-        return dict(zip(self.agents, flags.tolist()))
+    def _flags(self, given: Any, what: str) -> dict[Any, bool]:
+        if isinstance(given, bool):
+            return dict.fromkeys(self.agents, given)
+        if given is None:
+            raise FaultyGameError(f"{self.title} returned None as {what}; expected True or False, or a list of them.")
+        several = isinstance(given, list | tuple) or np.ndim(given) > 0
+        if several and not (self._single and len(given) == 1):
+            flags = self._each(given, what) if not self._single else {self.agents[0]: given}
+            return {agent: one_flag(flag, f"the flag {what} of agent {agent!r}") for agent, flag in flags.items()}
+        return dict.fromkeys(self.agents, one_flag(given, f"the flag {what}"))
 
-    def _infos(self, info: Any) -> dict[Any, Any]:
-        masks = info.get(MASK_KEY) if isinstance(info, dict) else None
+    def _infos(self, info: Any, call: str) -> dict[Any, Any]:
+        if info is not None and not isinstance(info, dict):
+            raise FaultyGameError(
+                f"{self.title}: {call} returned {shown(info)} as info; expected a dict, {{}} where there is nothing to say."
+            )
+        masks = info.get(MASK_KEY) if info else None
         if masks is None:
             return {}
         return {agent: {MASK_KEY: mask} for agent, mask in self._each(masks, "action masks").items()}

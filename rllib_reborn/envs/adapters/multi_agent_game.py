@@ -31,6 +31,7 @@ class MultiAgentGame(abc.ABC):
     state_space: Any = None  #: space of :meth:`state`, where it is known before a reset
     has_state: bool = False  #: whether :meth:`state` can be called once the game is reset
     may_probe: bool = False  #: whether that is so sure that a reset to learn the state's size is not in vain
+    rewards_all: bool = False  #: whether a living agent that acted must get a reward (else none is 0)
     may_wait: bool = False  #: whether a living agent without an observation waits (else that is a fault)
 
     @abc.abstractmethod

@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from rllib_reborn.envs.adapters.foreign_calls import raised
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
-from rllib_reborn.envs.factories import UnknownEnvError, check_options, find_factory
+from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory
 from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
-from rllib_reborn.envs.team_game import TeamGame
+from rllib_reborn.envs.team_game import FaultyGameError, GameUnavailableError, TeamGame
 from rllib_reborn.suggestions import did_you_mean
 
 PETTINGZOO, GYMNASIUM = "pettingzoo:", "gymnasium:"
@@ -82,7 +83,7 @@ def vectorized_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
     try:
         return game.spec
     finally:
-        game.close()
+        close_or_warn(game, name)
 
 
 def _game_maker(name: str, kwargs: Mapping[str, Any]) -> tuple[Callable[[], TeamGame], TeamOptions]:
@@ -104,10 +105,12 @@ def _make_game(
     env = build(name, env_options)
     try:
         return as_game(env, options, env_options, name)
-    except BaseException:
-        close = getattr(env, "close", None)
-        if close is not None:
-            close()
+    except BaseException as error:
+        close_or_warn(env, name)
+        if isinstance(error, Exception) and not isinstance(error, ValueError | GameUnavailableError):
+            raise FaultyGameError(
+                f"{name!r} cannot become a team, because it raised {raised(error)}; mend the environment, or wrap it."
+            ) from error
         raise
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from rllib_reborn.envs.adapters.agent_layout import EndedAgents, given_mask
 from rllib_reborn.envs.adapters.by_path import load_callable
@@ -39,12 +40,14 @@ class Opponents:
         entries = policies_of(game.title, agents, game.agents, {entry: entry for entry in kinds})
         frozen: dict[str, list[Any]] = {}
         self._spaces: dict[Any, Any] = {}
+        self._observed: dict[Any, Any] = {}
         self._policies: dict[Any, OpponentPolicy] = {}
         for agent, entry in entries.items():
             if kinds[entry].startswith(PREFIX):
                 frozen.setdefault(entry, []).append(agent)
                 continue
             self._spaces[agent] = game.action_space(agent)
+            self._observed[agent] = game.observation_space(agent)
             self._policies[agent] = _policy(kinds[entry])
             if ":" not in kinds[entry]:
                 action_range(self._spaces[agent], agent)
@@ -93,7 +96,7 @@ class Opponents:
                 continue
             given = given_mask(observation, outcome.infos.get(agent))
             mask = None if given is None else agents_mask(given, f"opponent {agent!r}")
-            observed = _without_mask(observation)
+            observed = _without_mask(observation, self._observed[agent])
             space = self._spaces[agent]
             action = policy(observed, mask, space, self._rng)
             _check(agent, action, space, mask)
@@ -115,10 +118,12 @@ def _check(agent: Any, action: Any, space: Any, mask: Any) -> None:
         raise ValueError(f"the policy of opponent {agent!r} chose {action!r}, which its action mask forbids.")
 
 
-def _without_mask(observation: Any) -> Any:
+def _without_mask(observation: Any, space: Any) -> Any:
     if not isinstance(observation, dict) or MASK_KEY not in observation:
         return observation
     rest = {key: value for key, value in observation.items() if key != MASK_KEY}
+    if len(rest) == 1 and not isinstance(space, spaces.Dict):
+        return next(iter(rest.values()))
     return rest["observation"] if set(rest) == {"observation"} else rest
 
 

@@ -11,10 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
+from rllib_reborn.envs.adapters.foreign_calls import (
+    agent_names,
+    ask,
+    by_agent,
+    infos_by_agent,
+    present_agents,
+    reset_env,
+    step_env,
+)
+from rllib_reborn.envs.adapters.foreign_spaces import space_for
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
 from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.adapters.team_state import NO_STATE
+from rllib_reborn.envs.team_game import FaultyGameError
 
+_LIBRARY = "PettingZoo"
 _NEEDED = ("possible_agents", "reset", "step", "observation_space", "action_space")
 
 
@@ -46,40 +59,65 @@ def is_pettingzoo(value: Any) -> bool:
 
 
 class _ParallelGame(MultiAgentGame):
+    rewards_all = True
+
     def __init__(self, env: Any) -> None:
+        title = _title(env)
+        # Converted, it has methods of its own in place of these.
+        self._declares = env
         env = _as_parallel(env)
-        missing = [name for name in _NEEDED if not hasattr(env, name)]
+        missing = [name for name in _NEEDED if not ask(title, name, hasattr, env, name)]
         if missing:
             raise ValueError(
                 f"{type(env).__name__} has no {missing[0]}; a PettingZoo environment must have it (possible_agents gives "
                 "the fixed order of the agents)."
             )
         self._env = env
-        self.title = _title(env)
-        self.agents = tuple(env.possible_agents)
+        self.title = title
+        self.agents = agent_names(env.possible_agents, title)
+        if not self.agents:
+            raise FaultyGameError(
+                f"{title}: possible_agents is empty; set it to the list of all agents that may appear."
+            )
         self.state_space = getattr(env, "state_space", None)
         self._fixes = fixes_for(env)
         self.has_state = self.may_probe = _overrides_state(env)
 
     def observation_space(self, agent: Any) -> Any:
-        return self._env.observation_space(agent)
+        return space_for(self._declares, "observation_space", agent, self.agents, self.title)
 
     def action_space(self, agent: Any) -> Any:
-        return self._env.action_space(agent)
+        return space_for(self._declares, "action_space", agent, self.agents, self.title)
 
     def reset(self, seed: int) -> MultiAgentStep:
         inner = getattr(self._env, "unwrapped", self._env)
         self._fixes.before_reset(inner)
-        observations, infos = self._env.reset(seed=seed)
+        observations, infos = reset_env(self._env, seed, self.title, _LIBRARY)
         self._fixes.after_reset(inner)
-        return MultiAgentStep(observations, {}, {}, {}, infos, tuple(self._env.agents))
+        call = "reset()"
+        return MultiAgentStep(
+            by_agent(observations, "observations", call, self.title),
+            {},
+            {},
+            {},
+            infos_by_agent(infos, call, self.title),
+            present_agents(self._env, call, self.title),
+        )
 
     def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
-        observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
-        return MultiAgentStep(observations, rewards, terminated, truncated, infos, tuple(self._env.agents))
+        title, call = self.title, "step()"
+        observations, rewards, ended, cut, infos = step_env(self._env, dict(actions), title, _LIBRARY, self.agents)
+        return MultiAgentStep(
+            by_agent(observations, "observations", call, title),
+            by_agent(rewards, "rewards", call, title),
+            by_agent(ended, "terminations", call, title),
+            by_agent(cut, "truncations", call, title),
+            infos_by_agent(infos, call, title),
+            present_agents(self._env, call, title),
+        )
 
     def state(self) -> Any:
-        return self._env.state()
+        return ask(self.title, "state()", self._env.state, remedy=NO_STATE)
 
     def render(self) -> npt.NDArray[np.uint8]:
         return as_picture(self._env.render(), self.title)
@@ -92,12 +130,20 @@ def _as_parallel(env: Any) -> Any:
     module = sys.modules.get("pettingzoo.utils.env")
     if module is None or not isinstance(env, module.AECEnv):
         return env
-    if not env.metadata.get("is_parallelizable", False):
+    if not (getattr(env, "metadata", None) or {}).get("is_parallelizable", False):
         raise ValueError(
             f"{_title(env)} is played in turns: its metadata does not say is_parallelizable, so its agents cannot act "
             "together in one step, as a team does."
         )
-    return importlib.import_module("pettingzoo.utils.conversions").aec_to_parallel(env)
+    title = _title(env)
+    for agent in ask(title, "possible_agents", getattr, env, "possible_agents", None) or ():
+        if not isinstance(agent, str):
+            raise FaultyGameError(
+                f"{title}: possible_agents has {agent!r}; PettingZoo converts an AECEnv, which is played in turns, only if "
+                "all names are strings."
+            )
+    conversions = importlib.import_module("pettingzoo.utils.conversions")
+    return ask(title, "aec_to_parallel()", conversions.aec_to_parallel, env)
 
 
 def _title(env: Any) -> str:

@@ -3,7 +3,7 @@ an environment in hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,21 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
+from rllib_reborn.envs.adapters.foreign_calls import (
+    agent_names,
+    ask,
+    by_agent,
+    infos_by_agent,
+    one_flag,
+    reset_env,
+    step_env,
+)
+from rllib_reborn.envs.adapters.foreign_spaces import as_space
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
 from rllib_reborn.envs.adapters.team_options import TeamOptions
+from rllib_reborn.envs.team_game import FaultyGameError
 
+_LIBRARY = "RLlib"
 _ALL = "__all__"
 _COMMON = "__common__"
 
@@ -61,37 +73,50 @@ class _RLlibGame(MultiAgentGame):
     def __init__(self, env: MultiAgentEnv) -> None:
         self._env = env
         self.title = type(env).__name__
-        given = env.possible_agents
-        # The order of a set of names differs from process to process.
-        self.agents = tuple(given) if isinstance(given, list | tuple) else tuple(sorted(given or (), key=str))
+        given = ask(self.title, "possible_agents", getattr, env, "possible_agents")
+        self.agents = () if given is None else agent_names(given, self.title)
         if not self.agents:
             raise ValueError(f"{self.title} has no possible_agents; set it to the list of all agents that may appear.")
         self.state_space = getattr(env, "state_space", None)
         self._state: Any = None
 
     def observation_space(self, agent: Any) -> Any:
-        return self._space(self._env.get_observation_space(agent), "observation", agent)
+        return self._space(self._env.get_observation_space, "observation", agent)
 
     def action_space(self, agent: Any) -> Any:
-        return self._space(self._env.get_action_space(agent), "action", agent)
+        return self._space(self._env.get_action_space, "action", agent)
 
-    def _space(self, space: Any, what: str, agent: Any) -> Any:
+    def _space(self, get: Callable[[Any], Any], what: str, agent: Any) -> Any:
+        call = f"get_{what}_space({agent!r})"
+        remedy = f"give {what}_spaces an entry for each of possible_agents"
+        space = as_space(ask(self.title, call, get, agent, remedy=remedy), f"{what}_space", agent, self.title)
         if space is None:
             raise ValueError(f"{self.title} has no {what} space for agent {agent!r}; set {what}_spaces.")
         return space
 
     def reset(self, seed: int) -> MultiAgentStep:
-        observations, infos = self._env.reset(seed=seed)
+        observations, infos = reset_env(self._env, seed, self.title, _LIBRARY)
+        observations = by_agent(observations, "observations", "reset()", self.title)
+        infos = infos_by_agent(infos, "reset()", self.title)
         self._remember(infos)
         return MultiAgentStep(observations, {}, {}, {}, infos, self.agents)
 
     def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
-        observations, rewards, terminated, truncated, infos = self._env.step(dict(actions))
+        title, call = self.title, "step()"
+        observations, rewards, terminated, truncated, infos = step_env(
+            self._env, dict(actions), title, _LIBRARY, self.agents
+        )
+        observations = by_agent(observations, "observations", call, title)
+        rewards = by_agent(rewards, "rewards", call, title)
+        infos = infos_by_agent(infos, call, title)
         self._remember(infos)
-        ended, cut = dict(terminated), dict(truncated)
-        all_ended, all_cut = ended.pop(_ALL, False), cut.pop(_ALL, False)
+        ended = dict(by_agent(terminated, "terminateds", call, title))
+        cut = dict(by_agent(truncated, "truncateds", call, title))
+        all_ended = one_flag(ended.pop(_ALL, False), f"the flag terminateds[{_ALL!r}]")
+        all_cut = one_flag(cut.pop(_ALL, False), f"the flag truncateds[{_ALL!r}]")
         for agent in self.agents:
-            if not ended.get(agent) and not cut.get(agent):
+            own = one_flag(ended.get(agent), f"the flag terminated of agent {agent!r}")
+            if not own and not one_flag(cut.get(agent), f"the flag truncated of agent {agent!r}"):
                 ended[agent], cut[agent] = all_ended, all_cut
         return MultiAgentStep(observations, rewards, ended, cut, infos, self.agents)
 
@@ -101,7 +126,7 @@ class _RLlibGame(MultiAgentGame):
 
     def state(self) -> Any:
         if self._state is None:
-            raise ValueError(f"{self.title} gave no infos['{_COMMON}']['state']; give it at every reset and step.")
+            raise FaultyGameError(f"{self.title} gave no infos['{_COMMON}']['state']; give it at every reset and step.")
         return self._state
 
     def render(self) -> npt.NDArray[np.uint8]:

@@ -11,8 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rllib_reborn.envs.adapters.foreign_calls import shown
+
 #: Key of a Dict observation under which an environment gives the available actions.
 MASK_KEY = "action_mask"
+#: Keys under which environments give the observation beside it; a dict with one of them alone is that observation, too.
+ALONE_KEYS = ("observation", "observations", "obs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,7 @@ class _Numbers:
     whole: bool  #: whether the space holds whole numbers in 0..255 only
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
-        flat = np.asarray(value).reshape(-1)
+        flat = _as_array(value, self.path, "numbers").reshape(-1)
         if flat.size != self.size:
             raise ValueError(f"it has {flat.size} numbers{_at(self.path)}; its space has {self.size}.")
         # Written into bytes, a number beyond the bounds of its space would come out as another one.
@@ -51,7 +55,7 @@ class _OneHot:
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         out[:] = 0
-        chosen = np.asarray(value).reshape(-1)
+        chosen = _as_array(value, self.path, "choices").reshape(-1)
         if chosen.size != len(self.counts):
             raise ValueError(f"it has {chosen.size} choices{_at(self.path)}; its space has {len(self.counts)}.")
         if chosen.dtype.kind not in "iub":
@@ -75,23 +79,28 @@ class FlatSpace:
         size: Numbers in the vector.
         whole: Whether they are whole numbers in 0..255, so that ``uint8`` holds them.
         mask_key: Whether values are Dicts that carry their own action mask (which is not part of the vector).
+        kind: Of the space, such as ``MultiDiscrete``.
     """
 
     leaves: tuple[_Numbers | _OneHot, ...]
     size: int
     whole: bool
     mask_key: bool = False
+    kind: str = "Box"
 
     @property
     def dtype(self) -> str:
         return "uint8" if self.whole else "float32"
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
-        """Write ``value`` into ``out`` [size].
+        """Write ``value`` into ``out`` [size]. Where the space is no Dict, a dict with one thing beside the action mask
+        stands for that thing.
 
         Raises:
             ValueError: ``value`` is not of the space.
         """
+        if isinstance(value, dict) and self.kind != "Dict":
+            value = self._beside_mask(value)
         base = 0
         for leaf in self.leaves:
             part = value
@@ -99,9 +108,37 @@ class FlatSpace:
                 try:
                     part = part[key]
                 except (KeyError, IndexError, TypeError):
-                    raise ValueError(f"it has no part{_at(leaf.path)}, which its space has.") from None
+                    raise ValueError(
+                        f"it is {shown(value)} and has no part{_at(leaf.path)}, which its space has."
+                    ) from None
             leaf.write(part, out[base : base + leaf.size])
             base += leaf.size
+
+    def _beside_mask(self, value: dict[Any, Any]) -> Any:
+        rest = [key for key in value if key != MASK_KEY]
+        if len(rest) == 1 and (MASK_KEY in value or rest[0] in ALONE_KEYS):
+            return value[rest[0]]
+        raise ValueError(
+            f"it is {shown(value)}, and its space is a {self.kind}; declare a Dict space with these keys, or give what the "
+            f"space says, alone or under one key beside {MASK_KEY!r}."
+        )
+
+
+def _as_array(value: Any, path: tuple[Any, ...], what: str) -> npt.NDArray[Any]:
+    """``value`` as an array of numbers.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array
+        if array.dtype.kind == "O" and not isinstance(value, dict):
+            return array.astype(np.float64)  # numbers that came as objects
+    except Exception:  # whatever the conversion of a foreign object raises, it is no array
+        pass
+    raise ValueError(f"it is {shown(value)}{_at(path)}; its space expects {what}.")
 
 
 def _at(path: tuple[Any, ...]) -> str:
@@ -131,7 +168,7 @@ def flat_space(space: Any, what: str) -> FlatSpace:
     size = sum(leaf.size for leaf in leaves)
     if not size:
         raise ValueError(f"the {what} is {space}, which holds no number; expected one at least.")
-    return FlatSpace(leaves, size, all(leaf.whole for leaf in leaves), carries_mask)
+    return FlatSpace(leaves, size, all(leaf.whole for leaf in leaves), carries_mask, type(space).__name__)
 
 
 def _leaves(space: Any, path: tuple[Any, ...], what: str, leave_out: str | None = None) -> list[_Numbers | _OneHot]:

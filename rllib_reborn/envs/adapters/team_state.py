@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.adapters.foreign_calls import shown
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame
 from rllib_reborn.envs.adapters.spaces import FlatSpace, TeamLayout, flat_space
+from rllib_reborn.envs.team_game import FaultyGameError
 
 _PROBE_SEED = 0
+#: What to do where an environment's own state cannot be used.
+NO_STATE = "mend it, or take the observations for the state: team={'state': 'observations'}"
 
 
 class TeamState:
@@ -63,8 +67,10 @@ class TeamState:
         if self._own is not None and not terminated:
             try:
                 self._own.write(self._game.state(), state)
+            except FaultyGameError:
+                raise
             except ValueError as error:
-                raise ValueError(f"the state of {self._game.title} does not fit: {error}") from error
+                raise FaultyGameError(f"the state of {self._game.title} does not fit: {error}") from error
         return state
 
 
@@ -74,7 +80,13 @@ def _own_space(game: MultiAgentGame) -> FlatSpace:
     from gymnasium import spaces
 
     game.reset(_PROBE_SEED)
-    state = np.asarray(game.state())
+    given = game.state()
+    state = np.asarray(given) if not isinstance(given, dict) else np.asarray(None)
+    if state.dtype.kind not in "biuf":
+        raise FaultyGameError(
+            f"{game.title}: state() returned {shown(given)}; expected an array of numbers, or a state_space that says what "
+            f"it is; {NO_STATE}."
+        )
     return flat_space(spaces.Box(-np.inf, np.inf, state.shape, np.float32), f"state of {game.title}")
 
 

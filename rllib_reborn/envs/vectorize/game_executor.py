@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rllib_reborn.envs.contract import find_array_fault, first_without_action
 from rllib_reborn.envs.mask_entries import ALLOWED_OR_NOT, not_zero_or_one
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec
-from rllib_reborn.envs.team_game import GameObs, GameStep, GameUnavailableError
+from rllib_reborn.envs.team_game import FaultyGameError, GameObs, GameStep, GameUnavailableError
 
 _SCALARS = (bool, int, float, np.bool_, np.integer, np.floating)
 
@@ -123,7 +123,8 @@ class Failure:
     @staticmethod
     def of(error: Exception, *, gone: bool = True) -> Failure:
         contract, permanent = isinstance(error, GameContractError), isinstance(error, GameUnavailableError)
-        line = str(error) if contract or permanent else traceback.format_exception_only(error)[-1].strip()
+        is_sentence = contract or permanent or isinstance(error, FaultyGameError)
+        line = str(error) if is_sentence else traceback.format_exception_only(error)[-1].strip()
         text = "".join(traceback.format_exception(error))
         return Failure(line, text, contract, isinstance(error, ValueError), gone, permanent, error)
 
