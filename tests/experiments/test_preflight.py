@@ -73,6 +73,17 @@ def test_what_cannot_be_learnt_from_is_refused_in_one_sentence(module: str, name
     assert f"{module}:{name}" in str(caught.value)
 
 
+def test_an_environment_whose_games_fail_is_refused_with_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("pettingzoo", reason="not run: pettingzoo is not installed")
+    with pytest.raises(
+        ExperimentError, match=r"cannot be trained on: game 0 .* wrong_v0: reset\(\) returned a dict with"
+    ):
+        check_env(experiment("tests.envs.adapters.test_wrong_returns:old_reset", team={"state": "observations"}))
+    assert not any(
+        "environment tests" in record.getMessage() for record in caplog.records
+    )  # it is not warned of as well
+
+
 def test_what_only_spoils_exact_repetition_is_warned_of(module: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         check_env(experiment(f"{module}:Forgetful"))

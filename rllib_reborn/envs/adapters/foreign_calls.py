@@ -13,7 +13,7 @@ import numpy as np
 from rllib_reborn.envs.team_game import FaultyGameError, GameUnavailableError
 
 _SHOWN_CHARACTERS = 200
-_MEND = "mend the environment, or wrap it"
+_FIX = "fix the environment, or wrap it"
 
 
 def shown(value: Any) -> str:
@@ -39,7 +39,7 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
 
 
-def ask(title: str, call: str, function: Callable[..., Any], *args: Any, remedy: str = _MEND) -> Any:
+def ask(title: str, call: str, function: Callable[..., Any], *args: Any, remedy: str = _FIX) -> Any:
     """``function(*args)``, which is code of the environment.
 
     Args:
@@ -131,7 +131,7 @@ def _count(returned: Any) -> str:
 
 def _fail(title: str, call: str, error: Exception, library: str) -> NoReturn:
     """Raise what ``call`` raised as a sentence."""
-    remedy = _MEND
+    remedy = _FIX
     if "values to unpack" in str(error):
         remedy = (
             f"it, or what it wraps, returned another number of values than was expected there; in {library} reset() returns "

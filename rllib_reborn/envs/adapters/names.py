@@ -109,7 +109,7 @@ def _make_game(
         close_or_warn(env, name)
         if isinstance(error, Exception) and not isinstance(error, ValueError | GameUnavailableError):
             raise FaultyGameError(
-                f"{name!r} cannot become a team, because it raised {raised(error)}; mend the environment, or wrap it."
+                f"{name!r} cannot become a team, because it raised {raised(error)}; fix the environment, or wrap it."
             ) from error
         raise
 

@@ -16,7 +16,7 @@ from rllib_reborn.envs.team_game import FaultyGameError
 
 _PROBE_SEED = 0
 #: What to do where an environment's own state cannot be used.
-NO_STATE = "mend it, or take the observations for the state: team={'state': 'observations'}"
+NO_STATE = "fix it, or take the observations for the state: team={'state': 'observations'}"
 
 
 class TeamState:

@@ -17,6 +17,7 @@ from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame
 from rllib_reborn.envs.adapters.rllib import RLlibGame
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.matrix_games import MatrixGame
 from rllib_reborn.envs.team_game import FaultyGameError
 from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
@@ -247,19 +248,19 @@ WRONG = [
     (Pair, {"reset": lambda out: out[0]}, r": reset\(\) returned a list of 1 as info; expected a dict"),
     # exceptions
     *(
-        (kind, {"step": fails(RuntimeError("no\nconnection"))}, r": step\(\) raised RuntimeError: no connection; mend")
+        (kind, {"step": fails(RuntimeError("no\nconnection"))}, r": step\(\) raised RuntimeError: no connection; fix")
         for kind in LIBRARIES
     ),
-    *((kind, {"reset": fails(AssertionError())}, r": reset\(\) raised AssertionError; mend") for kind in LIBRARIES),
-    (Parallel, {"step": fails(KeyError("b"))}, r": step\(\) raised KeyError: 'b'; mend"),  # b's action was there
+    *((kind, {"reset": fails(AssertionError())}, r": reset\(\) raised AssertionError; fix") for kind in LIBRARIES),
+    (Parallel, {"step": fails(KeyError("b"))}, r": step\(\) raised KeyError: 'b'; fix"),  # b's action was there
     (Pair, {"step": fails(ValueError("not enough values to unpack"))}, r"unpack; it, or what it wraps, .*in Gymnasium"),
     # played in turns
     (InTurns, {"observe": None}, ": agent 'a' is alive and has no observation"),
     (InTurns, {"observe": "north"}, ": the observation of agent 'a' does not fit: it is 'north'; its space expects"),
-    (InTurns, {"rewards": {"a": 1.0}}, r": step\(\) raised KeyError: 'b'; mend"),
+    (InTurns, {"rewards": {"a": 1.0}}, r": step\(\) raised KeyError: 'b'; fix"),
     (InTurns, {"rewards": each(np.zeros(2))}, ": the reward of 'a' is an array of shape"),
     (InTurns, {"terminated": each(False) | {"c": False}}, " gave terminated under the name 'c'"),
-    (InTurns, {"raises": ZeroDivisionError("x")}, r": step\(\) raised ZeroDivisionError: x; mend"),
+    (InTurns, {"raises": ZeroDivisionError("x")}, r": step\(\) raised ZeroDivisionError: x; fix"),
 ]
 
 
@@ -347,6 +348,34 @@ def test_the_command_line_says_a_fault_once(name, sentence, capsys):
     assert sentence in shown
     assert "not run  shapes: not checked, because games fail; see no_failures." in shown
     assert not re.search("TypeError|ValueError|Traceback|FaultyGameError|GameFailedError", shown)
+
+
+@pytest.mark.parametrize(("fault", "sentence"), [("WrongSize", "obs of shape (2, 5)"), ("Breaks", "the game died")])
+def test_a_fault_of_an_own_game_is_printed_once_too(fault, sentence, capsys):
+    name = f"{HERE}:Breaks" if fault == "Breaks" else f"tests.fakes.broken_games:{fault}"
+    assert main(["envs", name]) == 1
+    shown = capsys.readouterr().out
+    assert shown.count(sentence) == 1
+    assert "FAILED   shapes: the same as no_failures." in shown
+
+
+class Breaks(MatrixGame):
+    def __init__(self, num_envs):
+        super().__init__([[1, 0], [0, 1]], num_envs)
+
+    def step(self, actions):
+        raise RuntimeError("the game died")
+
+
+def best(rewards):
+    return None
+
+
+def test_a_function_for_the_teams_reward_that_returns_no_number():
+    team = PettingZooGame(Parallel(), TeamOptions(state="observations", reward=f"{HERE}:best"))
+    team.reset(0)
+    with pytest.raises(FaultyGameError, match=r"wrong_v0: team.reward '.*:best' returned None; expected one number"):
+        team.step(np.zeros(2, np.int64))
 
 
 def test_checks_that_could_not_be_made_say_where_the_fault_is():
