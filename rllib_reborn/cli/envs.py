@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UsageError, mistakes
@@ -110,9 +113,27 @@ def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
     with mistakes(UnknownEnvError, ValueError):
         env = make_team_env(name, num_envs=2, **options)
     try:
-        return check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
+        with _failures_logged_once():
+            return check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
     finally:
         close_or_warn(env, name)
+
+
+@contextlib.contextmanager
+def _failures_logged_once() -> Iterator[None]:
+    """Of the warnings that games fail, the first alone, which shows where: the checks make the same game fail many times."""
+    passed: list[logging.LogRecord] = []
+
+    def first(record: logging.LogRecord) -> bool:
+        passed.append(record)
+        return len(passed) == 1
+
+    logger = logging.getLogger("rllib_reborn.envs.vectorize.executor_env")
+    logger.addFilter(first)
+    try:
+        yield
+    finally:
+        logger.removeFilter(first)
 
 
 def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:

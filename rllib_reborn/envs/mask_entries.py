@@ -27,9 +27,12 @@ def agents_mask(mask: Any, whose: str) -> npt.NDArray[np.bool_]:
         whose: Whose it is, for messages, such as ``agent 'x'``.
 
     Raises:
-        ValueError: An entry is neither 0 nor 1.
+        ValueError: It is no array, or an entry is neither 0 nor 1.
     """
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:
+        raise ValueError(f"the action mask of {whose} has rows of unequal lengths; {ALLOWED_OR_NOT}.") from error
     where = not_zero_or_one(array)
     if where is not None:
         raise ValueError(f"the action mask of {whose} holds {array[where]}; {ALLOWED_OR_NOT}.")

@@ -26,7 +26,8 @@ def shown(value: Any) -> str:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if value is None or isinstance(value, bool | int | float | str | bytes | np.generic | np.ndarray | type):
         return _one_line(repr(value))
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def raised(error: Exception) -> str:

@@ -97,6 +97,11 @@ class _RLlibGame(MultiAgentGame):
     def reset(self, seed: int) -> MultiAgentStep:
         observations, infos = reset_env(self._env, seed, self.title, _LIBRARY)
         observations = by_agent(observations, "observations", "reset()", self.title)
+        if observations and all(observation is None for observation in observations.values()):
+            raise FaultyGameError(
+                f"{self.title}: reset() returned None as the observation of every agent; return what they see, and leave "
+                "out those that wait."
+            )
         infos = infos_by_agent(infos, "reset()", self.title)
         self._remember(infos)
         return MultiAgentStep(observations, {}, {}, {}, infos, self.agents)

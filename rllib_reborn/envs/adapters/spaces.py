@@ -134,8 +134,8 @@ def _as_array(value: Any, path: tuple[Any, ...], what: str) -> npt.NDArray[Any]:
         array = np.asarray(value)
         if array.dtype.kind in "biuf":
             return array
-        if array.dtype.kind == "O" and not isinstance(value, dict):
-            return array.astype(np.float64)  # numbers that came as objects
+        if array.dtype.kind == "O" and all(isinstance(one, float | int | np.number | np.bool_) for one in array.flat):
+            return array.astype(np.float64)  # numbers that came as objects; None would become NaN
     except Exception:  # whatever the conversion of a foreign object raises, it is no array
         pass
     raise ValueError(f"it is {shown(value)}{_at(path)}; its space expects {what}.")

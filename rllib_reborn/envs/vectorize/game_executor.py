@@ -125,7 +125,9 @@ class Failure:
         contract, permanent = isinstance(error, GameContractError), isinstance(error, GameUnavailableError)
         is_sentence = contract or permanent or isinstance(error, FaultyGameError)
         line = str(error) if is_sentence else traceback.format_exception_only(error)[-1].strip()
-        text = "".join(traceback.format_exception(error))
+        # What a foreign environment returned is all there is to know; where it raised something, the place matters too.
+        returned = isinstance(error, FaultyGameError) and error.__cause__ is None
+        text = line if returned else "".join(traceback.format_exception(error))
         return Failure(line, text, contract, isinstance(error, ValueError), gone, permanent, error)
 
     def as_data(self) -> Failure:

@@ -131,6 +131,13 @@ def test_a_mask_of_other_numbers_is_refused(mask, value):
         begun(masks={"x": [1, 1, 1], "y": mask})
 
 
+def test_a_mask_of_unequal_rows_is_refused():
+    with pytest.raises(
+        ValueError, match="the action mask of agent 'y' has rows of unequal lengths; give 1 for an action"
+    ):
+        begun(masks={"x": [1, 1, 1], "y": [[1], [1, 0]]})
+
+
 def test_masks_in_the_observation():
     space = spaces.Dict({"observation": spaces.Box(-9, 9, (1,)), "action_mask": spaces.MultiBinary(2)})
     layout = AgentLayout("z", team_layout("z", [space], [spaces.Discrete(2)]), may_wait=False)

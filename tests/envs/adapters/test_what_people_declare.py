@@ -503,7 +503,8 @@ BOX_2 = spaces.Box(0, 9, (2,), np.float32)
         ),
         (spaces.Dict({"x": BOX_2}), np.zeros(2), r"it is an array of shape \(2,\) .* and has no part at 'x'"),
         (BOX_2, "ab", "it is 'ab'; its space expects numbers"),
-        (BOX_2, [1.0, None], None),  # NaN, which the check of values finds
+        (BOX_2, [1.0, None], "it is a list of 2; its space expects numbers"),
+        (BOX_2, [1.0, np.nan], None),  # which the check of values finds
         (BOX_2, [[1.0], [1.0, 2.0]], "it is a list of 2; its space expects numbers"),
         (spaces.Discrete(2), "left", "it is 'left'; its space expects choices"),
     ],

@@ -207,6 +207,11 @@ WRONG = [
     (Parallel, {"agents": ["a", "b", "c"]}, " gave agents under the name 'c', which none of its agents has"),
     (Parallel, {"agents": None}, r": agents is None after reset\(\); set it to the list"),
     (Parallel, {"agents": "a"}, r": agents is 'a' after reset\(\)"),
+    (
+        Multi,
+        {"reset": lambda out: (each(None), {})},
+        r": reset\(\) returned None as the observation of every agent; return",
+    ),
     # agents that are missing
     *((Parallel, {"rewards": rewards}, "'b' acted, is alive and got no reward") for rewards in ({"a": 1.0}, {"a": 0})),
     (Parallel, {"observations": {"a": np.zeros(1)}}, ": agent 'b' is alive and has no observation"),
@@ -220,7 +225,7 @@ WRONG = [
             ("high", "'high'"),
             ({"x": 1.0}, "a dict with the keys 'x'"),
             ([1.0, 2.0], "a list of 2"),
-            (object(), "a object"),
+            (object(), "an object"),
         )
     ),
     (Pair, {"rewards": [1.0, "1.0"]}, ": the reward of 'agent_1' is '1.0'; expected one number"),
@@ -340,9 +345,11 @@ def fails_later():
         ("fails_later", "game 0 failed at observation 1: wrong_v0: step() returned 4 values"),
     ],
 )
-def test_the_command_line_says_a_fault_once(name, sentence, capsys):
+def test_the_command_line_says_a_fault_once(name, sentence, capsys, caplog):
     assert main(["envs", f"{HERE}:{name}", "team.state=observations"]) == 1
     shown = capsys.readouterr().out
+    [warning] = caplog.records
+    assert "Traceback" not in warning.getMessage()
     assert shown.count("FAILED") == 1
     assert shown.count("wrong_v0") == 1
     assert sentence in shown
@@ -376,6 +383,18 @@ def test_a_function_for_the_teams_reward_that_returns_no_number():
     team.reset(0)
     with pytest.raises(FaultyGameError, match=r"wrong_v0: team.reward '.*:best' returned None; expected one number"):
         team.step(np.zeros(2, np.int64))
+
+
+def test_where_an_environment_raised_is_logged_once(capsys, caplog):
+    assert main(["envs", f"{HERE}:breaks_in_step", "team.state=observations"]) == 1
+    assert capsys.readouterr().out.count("RuntimeError: no connection") == 1
+    [warning] = caplog.records
+    assert "Traceback" in warning.getMessage()
+    assert "in step\n" in warning.getMessage()
+
+
+def breaks_in_step():
+    return Parallel(step=fails(RuntimeError("no connection")))
 
 
 def test_checks_that_could_not_be_made_say_where_the_fault_is():
