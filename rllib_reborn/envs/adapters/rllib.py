@@ -66,6 +66,20 @@ def env_context(env_options: Mapping[str, Any]) -> EnvContext:
     return EnvContext(dict(env_options), worker_index=0, num_workers=0)
 
 
+def _possible_agents(env: MultiAgentEnv) -> Any:
+    """All agents, in a fixed order.
+
+    RLlib's wrappers of PettingZoo environments take theirs from a set, whose order differs from process to process; what
+    they wrap has them in order.
+    """
+    given = env.possible_agents
+    for attribute in ("par_env", "env"):
+        wrapped = getattr(getattr(env, attribute, None), "possible_agents", None)
+        if wrapped and given is not None and {*wrapped} == {*given}:
+            return wrapped
+    return given
+
+
 class _RLlibGame(MultiAgentGame):
     may_wait = True
     has_state = True
@@ -73,7 +87,7 @@ class _RLlibGame(MultiAgentGame):
     def __init__(self, env: MultiAgentEnv) -> None:
         self._env = env
         self.title = type(env).__name__
-        given = ask(self.title, "possible_agents", getattr, env, "possible_agents")
+        given = ask(self.title, "possible_agents", _possible_agents, env)
         self.agents = () if given is None else agent_names(given, self.title)
         if not self.agents:
             raise ValueError(f"{self.title} has no possible_agents; set it to the list of all agents that may appear.")

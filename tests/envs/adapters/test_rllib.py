@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -119,3 +124,38 @@ def test_names_of_agents_must_be_known():
         RLlibGame(env)
     env.possible_agents = {"walker_2", "walker_0", "walker_1"}  # a set has another order in every process
     assert RLlibGame(env, TeamOptions(**TEAM)).spec.agent_ids == ("walker_0", "walker_1", "walker_2")
+
+
+ORDERS = """
+from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
+from rllib_reborn.envs.adapters.rllib import RLlibGame
+from rllib_reborn.envs.adapters.team_options import TeamOptions
+from tests.fakes.parallel_games import ScriptedParallelEnv
+from pettingzoo.utils import parallel_to_aec
+
+class Mine(ParallelPettingZooEnv):
+    pass
+
+agents = ("north", "east", "south", "west", "up", "down")
+def made():
+    return ScriptedParallelEnv([{}] * 5, agents=agents, max_cycles=5)
+
+for wrapped in (ParallelPettingZooEnv(made()), Mine(made()), PettingZooEnv(parallel_to_aec(made()))):
+    game = RLlibGame(wrapped, TeamOptions(state="observations", episode_limit=5))
+    assert game.spec.agent_ids == agents, (type(wrapped).__name__, game.spec.agent_ids)
+print("in order")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_agents_of_rllibs_wrappers_are_in_the_same_order_in_every_process(hash_seed):
+    done = subprocess.run(
+        [sys.executable, "-c", ORDERS],
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert "in order" in done.stdout, done.stderr
