@@ -3,7 +3,7 @@
 import pytest
 
 from rllib_reborn.algorithms.qmix import QMIX
-from rllib_reborn.algorithms.value_factorization import value_factorization
+from rllib_reborn.algorithms.value_factorization import setup
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, episode_replay, format_bytes
 from tests.algorithms.helpers import WALK, quick
 
@@ -19,7 +19,7 @@ def test_the_size_is_printed_before_the_replay_is_made(log_level, capsys, monkey
             printed.append(capsys.readouterr().err)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(value_factorization, "EpisodeReplay", Recorded)
+    monkeypatch.setattr(setup, "EpisodeReplay", Recorded)
     config = quick(env=WALK) if log_level == "WARN" else quick(env=WALK).debugging(log_level=log_level)
     algorithm = config.build_algo()
     line = f"Replay: 64 episodes of up to 6 steps, at most {format_bytes(algorithm.replay.largest_nbytes)}.\n"

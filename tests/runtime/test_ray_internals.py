@@ -87,7 +87,8 @@ def test_rllib_does_not_offer_its_old_stack(caplog):
         reset_log_once("QMIX_on_new_api_stack")
         if hushed:
             ray_internals.no_word_on_the_api_stack(config)
-        with caplog.at_level("WARNING"):
+        # Other tests leave RLlib's loggers quiet.
+        with caplog.at_level("WARNING", logger="ray"), caplog.at_level("WARNING", logger="ray.rllib"):
             AlgorithmConfig.validate(config.copy())
         assert ("API stack" in caplog.text) is not hushed
 
