@@ -112,7 +112,7 @@ BOOKKEEPING: Mapping[str, str] = MappingProxyType(
 
 _CONNECTORS = "put what it does into the environment, or into a module of your own (docs/your_env.md)"
 _OLD = "it belongs to RLlib's old stack"
-_OFFLINE = "there is no training from offline data here; leave it out"
+_OFFLINE = "there is no training from offline data here"
 _TENSORFLOW = "the networks are torch's"
 _COMPILED = "networks are not compiled here"
 _TEAM = "the team is ONE RLlib agent here"
@@ -140,7 +140,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "rl_module_spec": "set training(model={...}) and training(mixer={...})",
         "algorithm_config_overrides_per_module": "there is one module; set it in training()",
         "optimizer": "set training(optimizer={...})",
-        "learner_config_dict": "write a Learner class of your own that reads it",
+        "learner_config_dict": "set algorithm_settings={...}, which a config class of your own declares (CONTRIBUTING.md)",
         "torch_lr_scheduler_classes": "set lr=[[0, 1e-3], [1_000_000, 1e-4]]",
         "torch_grad_scaler_class": "losses are computed in 32 bits",
         "torch_skip_nan_gradients": "gradients that are not finite are always skipped; see nonfinite_patience",
@@ -214,8 +214,8 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "keep_per_episode_custom_metrics": "use the callback on_sample_end, which is given whole episodes",
         "metrics_episode_collection_timeout_s": "set sample_timeout_s",
         # what RLlib offers beside this
-        "enable_rl_module_and_learner": "only RLlib's new API stack is supported; leave api_stack() out",
-        "enable_env_runner_and_connector_v2": "only RLlib's new API stack is supported; leave api_stack() out",
+        "enable_rl_module_and_learner": "only RLlib's new API stack is supported",
+        "enable_env_runner_and_connector_v2": "only RLlib's new API stack is supported",
         "input_": _OFFLINE,
         "postprocess_inputs": _OFFLINE,
         "actions_in_input_normalized": _OFFLINE,
@@ -230,7 +230,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Families of further ones, by how the name begins or ends.
+#: Families of further ones, by how the name begins.
 _FAMILIES: Mapping[str, str] = MappingProxyType(
     {
         "input_": _OFFLINE,
