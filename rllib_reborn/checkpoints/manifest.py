@@ -38,10 +38,11 @@ class Manifest:
 
     Attributes:
         iteration: Iterations of the run when it was saved.
-        env_steps: Env steps of the run when it was saved.
+        env_steps: Env steps of the run's complete iterations when it was saved.
         config_hash: Hash of the experiment that wrote it.
         versions: Versions of ``rllib_reborn``, ``ray`` and ``torch``.
         files: Path below the checkpoint (with ``/``) to its record; the manifest itself is not among them.
+        interrupted_env_steps: Further env steps, of an iteration that was interrupted and is completed when the run goes on.
     """
 
     iteration: int
@@ -49,6 +50,7 @@ class Manifest:
     config_hash: str
     versions: dict[str, str]
     files: dict[str, FileRecord]
+    interrupted_env_steps: int = 0
 
     def to_json(self) -> str:
         """JSON text that carries a digest of itself."""
@@ -56,14 +58,16 @@ class Manifest:
         return json.dumps({**content, "digest": _digest(content)}, indent=1, sort_keys=True)
 
 
-def describe(folder: Path, *, iteration: int, env_steps: int, config_hash: str) -> Manifest:
+def describe(
+    folder: Path, *, iteration: int, env_steps: int, config_hash: str, interrupted_env_steps: int = 0
+) -> Manifest:
     """The manifest of all files that are in ``folder`` now."""
     files = {
         path.relative_to(folder).as_posix(): FileRecord(path.stat().st_size, file_sha256(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST_NAME
     }
-    return Manifest(iteration, env_steps, config_hash, installed_versions(), files)
+    return Manifest(iteration, env_steps, config_hash, installed_versions(), files, interrupted_env_steps)
 
 
 def read(folder: Path) -> Manifest:

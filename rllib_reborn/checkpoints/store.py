@@ -43,15 +43,24 @@ class CheckpointStore:
         self.keep = keep
         self._damaged: set[str] = set()
 
-    def save(self, write: Callable[[Path], None], *, iteration: int, env_steps: int, config_hash: str) -> Path:
+    def save(
+        self,
+        write: Callable[[Path], None],
+        *,
+        iteration: int,
+        env_steps: int,
+        config_hash: str,
+        interrupted_env_steps: int = 0,
+    ) -> Path:
         """Write a new checkpoint and prune old ones.
 
         Args:
             write: Called with an empty folder; puts the checkpoint's files into it. Whatever it raises is
                 passed on, and leaves all earlier checkpoints as they were.
-            iteration: Iterations of the run so far, kept in the manifest.
-            env_steps: Env steps of the run so far, kept in the manifest.
+            iteration: Complete iterations of the run so far, kept in the manifest.
+            env_steps: Their env steps, kept in the manifest.
             config_hash: Hash of the experiment, kept in the manifest.
+            interrupted_env_steps: Env steps of an iteration that was interrupted, kept in the manifest.
 
         Returns:
             The folder of the finished checkpoint.
@@ -62,7 +71,13 @@ class CheckpointStore:
         unfinished = self.folder / f"{_UNFINISHED}{final.name}"
         unfinished.mkdir()
         write(unfinished)
-        manifest = manifests.describe(unfinished, iteration=iteration, env_steps=env_steps, config_hash=config_hash)
+        manifest = manifests.describe(
+            unfinished,
+            iteration=iteration,
+            env_steps=env_steps,
+            config_hash=config_hash,
+            interrupted_env_steps=interrupted_env_steps,
+        )
         for path in unfinished.rglob("*"):
             flush_to_disk(path)
         # The sentinel comes last: a folder that has it has everything it names.

@@ -234,7 +234,8 @@ def _print_head(console: Console, run: PreparedRun, title: str) -> None:
     console.out(title, highlight=False)
     console.out(f"run folder  {plan.folder.root}", highlight=False)
     if plan.checkpoint is not None:
-        console.out(f"resuming    {plan.checkpoint}, {plan.progress.env_steps:,} env steps", highlight=False)
+        env_steps = plan.progress.env_steps + plan.interrupted_env_steps
+        console.out(f"resuming    {plan.checkpoint}, {env_steps:,} env steps", highlight=False)
     if plan.fork is not None:
         console.out(f"forked from {plan.fork.request.source}, {plan.fork.env_steps:,} env steps", highlight=False)
         for part, what in plan.fork.fork.parts().items():

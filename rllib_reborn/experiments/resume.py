@@ -29,10 +29,11 @@ class RunPlan:
     Attributes:
         folder: The run folder.
         checkpoint: What to restore; None: from the beginning.
-        progress: How far the checkpoint is.
+        progress: How far the checkpoint is, in complete iterations.
         rows: Rows that ``metrics.jsonl`` starts with: those that the checkpoint knows of.
         events: The same of the plasticity events.
         fork: The other run's state that this one begins with; None: it is no fork, or has begun already.
+        interrupted_env_steps: Env steps of the checkpoint beyond ``progress``.
     """
 
     folder: RunFolder
@@ -41,6 +42,7 @@ class RunPlan:
     rows: tuple[dict[str, Any], ...] = ()
     events: tuple[dict[str, Any], ...] = ()
     fork: ForkPlan | None = None
+    interrupted_env_steps: int = 0
 
 
 def plan_run(
@@ -142,7 +144,8 @@ def _plan_from(checkpoint: Path, source: RunFolder | None, target: RunFolder, re
         rows = rows_until(MetricsLog(source.metrics).rows(), manifest.iteration)
         events = rows_until(MetricsLog(source.dormancy).rows(), manifest.iteration)
     progress = _position(manifest.iteration, manifest.env_steps, rows)
-    return RunPlan(target, checkpoint, progress, tuple(rows), tuple(events))
+    interrupted = manifest.interrupted_env_steps
+    return RunPlan(target, checkpoint, progress, tuple(rows), tuple(events), interrupted_env_steps=interrupted)
 
 
 def _position(iteration: int, env_steps: int, rows: Sequence[dict[str, Any]]) -> RunPosition:

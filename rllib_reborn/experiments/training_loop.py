@@ -97,6 +97,7 @@ class TrainingLoop:
     def __post_init__(self) -> None:
         self._saved_at = (self.position.iteration or None) if self.is_saved else None
         self._saved_time = self.clock()
+        self._interrupted_env_steps = 0
 
     def run(self, interruption: Interruption) -> None:
         """Go on to the end, or until ``interruption``; a checkpoint holds all that was trained, also what belongs to an
@@ -129,9 +130,10 @@ class TrainingLoop:
         before = self.position.env_steps
         try:
             done = self._iterate()
-        except InterruptedIterationError:
-            self._saved_at = None
+        except InterruptedIterationError as error:
+            self._saved_at, self._interrupted_env_steps = None, error.env_steps
             raise
+        self._interrupted_env_steps = 0
         if self._is_due(before, self.position.env_steps):
             self.save()
         return done
@@ -145,6 +147,7 @@ class TrainingLoop:
             iteration=self.position.iteration,
             env_steps=self.position.env_steps,
             config_hash=self.config_hash,
+            interrupted_env_steps=self._interrupted_env_steps,
         )
         self._saved_at, self._saved_time = self.position.iteration, self.clock()
         self.observer.on_checkpoint(path)

@@ -213,7 +213,7 @@ def training(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
-    reference: Path, tmp_path: Path, number: signal.Signals
+    reference: Path, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     with training(folder) as process:
@@ -226,7 +226,12 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     manifest = json.loads((newest / "manifest.json").read_text())
     assert manifest["iteration"] == rows(folder)[-1]["iteration"]
+    so_far = f"{manifest['env_steps'] + manifest['interrupted_env_steps']:,} env steps"
+    assert f"stopped by {number.name} after {so_far};" in text
     assert not (folder / "final_evaluation.json").exists()
+    one_more = f"stop.iterations={manifest['iteration'] + 1}"
+    assert main(["train", CONFIG, *SETTINGS, one_more, "--out", str(folder), "--resume", "auto"]) == 0
+    assert f"{newest}, {so_far}" in capsys.readouterr().out
 
 
 def test_the_same_command_goes_on_after_sigkill(reference: Path, tmp_path: Path) -> None:

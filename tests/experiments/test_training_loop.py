@@ -14,6 +14,7 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
 from rllib_reborn.experiments.training_loop import RunPosition, TrainingError, TrainingLoop
+from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.remote_sampling import WaitGivenUpError
 
 
@@ -148,6 +149,23 @@ def test_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert run.train().iteration == 6
     assert [row["iteration"] for row in run.log.rows()] == [5, 6]
     assert run.saved() == [50, 60]
+
+
+def test_a_manifest_tells_complete_iterations_from_the_interrupted_one(tmp_path: Path) -> None:
+    class Interrupted(Counter):
+        def train(self) -> dict[str, Any]:
+            if self.iterations == 3 and not run.store.paths():
+                error = InterruptedIterationError()
+                error.env_steps = 7
+                raise error
+            return super().train()
+
+    algo = Interrupted()
+    run = Run(tmp_path, StopSection(env_steps=40), None, algo)
+    run.train()
+    run.train()
+    parts = [json.loads((path / "manifest.json").read_text()) for path in run.store.paths()]
+    assert [(part["env_steps"], part["interrupted_env_steps"]) for part in parts] == [(30, 7), (40, 0)]
 
 
 def test_a_run_that_is_over_does_nothing_more(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
         self._taken_back = done
         try:
             return super().step()
-        except InterruptedIterationError:
+        except InterruptedIterationError as error:
             self._give_back()
-            self.counters.interrupted_env_steps = self._sampled() - before
+            self.counters.interrupted_env_steps = error.env_steps = self._sampled() - before
             raise
 
     def complete_training_step(self) -> None:
