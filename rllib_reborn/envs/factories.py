@@ -12,9 +12,17 @@ from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
 
 logger = logging.getLogger(__name__)
 
+#: By name, factories that lie in the main script or the notebook of another process; see :func:`provide`.
+_PROVIDED: dict[str, Callable[..., Any]] = {}
+
 
 class UnknownEnvError(ValueError):
     """There is no environment of this name; the message suggests near ones."""
+
+
+def provide(name: str, factory: Callable[..., Any]) -> None:
+    """Make :func:`find_factory` find ``factory`` under ``name`` in this process, where its own modules have none."""
+    _PROVIDED[name] = factory
 
 
 def find_factory(name: str) -> Callable[..., Any]:
@@ -33,7 +41,7 @@ def find_factory(name: str) -> Callable[..., Any]:
             f"environment {name!r}: there is no module {error.missing!r}; it must lie beside your script or in the folder "
             "of the command line, be installed, or be in a folder that PYTHONPATH names."
         ) from error
-    factory = vars(module).get(attribute)
+    factory = vars(module).get(attribute) or _PROVIDED.get(name)
     if factory is None:
         near = difflib.get_close_matches(attribute, vars(module), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."

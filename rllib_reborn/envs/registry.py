@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,7 @@ from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
+from rllib_reborn.envs.same_team import OtherTeamError, require_same_team
 from rllib_reborn.envs.starcraft import names as starcraft_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
@@ -106,12 +107,48 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
     >>> make_team_env("predator_prey/small", num_envs=2, obs_radius=1).spec.obs_dim
     27
     """
+    return _make(name, num_envs, kwargs)
+
+
+def make_same_team_env(
+    spec: TeamSpec, name: str, num_envs: int, kwargs: Mapping[str, Any], *, networks_only: bool = False
+) -> VectorTeamEnv:
+    """An environment as :func:`make_team_env` builds it, whose team must be ``spec``. Games of named agents take its order,
+    in whatever order they name them.
+
+    Args:
+        spec: The team that is trained.
+        name, num_envs, kwargs: As of :func:`make_team_env`.
+        networks_only: See :func:`~rllib_reborn.envs.same_team.require_same_team`.
+
+    Raises:
+        OtherTeamError: The environment is another team here.
+        UnknownEnvError, ValueError: As :func:`make_team_env`.
+    """
+    env = _make(name, num_envs, kwargs, spec.agent_ids)
+    try:
+        require_same_team(spec, env.spec, name, networks_only=networks_only)
+    except OtherTeamError:
+        close_or_warn(env, name)
+        raise
+    return env
+
+
+def _make(name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = ()) -> VectorTeamEnv:
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.make(num_envs, **kwargs)
-    return make_vectorized(name, num_envs, kwargs) if _is_per_game(name) else _call_by_path(name, num_envs, kwargs)
+    if _is_per_game(name):
+        return make_vectorized(name, num_envs, kwargs, agent_ids)
+    return _call_by_path(name, num_envs, kwargs)
+
+
+def is_stepped_as_arrays(name: str) -> bool:
+    """Whether environments of this name are this package's own and step many games as arrays, so that a game more costs next
+    to nothing. What others build may be a simulator that takes a minute to start, or of which a machine bears one."""
+    return name in ENVS and ENVS[name].check is None
 
 
 def launches_external_process(name: str) -> bool:
@@ -131,11 +168,16 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
         UnknownEnvError: There is no such environment.
         ValueError: As :func:`make_team_env`.
     """
+    return team_spec_in_order((), name, kwargs)
+
+
+def team_spec_in_order(agent_ids: Sequence[str], name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
+    """As :func:`team_spec`; games of named agents take the order of ``agent_ids`` where they have these names."""
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.spec(**kwargs)
     if _is_per_game(name):
-        return vectorized_spec(name, kwargs)
+        return vectorized_spec(name, kwargs, agent_ids)
     env = _call_by_path(name, 1, kwargs)
     try:
         return env.spec

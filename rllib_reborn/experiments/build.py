@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_reborn.algorithms import ValueFactorizationConfig, algorithm_config_class
+from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment, experiment_model
 from rllib_reborn.replay.fields import field_layout
@@ -22,14 +23,20 @@ _ATTRIBUTES = {"model": "team_model", "optimizer": "team_optimizer"}
 _LOG_LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
 
 
-def build_config(experiment: Experiment) -> ValueFactorizationConfig:
+def build_config(experiment: Experiment, team: TeamSpec | None = None) -> ValueFactorizationConfig:
     """The validated AlgorithmConfig of an experiment; starts nothing.
+
+    Args:
+        experiment: The experiment.
+        team: The environment's, where it was asked already.
 
     Raises:
         ExperimentError: The algorithm is unknown, or the settings do not fit together or do not fit the
             environment.
     """
     config = configure(experiment)
+    if team is not None:
+        config.set_team(team)
     try:
         config.validate()
     except ValueError as error:

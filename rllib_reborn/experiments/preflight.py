@@ -6,8 +6,10 @@ import logging
 import os
 
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
+from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.factories import close_or_warn
-from rllib_reborn.envs.registry import ENVS, launches_external_process, make_team_env, team_spec
+from rllib_reborn.envs.registry import ENVS, launches_external_process, make_same_team_env, team_spec
+from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
@@ -20,14 +22,14 @@ _STEPS = 50
 _GAMES = 2
 
 
-def check_env_name(experiment: Experiment) -> None:
-    """Raise unless the environment exists and takes ``env_config``.
+def check_env_name(experiment: Experiment) -> TeamSpec:
+    """The team of the environment, which exists and takes ``env_config``.
 
     Raises:
         ExperimentError: It does not.
     """
     try:
-        team_spec(experiment.env, **experiment.env_config)
+        return team_spec(experiment.env, **experiment.env_config)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 
@@ -54,9 +56,13 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
             )
 
 
-def check_env(experiment: Experiment) -> None:
+def check_env(experiment: Experiment, team: TeamSpec) -> None:
     """Play a few random steps and raise if the environment breaks its contract. An environment that
     starts a program for each game is not played; whether it is installed is looked up.
+
+    Args:
+        experiment: What is to be run.
+        team: As :func:`check_env_name` found it.
 
     Raises:
         ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
@@ -72,8 +78,8 @@ def check_env(experiment: Experiment) -> None:
                 raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
         return
     try:
-        env = make_team_env(experiment.env, num_envs=_GAMES, **experiment.env_config)
-    except ValueError as error:
+        env = make_same_team_env(team, experiment.env, _GAMES, experiment.env_config)
+    except (ValueError, EnvContractError) as error:
         raise ExperimentError(str(error)) from error
     try:
         results = check_team_env(env, experiment.seed, steps=_STEPS)

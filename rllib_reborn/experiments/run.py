@@ -16,8 +16,11 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_reborn.algorithms import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.saved_team import expect_saved_team
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
-from rllib_reborn.envs.registry import launches_external_process
+from rllib_reborn.envs.contract import EnvContractError
+from rllib_reborn.envs.registry import is_stepped_as_arrays, launches_external_process
+from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits, config_hash, resolved_dict
 from rllib_reborn.experiments.cluster_room import wait_for_room
@@ -97,7 +100,7 @@ class OpenRun:
             env_steps=self.loop.position.env_steps,
             episodes=experiment.evaluation.final_episodes,
             seed=experiment.seed,
-            num_envs=resources.num_envs_per_env_runner if launches_external_process(experiment.env) else None,
+            num_envs=None if is_stepped_as_arrays(experiment.env) else resources.num_envs_per_env_runner,
             resource_request=resource_request,
         )
         write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
@@ -120,7 +123,12 @@ class RunOutcome:
 
 
 def prepare_run(
-    experiment: Experiment, *, out: Path | None = None, resume: str | None = None, fork: ForkRequest | None = None
+    experiment: Experiment,
+    *,
+    out: Path | None = None,
+    resume: str | None = None,
+    fork: ForkRequest | None = None,
+    team: TeamSpec | None = None,
 ) -> PreparedRun:
     """Check everything and decide where to write; starts nothing and writes nothing.
 
@@ -128,6 +136,7 @@ def prepare_run(
         experiment: What to run.
         out: Run folder; None: a new one below ``runs/``.
         resume, fork: See :func:`rllib_reborn.experiments.resume.plan_run`.
+        team: The environment's, where it was asked already.
 
     Raises:
         ExperimentError: The experiment cannot be run, or not there.
@@ -135,7 +144,7 @@ def prepare_run(
     """
     show_ray_messages(experiment.logging.level)
     check_gpus(experiment)
-    config = build_config(experiment)
+    config = build_config(experiment, team)
     check_replay_fits(config)
     resolved = resolved_dict(experiment, config)
     plan = plan_run(experiment, config, resolved, out, resume, fork)
@@ -181,13 +190,17 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
-        algo = held.enter_context(_built(run.config))
-        if plan.checkpoint is not None:
-            algo.restore_from_path(str(plan.checkpoint.resolve()))
-        if plan.fork is not None:
-            plan.fork.write_note(folder)
-            with plan.fork.state_in(folder) as state:
-                algo.restore_from_path(str(state.resolve()))
+        expect_saved_team(run.config, plan.checkpoint if plan.fork is None else plan.fork.fork.checkpoint)
+        try:
+            algo = held.enter_context(_built(run.config))
+            if plan.checkpoint is not None:
+                algo.restore_from_path(str(plan.checkpoint.resolve()))
+            if plan.fork is not None:
+                plan.fork.write_note(folder)
+                with plan.fork.state_in(folder) as state:
+                    algo.restore_from_path(str(state.resolve()))
+        except EnvContractError as error:  # no step is made yet
+            raise ExperimentError(str(error)) from error
         write_text_atomically(folder.config, dump_experiment(run.resolved, command))
         log.replace(list(plan.rows))
         if plan.events or folder.dormancy.exists():
@@ -261,6 +274,3 @@ def _built(config: ValueFactorizationConfig) -> Iterator[Algorithm]:
         yield algo
     finally:
         algo.stop()
-        # RLlib makes a folder in ~/ray_results for every algorithm; nothing is ever put into ours.
-        with contextlib.suppress(OSError):
-            Path(algo.logdir).rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import socket
 from collections.abc import Collection
 from functools import cached_property
 from typing import Any
@@ -15,9 +16,12 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
+from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.rollout import EpisodeOutcome
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
+from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.results import RunnerError
 from rllib_reborn.runtime.running_games import RunningGames
 from rllib_reborn.runtime.seeds import Role, remote_seed
 from rllib_reborn.runtime.spaces import team_spaces
@@ -27,6 +31,7 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
     """The parts of :class:`TeamEnvRunner` that no step runs through."""
 
     env: VectorTeamEnv | None
+    holds_games: bool
     num_envs: int
     spec: TeamSpec
     worker_index: int
@@ -40,6 +45,25 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
     @abc.abstractmethod
     def games(self) -> RunningGames:
         """The games."""
+
+    @abc.abstractmethod
+    def make_env(self) -> VectorTeamEnv:
+        """Makes the environment, in place of one that there is."""
+
+    def build_env(self) -> RunnerError | None:
+        """Make the environment unless there is one; gives back why it cannot be, which is its author's mistake, or None."""
+        try:
+            if self.env is None:
+                self.make_env()
+        except Exception as error:
+            where = f"env runner {self.worker_index} on {socket.gethostname()}"
+            what = (
+                str(error) if isinstance(error, ValueError | EnvContractError | GameUnavailableError) else repr(error)
+            )
+            return RunnerError(
+                f"{where} cannot build the environment {str(self.config.env)!r}: {what}", env_is_broken=True
+            )
+        return None
 
     @abc.abstractmethod
     def log_outcomes(self, outcomes: list[EpisodeOutcome]) -> None:
@@ -69,7 +93,7 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
     def set_games_state(self, games: dict[str, Any] | None) -> bool:
         """Go on with the games of :meth:`games_state`; returns False (and begins new ones) where there are none or they do
         not fit; :meth:`take_unfit_games` then gives them back."""
-        if games is None or self.env is None or games["num_envs"] != self.num_envs:
+        if games is None or not self.holds_games or games["num_envs"] != self.num_envs:
             if self.env is not None:
                 self.games.drop()
             self._unfit_games = games

@@ -7,8 +7,8 @@ from typing import Any
 
 from ray.tune.registry import register_env
 
-from rllib_reborn.envs.registry import make_team_env
-from rllib_reborn.envs.team_env import VectorTeamEnv
+from rllib_reborn.envs.registry import make_same_team_env, make_team_env
+from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
 
 def env_name(env: Any) -> str:
@@ -28,11 +28,25 @@ def env_name(env: Any) -> str:
     return f"{module}:{qualified}"
 
 
-def create(name: str, context: Any, num_envs: int = 1) -> VectorTeamEnv:
-    """RLlib's env creator; ``context`` is the ``env_config`` (a dict, RLlib adds attributes)."""
-    return make_team_env(name, num_envs=num_envs, **dict(context))
+def create(name: str, context: Any, num_envs: int = 1, spec: TeamSpec | None = None) -> VectorTeamEnv:
+    """RLlib's env creator.
+
+    Args:
+        name: The environment's.
+        context: The ``env_config`` (a dict, RLlib adds attributes).
+        num_envs: Games side by side.
+        spec: The team that is trained; None: not known.
+
+    Raises:
+        OtherTeamError: The environment has another team.
+        ValueError: It cannot be built.
+    """
+    if spec is None:
+        return make_team_env(name, num_envs=num_envs, **dict(context))
+    return make_same_team_env(spec, name, num_envs, dict(context))
 
 
-def register_team_env(name: str) -> None:
-    """Register ``name`` with Ray, so that runners in fresh processes find it; registering again changes nothing."""
+def register_team_env(env: Any) -> None:
+    """Register the name of ``env`` with Ray, so that runners in fresh processes find it; once more changes nothing."""
+    name = env_name(env)
     register_env(name, partial(create, name))

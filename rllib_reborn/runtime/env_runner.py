@@ -73,8 +73,9 @@ class TeamEnvRunner(CheckpointedRunner):
         self._unfit_games: dict[str, Any] | None = None
         self.env: VectorTeamEnv | None = None
         # With remote runners the local one only keeps weights and spaces: it must start no game.
-        if remote or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker:
-            self.make_env()
+        self.holds_games = remote or self.config.num_env_runners == 0 or self.config.create_env_on_local_worker
+        if self.holds_games and not remote:
+            self.make_env()  # remote ones are asked to (build_env): RLlib loses what a constructor raises
 
     # ------------------------------------------------------------------ env and module
 
@@ -87,7 +88,7 @@ class TeamEnvRunner(CheckpointedRunner):
             worker_index=self.worker_index,
             num_workers=self.num_workers,
         )
-        self.env = self._env_creator(context, num_envs=self.num_envs)
+        self.env = self._env_creator(context, num_envs=self.num_envs, spec=self.spec)
         self._run_callbacks("on_environment_created", env=self.env, env_context=context)
         return self.env
 
@@ -107,9 +108,9 @@ class TeamEnvRunner(CheckpointedRunner):
     @cached_property
     def games(self) -> RunningGames:
         """The games; the first of them is the env that was made with this runner."""
-        assert self.env is not None, "this env runner holds no env"
+        assert self.holds_games, "this env runner holds no env"
         return RunningGames(
-            self.env,
+            self.make_env() if self.env is None else self.env,
             self.make_env,
             self.module,
             self.spec,

@@ -5,9 +5,11 @@ When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these br
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -15,6 +17,24 @@ from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils import force_list
 from ray.tune.registry import register_trainable
 from ray.util import log_once
+
+
+class NoFolderAtHome(Algorithm):
+    """An algorithm without a folder in ``~/ray_results``, which RLlib makes for each one outside of Tune, and where ours put
+    nothing: the home may be read-only or full. One that is asked for its ``logdir`` gets a temporary one."""
+
+    _logdir: str | None
+
+    def _setup_logdir(self) -> None:
+        if self._storage:
+            super()._setup_logdir()
+
+    @property
+    def logdir(self) -> str:
+        """Tune's folder of the trial, or a temporary one."""
+        if self._logdir is None:
+            self._logdir = tempfile.mkdtemp(prefix=f"{type(self).__name__}_")
+        return self._logdir
 
 
 def register_algorithm(name: str, algorithm: type | None) -> None:
@@ -27,6 +47,11 @@ def register_algorithm(name: str, algorithm: type | None) -> None:
 def no_word_on_the_api_stack(config: Any) -> None:
     """RLlib's checks would warn once that an algorithm runs on the new API stack, as if there were a choice."""
     log_once(f"{config.algo_class.__name__}_on_new_api_stack")
+
+
+def no_word_on_module_configs() -> None:
+    """RLlib's own module class makes an object of a deprecated class of its own, and would warn of that once."""
+    log_once("RLModule(config=[RLModuleConfig object])")
 
 
 def make_callbacks(config: Any) -> list[Any]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from rllib_reborn.envs.registry import launches_external_process, make_team_env
+from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE
+from rllib_reborn.envs.registry import is_stepped_as_arrays, make_same_team_env
 from rllib_reborn.envs.rollout import EpisodeOutcome, Rollout, Transition, equal_quotas
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, VectorTeamEnv
 from rllib_reborn.policy import Policy, PolicyState
@@ -21,7 +22,7 @@ from rllib_reborn.studies.portable import policy_from_module
 #: Separates the exploration draws from the games' own draws under one seed.
 _EXPLORATION_SALT = 0xF1
 #: Games side by side by default.
-_MOST_GAMES, _MOST_PROGRAMS = 32, 8
+_MOST_GAMES, _MOST_OF_OTHERS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,8 @@ class TrainedPolicy:
         Args:
             episodes: >= 1.
             seed: Seed of all games; equal arguments give equal outcomes.
-            num_envs: Games side by side; default: as many as episodes, at most 32 (8 where each is a program).
+            num_envs: Games side by side; default: as many as episodes, at most 32 (8 of environments that this package
+                does not step as arrays).
             epsilon: Share of uniformly random legal actions, 0..1; 1 is the random policy.
             record: Keep pictures of the first game's first episode (that is finished: a crashed one is dropped).
 
@@ -92,7 +94,7 @@ class TrainedPolicy:
             raise ValueError(f"episodes is {episodes}; expected at least 1.")
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon is {epsilon}; expected a number in 0..1.")
-        most = _MOST_PROGRAMS if launches_external_process(self.env_name) else _MOST_GAMES
+        most = _MOST_GAMES if is_stepped_as_arrays(self.env_name) else _MOST_OF_OTHERS
         count = min(episodes, most) if num_envs is None else num_envs
         finished: list[tuple[int, EpisodeOutcome]] = []
         env = self.make_env(count)
@@ -125,8 +127,13 @@ class TrainedPolicy:
         )
 
     def make_env(self, num_envs: int) -> VectorTeamEnv:
-        """The environment with ``num_envs`` games."""
-        return make_team_env(self.env_name, num_envs=num_envs, **self.env_config)
+        """The environment with ``num_envs`` games, its agents in the order of the trained team.
+
+        Raises:
+            OtherTeamError: It is played by another team.
+            ValueError: It cannot be built.
+        """
+        return make_same_team_env(self.spec, self.env_name, num_envs, self.env_config, networks_only=True)
 
     def make_actor(self, num_envs: int, seed: int, salt: int, epsilon: float) -> EpsilonGreedyActor:
         """This team as an actor in ``num_envs`` games; ``salt`` separates its random streams from others of the seed."""
@@ -164,7 +171,7 @@ def load_team(checkpoint: str | Path) -> TrainedPolicy:
         FileNotFoundError: The folder is no checkpoint of an algorithm.
     """
     folder = Path(checkpoint).absolute()  # RLlib takes a relative path for a URI without a scheme
-    module_folder = folder / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER / COMPONENT_RL_MODULE / DEFAULT_MODULE_ID
+    module_folder = folder / TEAM_MODULE
     if not module_folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is no checkpoint of an algorithm: it has no {module_folder.relative_to(folder)}."

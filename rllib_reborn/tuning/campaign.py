@@ -89,14 +89,14 @@ def check_sweep(sweep: Sweep) -> None:
         try:
             experiment = experiment_of(sweep, run)
             show_ray_messages(experiment.logging.level)
-            check_env_name(experiment)
+            team = check_env_name(experiment)
             check_driver_starts_no_program(experiment)
-            config = build_config(experiment)
+            config = build_config(experiment, team)
             environment = (experiment.env, json.dumps(experiment.env_config, sort_keys=True))
             if environment not in environments:
                 environments.add(environment)
                 check_replay_fits(config)
-                check_env(experiment)
+                check_env(experiment, team)
         except ExperimentError as error:
             raise ExperimentError(f"run {run.name}: {error}") from error
 

@@ -18,8 +18,10 @@ import pytest
 import ray
 import yaml
 
+from rllib_reborn import load_team
 from rllib_reborn.cli.main import main
 from rllib_reborn.envs.contract import EnvContractError
+from tests.fakes import teams_by_process
 
 pytestmark = pytest.mark.slow
 
@@ -251,6 +253,23 @@ def test_the_same_command_goes_on_after_sigkill(reference: Path, tmp_path: Path)
 def rows_if_whole(folder: Path) -> list[str]:
     """Lines of metrics.jsonl that are whole."""
     return [line for line in (folder / "metrics.jsonl").read_text().split("\n")[:-1] if line]
+
+
+def test_a_process_that_finds_the_agents_in_another_order_goes_on_with_the_saved_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, fork = tmp_path / "run", tmp_path / "fork"
+    name, env = "tests.fakes.teams_by_process:reversed_elsewhere/qmix", "env_config={team: {state: observations}}"
+    settings = ["train", name, *SETTINGS[:3], "logging.report_interval_env_steps=64", env, "--quiet"]
+    assert main([*settings, "stop.iterations=1", "--out", str(folder)]) == 0
+    monkeypatch.setenv(teams_by_process.FIRST, "0")  # from here on this process names them the other way round
+    assert main([*settings, "stop.iterations=3", "--out", str(folder), "--resume", "auto"]) == 0
+    assert len(rows(folder)) == 3
+    assert main(["evaluate", str(folder), "--episodes", "2"]) == 0
+    assert main([*settings, "stop.iterations=4", "--out", str(fork), "--from", str(folder)]) == 0
+    for run in (folder, fork):
+        newest = sorted((run / "checkpoints").iterdir())[-1]
+        assert load_team(newest).spec.agent_ids == teams_by_process.NAMES
 
 
 @pytest.mark.parametrize("runners", [0, 1])

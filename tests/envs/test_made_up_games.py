@@ -103,7 +103,7 @@ def runner(recipe, num_envs, seed, epsilon) -> TeamEnvRunner:
     config.environment(env_config=recipe).env_runners(num_envs_per_env_runner=num_envs)
     return TeamEnvRunner(
         config=config,
-        env_creator=lambda context, num_envs: create(ENV, context, num_envs),
+        env_creator=lambda context, num_envs, spec: create(ENV, context, num_envs, spec),
         worker_index=0,
         num_workers=0,
     )

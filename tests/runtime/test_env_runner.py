@@ -25,7 +25,7 @@ def runner(
     torch.manual_seed(0)
     made = TeamEnvRunner(
         config=config,
-        env_creator=lambda context, num_envs: create(env, context, num_envs),
+        env_creator=lambda context, num_envs, spec: create(env, context, num_envs, spec),
         worker_index=worker_index,
         num_workers=worker_index,
     )

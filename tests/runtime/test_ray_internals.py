@@ -1,13 +1,17 @@
 """Each private name of Ray that this package touches still does what we use it for."""
 
+from pathlib import Path
+
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.tune.registry import get_trainable_cls
+from ray.tune.trainable import trainable
 from ray.util.debug import reset_log_once
 
 from rllib_reborn import QMIXConfig
 from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, quick
 from tests.algorithms.test_learner import make_learner, make_sample, update
 from tests.runtime.test_env_runner import runner
@@ -91,6 +95,30 @@ def test_rllib_does_not_offer_its_old_stack(caplog):
         with caplog.at_level("WARNING", logger="ray"), caplog.at_level("WARNING", logger="ray.rllib"):
             AlgorithmConfig.validate(config.copy())
         assert ("API stack" in caplog.text) is not hushed
+
+
+def test_rllib_does_not_warn_of_its_own_module_config(caplog):
+    reset_log_once("RLModule(config=[RLModuleConfig object])")
+    ray_internals.no_word_on_module_configs()
+    with caplog.at_level("WARNING", logger="ray"), caplog.at_level("WARNING", logger="ray.rllib"):
+        config = QMIXConfig().environment("matrix/two_step")
+        spaces = {"default_policy": team_spaces(config.team_spec)}
+        config.get_multi_rl_module_spec(spaces=spaces).build()
+    assert "RLModuleConfig" not in caplog.text
+
+
+def test_an_algorithm_makes_no_folder_at_home(monkeypatch, tmp_path):
+    monkeypatch.setattr(trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
+    config = QMIXConfig().environment("matrix/two_step").debugging(log_level="ERROR")
+    algo = config.build_algo()
+    try:
+        algo.train()
+        assert not (tmp_path / "ray_results").exists()
+        assert Path(algo.logdir).is_dir()
+        assert algo.logdir == algo.logdir
+    finally:
+        algo.stop()
+        Path(algo.logdir).rmdir()
 
 
 def test_an_algorithm_is_found_by_its_name_where_tune_has_forgotten_it():

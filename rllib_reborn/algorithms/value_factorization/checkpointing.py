@@ -17,7 +17,10 @@ from rllib_reborn.algorithms.value_factorization.checkpoint_components import (
     ReplayComponent,
 )
 from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
+from rllib_reborn.algorithms.value_factorization.saved_team import saved_team
 from rllib_reborn.callbacks.scheduler import PlasticityScheduler
+from rllib_reborn.envs.same_team import require_same_team
+from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.replay import EpisodeReplay
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime import ray_internals
@@ -28,7 +31,7 @@ from rllib_reborn.runtime.runner_pool import RunnerPool
 _OWN_STATE = "value_factorization"
 
 
-class CheckpointedAlgorithm(Algorithm, abc.ABC):
+class CheckpointedAlgorithm(ray_internals.NoFolderAtHome, abc.ABC):
     """State, checkpoints, restoring of both and of runners that died; the parts that are saved are made by the subclass's
     ``setup``."""
 
@@ -70,6 +73,7 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
             "plasticity_events": self._plasticity_events,
             "evaluation": self._evaluation,
             "last_evaluation": self._last_evaluation,
+            "team": self.config.team_spec.to_dict(),
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):
@@ -78,9 +82,11 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
 
     @override(Algorithm)
     def set_state(self, state: dict[str, Any]) -> None:
+        ours = state.get(_OWN_STATE)
+        if ours is not None and "team" in ours:
+            self._require_same_team(TeamSpec(**ours["team"]))
         self.runners.discard()  # what is under way belongs to the time line that is left
         super().set_state(state)
-        ours = state.get(_OWN_STATE)
         if ours is not None:
             self.counters.set_state(ours["counters"])
             self.reward_scaler.set_state(ours["reward_scaler"])
@@ -113,6 +119,14 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
 
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """As RLlib's.
+
+        Raises:
+            OtherTeamError: The checkpoint is of another team; nothing is restored.
+        """
+        saved = saved_team(Path(path))
+        if saved is not None:
+            self._require_same_team(saved)
         super().restore_from_path(_absolute(path), *args, **kwargs)
         self.runners.sync_all_weights(self.counters.env_steps)
 
@@ -132,6 +146,10 @@ class CheckpointedAlgorithm(Algorithm, abc.ABC):
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         components: list[tuple[str, Any]] = super().get_checkpointable_components()
         return components + self._own_components()
+
+    def _require_same_team(self, saved: TeamSpec) -> None:
+        """The agents of a saved state are numbered; under another order each would get another one's memory and weights."""
+        require_same_team(saved, self.config.team_spec, str(self.config.env), networks_only=True)
 
     def _saves_replay(self) -> bool:
         return bool(self.config.replay_in_checkpoints == "full")

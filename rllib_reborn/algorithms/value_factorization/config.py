@@ -13,11 +13,14 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_reborn.algorithms.value_factorization import validation
+from rllib_reborn.algorithms.value_factorization.known_team import KnownTeam
 from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner
 from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule, class_path
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
-from rllib_reborn.envs.registry import launches_external_process, team_spec
+from rllib_reborn.envs.carried_factory import CarriedFactory, carried_factory
+from rllib_reborn.envs.registry import is_stepped_as_arrays, team_spec, team_spec_in_order
+from rllib_reborn.envs.same_team import require_same_team
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
@@ -30,7 +33,7 @@ from rllib_reborn.suggestions import did_you_mean
 
 #: RLlib creates evaluation runners only for an interval in iterations; ours counts env steps, so RLlib's never comes.
 _NEVER = 10**12
-#: Evaluation games side by side in one runner, at most, where each is no program of its own.
+#: Evaluation games side by side in one runner, at most, of environments that step many as arrays.
 _MOST_EVALUATION_GAMES = 32
 
 
@@ -113,6 +116,10 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.num_interventions_of_callbacks = 0
         self._callbacks_become_data = True
         self.env_steps_per_evaluation: int | None = None
+        #: Found once, and then the same in every process that this config reaches.
+        self.known_team: KnownTeam | None = None
+        #: Where ``env`` lies in the main script or a notebook; see :class:`CarriedFactory`.
+        self.carried_env: CarriedFactory | None = None
         self.replay_in_checkpoints = "full"
 
     # ------------------------------------------------------------------ fluent settings
@@ -131,7 +138,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
             ValueError: The name is unknown, or an argument of ``env_config`` is.
         """
         if env is not NotProvided and env is not None:
-            kwargs["env"] = env_name(env)
+            kwargs["env"] = name = env_name(env)
+            # What the name means may have changed since, in a notebook.
+            self.known_team, self.carried_env = None, carried_factory(env, name) or self._carried(name)
         super().environment(**kwargs)
         if self.env is not None:
             register_team_env(self.env)
@@ -310,18 +319,33 @@ class ValueFactorizationConfig(AlgorithmConfig):
         config_dict = {k: v for k, v in config_dict.items() if k != "_callbacks_become_data"}
         super().update_from_dict(config_dict)
         self._callbacks_become_data = True
-        if self.env is not None:
+        if isinstance(self.env, str):
             register_team_env(self.env)
+        elif self.env is not None:
+            self.environment(self.env)  # a class, under the key "env"
         return self
 
     # ------------------------------------------------------------------ derived
 
     @property
     def team_spec(self) -> TeamSpec:
-        """The team of ``environment(...)``; starts no game."""
+        """The team of ``environment(...)``; starts no game. The environment is asked once; from then on all processes that
+        get this config expect this team."""
         if self.env is None:
             raise ValueError("no environment is set; call config.environment(name), for instance with matrix/two_step.")
-        return team_spec(self.env, **self.env_config)
+        if self.known_team is None or not self.known_team.is_of(self.env, self.env_config):
+            self.set_team(team_spec(self.env, **self.env_config))
+        assert self.known_team is not None
+        return self.known_team.spec
+
+    def set_team(self, spec: TeamSpec) -> None:
+        """Expect this team of the present environment, in its order of agents; no environment is asked. A process that finds
+        another one refuses it."""
+        # Also where the config is frozen: what is found changes no setting.
+        object.__setattr__(self, "known_team", KnownTeam.of(self.env, self.env_config, spec))
+
+    def _carried(self, name: str) -> CarriedFactory | None:
+        return self.carried_env if self.carried_env is not None and self.carried_env.name == name else None
 
     def parse_mixer(self) -> Settings:
         """The mixer's settings, validated."""
@@ -358,20 +382,24 @@ class ValueFactorizationConfig(AlgorithmConfig):
     @property
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {
-            "algorithm": self.algorithm_name,
-            "team_spec": self.team_spec.to_dict(),
-            "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
-            "mixer_class": class_path(self.mixer_class),
-            "mixer": self.parse_mixer().model_dump(),
-            "algorithm_settings": self.parse_algorithm_settings().model_dump(),
-            "double_q": self.double_q,
-            # Those that add parameters allocate them when the networks are built.
-            "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
-            # A checkpoint of the module alone knows the env it was trained on.
-            "env": self.env,
-            "env_config": dict(self.env_config),
-        }
+        return (
+            super()._model_config_auto_includes
+            | {
+                "algorithm": self.algorithm_name,
+                "team_spec": self.team_spec.to_dict(),
+                "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
+                "mixer_class": class_path(self.mixer_class),
+                "mixer": self.parse_mixer().model_dump(),
+                "algorithm_settings": self.parse_algorithm_settings().model_dump(),
+                "double_q": self.double_q,
+                # Those that add parameters allocate them when the networks are built.
+                "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
+                # A checkpoint of the module alone knows the env it was trained on.
+                "env": self.env,
+                "env_config": dict(self.env_config),
+            }
+            | ({} if self.carried_env is None else {"carried_env": self.carried_env})
+        )
 
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
@@ -382,13 +410,22 @@ class ValueFactorizationConfig(AlgorithmConfig):
         config = super().get_evaluation_config_object()
         if config is not None:
             config.sampling = "sync"  # evaluation runners have no learner to overlap with
+            self._expect_the_same_team(config)
         if config is not None and "num_envs_per_env_runner" not in (self.evaluation_config or {}):
             # As many games as episodes, up to a limit: none is played that is not counted.
             per_runner = -(-self.evaluation_duration // max(1, self.evaluation_num_env_runners))
-            programs = self.env is not None and launches_external_process(self.env)
-            most = self.num_envs_per_env_runner if programs else _MOST_EVALUATION_GAMES
+            as_arrays = self.env is not None and is_stepped_as_arrays(self.env)
+            most = _MOST_EVALUATION_GAMES if as_arrays else self.num_envs_per_env_runner
             config.num_envs_per_env_runner = min(per_runner, most)
         return config
+
+    def _expect_the_same_team(self, evaluation: Any) -> None:
+        """Evaluation may be played with other options of the environment, but by the same team."""
+        trained = self.team_spec
+        if not self.known_team.is_of(evaluation.env, evaluation.env_config):  # type: ignore[union-attr]
+            found = team_spec_in_order(trained.agent_ids, evaluation.env, evaluation.env_config)
+            require_same_team(trained, found, evaluation.env, networks_only=True)
+            evaluation.set_team(found)
 
     @override(AlgorithmConfig)
     def validate(self) -> None:

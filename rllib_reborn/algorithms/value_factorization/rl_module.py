@@ -31,6 +31,9 @@ from rllib_reborn.nets.agents import AgentInputs, AgentNet, AgentTeam, MakeAgent
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.mixers.mixer import greedy_actions
 from rllib_reborn.plasticity.interventions import make_intervention
+from rllib_reborn.runtime import ray_internals
+
+ray_internals.no_word_on_module_configs()  # before any is made, also by RLlib around ours
 
 
 class TeamRLModule(PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):

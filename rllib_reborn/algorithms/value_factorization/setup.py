@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -11,6 +12,8 @@ from rllib_reborn.algorithms.value_factorization.config import ValueFactorizatio
 from rllib_reborn.replay import EpisodeReplay, format_bytes
 from rllib_reborn.replay.memory import largest_size
 from rllib_reborn.runtime.spaces import replay_layout
+
+logger = logging.getLogger(__name__)
 
 
 def make_replay(config: ValueFactorizationConfig) -> EpisodeReplay:
@@ -27,6 +30,32 @@ def make_replay(config: ValueFactorizationConfig) -> EpisodeReplay:
         line = f"Replay: {episodes:,} episodes of up to {spec.episode_limit} steps, at most {size}."
         print(line, file=sys.stderr, flush=True)
     return EpisodeReplay(episodes, layout, spec.episode_limit, seed=config.seed)
+
+
+def build_envs(algorithm: Any) -> None:
+    """Make the environments of all remote runners, side by side.
+
+    Raises:
+        EnvContractError: One cannot; ``algorithm`` has stopped its runners.
+    """
+    config = algorithm.config
+    for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+        if group is None or group.num_remote_env_runners() == 0:
+            continue
+        answers = group.foreach_env_runner("build_env", local_env_runner=False, timeout_seconds=config.sample_timeout_s)
+        late = group.num_healthy_remote_env_runners() - len(answers)
+        if late > 0:
+            logger.warning(
+                "%d of %d env runners have not built %r after %g seconds; training begins with the others.",
+                late,
+                group.num_remote_env_runners(),
+                config.env,
+                config.sample_timeout_s,
+            )
+        for error in answers:
+            if error is not None:
+                algorithm.cleanup()
+                error.raise_here()
 
 
 def share_module(learners: LearnerGroup, env_runner: Any) -> None:

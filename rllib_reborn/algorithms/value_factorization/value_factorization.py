@@ -28,12 +28,8 @@ from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISO
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
-from rllib_reborn.algorithms.value_factorization.setup import make_replay, share_module
-from rllib_reborn.callbacks.scheduler import (
-    PLASTICITY_EVENTS,
-    PlasticityScheduler,
-    dormancy_metric_names,
-)
+from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
+from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, dormancy_metric_names
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
@@ -77,6 +73,7 @@ class ValueFactorization(InterruptibleAlgorithm):
             config, self.env_runner_group, self.eval_env_runner_group, self.learner_group, self.make_evaluation_runner
         )
         share_module(self.learner_group, self.env_runner)
+        build_envs(self)
         self._refuse_interventions()
         self._interventions = config.parse_interventions()
         ratios = [one.replay_ratio for one in self._interventions if one.replay_ratio is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from rllib_reborn.envs.adapters.opponents import Opponents
 from rllib_reborn.envs.adapters.spaces import team_layout
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.adapters.team_reward import team_reward
-from rllib_reborn.envs.adapters.team_selection import group_names, select_team
+from rllib_reborn.envs.adapters.team_selection import group_names, in_order_of, select_team
 from rllib_reborn.envs.adapters.team_state import TeamState
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import FaultyGameError, GameObs, GameStep, TeamGame
@@ -38,6 +38,8 @@ class AdaptedGame(TeamGame):
         env: The foreign environment that it is made of, which may say how long its episodes are.
         options: How it becomes a team.
         env_options: What ``env`` was built with, which may say it too.
+        agent_ids: The order of the team in the arrays, where these are the names of its agents; else that of ``game``, which
+            may be another one in another process.
 
     Raises:
         ValueError: It cannot; the message says what to change.
@@ -49,11 +51,13 @@ class AdaptedGame(TeamGame):
         env: Any,
         options: TeamOptions | None = None,
         env_options: Mapping[str, Any] | None = None,
+        agent_ids: Sequence[str] = (),
     ) -> None:
         options = options or TeamOptions()
         episode_limit = options.episode_limit or find_episode_limit(env, env_options or {}, game.title)
         self._game = game
         team, others = select_team(game.title, game.agents, options.agents)
+        team = in_order_of(agent_ids, team)
         observation_spaces = [game.observation_space(agent) for agent in team]
         action_spaces = [game.action_space(agent) for agent in team]
         layout = team_layout(team, observation_spaces, action_spaces)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_reborn.envs.adapters.agent_layout import AgentLayout
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep
 from rllib_reborn.envs.adapters.spaces import team_layout
+from rllib_reborn.envs.adapters.team_selection import in_order_of
 
 if TYPE_CHECKING:
     from rllib_reborn.policy import Policy, PolicyState
@@ -42,7 +43,7 @@ class FrozenTeam:
         self._policy = _load(kind)
         self._state: PolicyState | None = None
         spec = self._policy.spec
-        agents = _in_order_of(spec.agent_ids, agents)
+        agents = in_order_of(spec.agent_ids, agents)
         layout = team_layout(
             agents, [game.observation_space(a) for a in agents], [game.action_space(a) for a in agents]
         )
@@ -102,8 +103,3 @@ def _load(kind: str) -> Policy:
             f"team.opponents has {kind!r}, but {folder.absolute()} holds no usable policy: {error} Say the folder's "
             "whole path where games are played from another folder or on other machines."
         ) from error
-
-
-def _in_order_of(names: Sequence[str], agents: Sequence[Any]) -> tuple[Any, ...]:
-    by_name = {str(agent): agent for agent in agents}
-    return tuple(by_name[name] for name in names) if set(names) == set(by_name) else tuple(agents)

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -45,7 +45,9 @@ _ONE_DICT = ("config", "env_config", "env_context", "env_ctx", "cfg", "_")
 _NOT_FOR_THREADS = MappingProxyType({"rware": "its agents are numbered by a counter of the class"})
 
 
-def make_vectorized(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> VectorTeamEnv:
+def make_vectorized(
+    name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = ()
+) -> VectorTeamEnv:
     """``num_envs`` games of ``name``, side by side.
 
     Args:
@@ -53,6 +55,7 @@ def make_vectorized(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vect
             callable builds one game or one foreign environment.
         num_envs: Games.
         kwargs: Options of the environment, and under ``team`` those of :class:`TeamOptions`.
+        agent_ids: The order of the agents, where the games have agents of these names; empty: that of the first game.
 
     Raises:
         UnknownEnvError: There is no such environment, or its package is not installed.
@@ -60,25 +63,29 @@ def make_vectorized(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vect
     """
     from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
-    make_game, options = _game_maker(name, kwargs)
+    make_game, options = _game_maker(name, kwargs, agent_ids)
     if options.workers == "threads":
         _refuse_threads(name)
+    first_game = make_game()
+    if not agent_ids:
+        make_game, _ = _game_maker(name, kwargs, first_game.spec.agent_ids)
     return VectorizedTeamEnv(
         make_game,
         num_envs,
+        first_game=first_game,
         workers=options.workers,
         num_workers=options.num_workers,
         step_timeout_s=options.step_timeout_s,
     )
 
 
-def vectorized_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
+def vectorized_spec(name: str, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = ()) -> TeamSpec:
     """The spec that :func:`make_vectorized` would give; builds one game and closes it.
 
     Raises:
         UnknownEnvError, ValueError: As :func:`make_vectorized`.
     """
-    make_game, _ = _game_maker(name, kwargs)
+    make_game, _ = _game_maker(name, kwargs, agent_ids)
     game = make_game()
     try:
         return game.spec
@@ -86,7 +93,9 @@ def vectorized_spec(name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
         close_or_warn(game, name)
 
 
-def _game_maker(name: str, kwargs: Mapping[str, Any]) -> tuple[Callable[[], TeamGame], TeamOptions]:
+def _game_maker(
+    name: str, kwargs: Mapping[str, Any], agent_ids: Sequence[str]
+) -> tuple[Callable[[], TeamGame], TeamOptions]:
     env_options = {key: value for key, value in kwargs.items() if key != TEAM_KEY}
     options = team_options(kwargs.get(TEAM_KEY) or {})
     build = (
@@ -96,15 +105,19 @@ def _game_maker(name: str, kwargs: Mapping[str, Any]) -> tuple[Callable[[], Team
         if name.startswith(GYMNASIUM)
         else _env_by_path
     )
-    return functools.partial(_make_game, build, name, env_options, options), options
+    return functools.partial(_make_game, build, name, env_options, options, tuple(agent_ids)), options
 
 
 def _make_game(
-    build: Callable[[str, dict[str, Any]], Any], name: str, env_options: dict[str, Any], options: TeamOptions
+    build: Callable[[str, dict[str, Any]], Any],
+    name: str,
+    env_options: dict[str, Any],
+    options: TeamOptions,
+    agent_ids: Sequence[str],
 ) -> TeamGame:
     env = build(name, env_options)
     try:
-        return as_game(env, options, env_options, name)
+        return as_game(env, options, env_options, name, agent_ids)
     except BaseException as error:
         close_or_warn(env, name)
         if isinstance(error, Exception) and not isinstance(error, ValueError | GameUnavailableError):
@@ -114,8 +127,10 @@ def _make_game(
         raise
 
 
-def as_game(env: Any, options: TeamOptions, env_options: Mapping[str, Any], name: str) -> TeamGame:
-    """A game of ``env``, adapted by its type.
+def as_game(
+    env: Any, options: TeamOptions, env_options: Mapping[str, Any], name: str, agent_ids: Sequence[str] = ()
+) -> TeamGame:
+    """A game of ``env``, adapted by its type; a ``TeamGame`` says itself in which order its agents are.
 
     Raises:
         ValueError: It is of no type that can be adapted, or it cannot become a team.
@@ -138,14 +153,14 @@ def as_game(env: Any, options: TeamOptions, env_options: Mapping[str, Any], name
         from rllib_reborn.envs.adapters.rllib import RLlibGame, is_multi_agent_env
 
         if is_multi_agent_env(env):
-            return RLlibGame(env, options, env_options)
+            return RLlibGame(env, options, env_options, agent_ids)
     from rllib_reborn.envs.adapters.gymnasium_tuple import GymnasiumGame, is_gymnasium
     from rllib_reborn.envs.adapters.pettingzoo import PettingZooGame, is_pettingzoo
 
     if is_pettingzoo(env):
-        return PettingZooGame(env, options, env_options)
+        return PettingZooGame(env, options, env_options, agent_ids)
     if is_gymnasium(env):
-        return GymnasiumGame(env, options, env_options)
+        return GymnasiumGame(env, options, env_options, agent_ids)
     raise ValueError(
         f"{name!r} returned a {type(env).__name__}; expected a VectorTeamEnv (from a callable that takes num_envs), a "
         "TeamGame, a PettingZoo or Gymnasium environment or an RLlib MultiAgentEnv."

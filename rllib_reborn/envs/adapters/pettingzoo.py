@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,15 +41,20 @@ class PettingZooGame(AdaptedGame):
         env: The environment; it belongs to the game from now on, and is closed with it.
         options: How it becomes a team.
         env_options: What ``env`` was built with, to find the episode limit in.
+        agent_ids: The order of the agents, see :class:`AdaptedGame`.
 
     Raises:
         ValueError: It cannot become a team; the message says what to change.
     """
 
     def __init__(
-        self, env: Any, options: TeamOptions | None = None, env_options: Mapping[str, Any] | None = None
+        self,
+        env: Any,
+        options: TeamOptions | None = None,
+        env_options: Mapping[str, Any] | None = None,
+        agent_ids: Sequence[str] = (),
     ) -> None:
-        super().__init__(_ParallelGame(env), env, options, env_options)
+        super().__init__(_ParallelGame(env), env, options, env_options, agent_ids)
 
 
 def is_pettingzoo(value: Any) -> bool:

@@ -3,7 +3,7 @@ an environment in hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class RLlibGame(AdaptedGame):
         env: The environment; it belongs to the game from now on, and is closed with it.
         options: How it becomes a team.
         env_options: What ``env`` was built with, to find the episode limit in.
+        agent_ids: The order of the agents, see :class:`AdaptedGame`.
 
     Raises:
         ValueError: It cannot become a team; the message says what to change.
@@ -53,8 +54,9 @@ class RLlibGame(AdaptedGame):
         env: MultiAgentEnv,
         options: TeamOptions | None = None,
         env_options: Mapping[str, Any] | None = None,
+        agent_ids: Sequence[str] = (),
     ) -> None:
-        super().__init__(_RLlibGame(env), env, options, env_options)
+        super().__init__(_RLlibGame(env), env, options, env_options, agent_ids)
 
 
 def is_multi_agent_env(value: Any) -> bool:

@@ -68,6 +68,12 @@ def select_team(
     return team, tuple(agent for agent in agents if agent not in team)
 
 
+def in_order_of(names: Sequence[str], agents: Sequence[Any]) -> tuple[Any, ...]:
+    """``agents`` in the order of ``names``, where these are their names; else as they are."""
+    by_name = {str(agent): agent for agent in agents}
+    return tuple(by_name[name] for name in names) if set(names) == set(by_name) else tuple(agents)
+
+
 def _mixed_game(title: str, teams: Sequence[tuple[str, ...]]) -> str:
     named = " and ".join(" with ".join(side) for side in teams)
     ours = teams[0][0] if len(teams[0]) == 1 else list(teams[0])

@@ -20,10 +20,26 @@ logger = logging.getLogger(__name__)
 
 
 class SerialExecutor(GameExecutor):
-    """Games of this process, played one after another; a game is built when it is first needed."""
+    """Games of this process, played one after another; a game is built when it is first needed.
 
-    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: ResultBuffers) -> None:
+    Args:
+        make_game: Builds a game.
+        spec: Of the team.
+        out: Where results go.
+        first_game: A game that is built already, and taken for the first one that is needed.
+    """
+
+    def __init__(
+        self,
+        make_game: Callable[[], TeamGame],
+        spec: TeamSpec,
+        out: ResultBuffers,
+        *,
+        first_game: TeamGame | None = None,
+    ) -> None:
         self._make_game, self._spec, self._out = make_game, spec, out
+        # A list, from which one of several threads takes it.
+        self._built = [] if first_game is None else [first_game]
         self._games: list[TeamGame | None] = [None] * len(out.reward)
 
     def reset(self, seeds: Mapping[int, int]) -> Failures:
@@ -69,6 +85,8 @@ class SerialExecutor(GameExecutor):
             return None, {row: Failure.of(error, gone=False)}
 
     def close(self) -> None:
+        if self._games[0] is None:
+            self._games[0] = self._built_game()
         for row in range(len(self._games)):
             close_error = self._drop(row)
             if close_error:
@@ -99,10 +117,17 @@ class SerialExecutor(GameExecutor):
     def _game(self, row: int) -> TeamGame:
         game = self._games[row]
         if game is None:
-            game = self._games[row] = self._make_game()
+            game = self._built_game()
+            game = self._games[row] = self._make_game() if game is None else game
             if game.spec != self._spec:
                 raise GameContractError(f"make_game built a game with {game.spec}; the first one had {self._spec}.")
         return game
+
+    def _built_game(self) -> TeamGame | None:
+        try:
+            return self._built.pop()
+        except IndexError:
+            return None
 
     def _drop(self, row: int) -> str:
         """Close a game for good; returns the traceback where that failed, else nothing."""
@@ -118,8 +143,16 @@ class SerialExecutor(GameExecutor):
 class ThreadExecutor(SerialExecutor):
     """Games of this process, played at the same time. Each writes its own rows only."""
 
-    def __init__(self, make_game: Callable[[], TeamGame], spec: TeamSpec, out: ResultBuffers, threads: int) -> None:
-        super().__init__(make_game, spec, out)
+    def __init__(
+        self,
+        make_game: Callable[[], TeamGame],
+        spec: TeamSpec,
+        out: ResultBuffers,
+        threads: int,
+        *,
+        first_game: TeamGame | None = None,
+    ) -> None:
+        super().__init__(make_game, spec, out, first_game=first_game)
         # Starts no thread before there is something to do.
         self._pool = ThreadPoolExecutor(min(threads, len(out.reward)), thread_name_prefix="team-game")
 

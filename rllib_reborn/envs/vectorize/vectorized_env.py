@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import TeamGame
 from rllib_reborn.envs.vectorize.executor_env import ExecutorTeamEnv
 from rllib_reborn.envs.vectorize.game_executor import GameExecutor, ResultBuffers
@@ -25,8 +24,8 @@ class VectorizedTeamEnv(ExecutorTeamEnv):
 
     Args:
         make_game: Builds one game, without arguments; all games that it builds must have equal specs. For
-            ``workers="processes"`` it must be picklable. It is called once here, for the spec; games to be played are
-            built at their first reset.
+            ``workers="processes"`` it must be picklable. It is called once here, for the spec (without processes that
+            is the first game to be played); the other games are built at their first reset.
         num_envs: Games stepped side by side, >= 1.
         workers: ``inline``: one after another; ``threads``: all at once, for games that wait (for a program, a socket);
             ``processes``: for games that calculate, crash or hang. Processes are spawned, so the main script needs its
@@ -37,6 +36,7 @@ class VectorizedTeamEnv(ExecutorTeamEnv):
             games may together is ended, and their episodes fail. Resets and states may take 10 times as long. None: no
             limit.
         reset_attempts, retry_delay_s: See :class:`ExecutorTeamEnv`.
+        first_game: A game of the same kind that has been built already, to use for the spec.
 
     Raises:
         ValueError: An argument is out of range, ``make_game`` does not return a :class:`TeamGame`, or it must be picklable
@@ -53,15 +53,21 @@ class VectorizedTeamEnv(ExecutorTeamEnv):
         step_timeout_s: float | None = None,
         reset_attempts: int = 3,
         retry_delay_s: float = 0.0,
+        first_game: TeamGame | None = None,
     ) -> None:
         check_arguments(num_envs, workers, num_workers, step_timeout_s)
-        spec, repeatable = _spec_of(make_game)
+        game = make_game() if first_game is None else first_game
+        if not isinstance(game, TeamGame):
+            raise ValueError(f"make_game returned a {type(game).__name__}; expected a TeamGame.")
+        spec, repeatable = game.spec, game.repeatable
+        if workers == "processes":
+            _close(game)
 
         def make_executor(out: ResultBuffers) -> GameExecutor:
             if workers == "inline":
-                return SerialExecutor(make_game, spec, out)
+                return SerialExecutor(make_game, spec, out, first_game=game)
             if workers == "threads":
-                return ThreadExecutor(make_game, spec, out, num_workers or num_envs)
+                return ThreadExecutor(make_game, spec, out, num_workers or num_envs, first_game=game)
             count = min(num_envs, num_workers or os.cpu_count() or 1)
             return ProcessExecutor(make_game, spec, out, count, step_timeout_s)
 
@@ -96,14 +102,9 @@ def check_arguments(num_envs: Any, workers: Any, num_workers: Any, step_timeout_
             )
 
 
-def _spec_of(make_game: Callable[[], TeamGame]) -> tuple[TeamSpec, bool]:
-    """Spec of the games, and whether they are repeatable."""
-    game = make_game()
-    if not isinstance(game, TeamGame):
-        raise ValueError(f"make_game returned a {type(game).__name__}; expected a TeamGame.")
-    spec = game.spec
+def _close(game: TeamGame) -> None:
+    """Close the game that was built for its spec alone."""
     try:
         game.close()
     except Exception:
         logger.warning("Closing the game that was built for its spec failed.", exc_info=True)
-    return spec, game.repeatable

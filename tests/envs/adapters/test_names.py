@@ -182,7 +182,7 @@ def test_an_environment_that_cannot_become_a_team_is_closed():
 
 def test_what_builds_a_game_can_be_pickled():
     for name in (f"pettingzoo:{GAMES}", "gymnasium:CartPole-v1", f"{HERE}:own"):
-        make_game, _ = names._game_maker(name, {} if "own" in name else {"team": OBSERVATIONS})
+        make_game, _ = names._game_maker(name, {} if "own" in name else {"team": OBSERVATIONS}, ())
         assert isinstance(make_game, functools.partial)
         game = pickle.loads(pickle.dumps(make_game))()
         assert isinstance(game, TeamGame)

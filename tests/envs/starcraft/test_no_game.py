@@ -64,7 +64,7 @@ def test_a_runner_says_it_and_does_not_make_its_games_anew(attempts, tmp_path):
     config.env_runners(num_envs_per_env_runner=1)
     runner = TeamEnvRunner(
         config=config,
-        env_creator=lambda context, num_envs: create("smac/3m", context, num_envs),
+        env_creator=lambda context, num_envs, spec: create("smac/3m", context, num_envs, spec),
         worker_index=0,
         num_workers=0,
     )
