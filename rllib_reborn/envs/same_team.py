@@ -9,7 +9,16 @@ from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.team_env import TeamSpec
 
 #: What the networks are made for, and which of their inputs and outputs is whose.
-_OF_NETWORKS = ("n_agents", "agent_ids", "agent_groups", "n_actions", "obs_dim", "state_dim")
+_OF_NETWORKS = (
+    "n_agents",
+    "agent_ids",
+    "agent_groups",
+    "n_actions",
+    "obs_dim",
+    "state_dim",
+    "obs_scale",
+    "state_scale",
+)
 
 
 class OtherTeamError(EnvContractError):

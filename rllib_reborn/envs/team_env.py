@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +37,9 @@ class TeamSpec:
             front of the network.
         state_dtype: The same for the state.
         has_win: Whether ``info["won"]`` is given at the end of an episode, so that a win rate exists.
+        obs_scale: What observations are multiplied by in front of the networks, > 0; 1/255 where they are pictures kept as
+            bytes.
+        state_scale: The same for the state.
 
     Raises:
         ValueError: A size, dtype or length is not as above; the message names it.
@@ -51,6 +55,8 @@ class TeamSpec:
     obs_dtype: str = "float32"
     state_dtype: str = "float32"
     has_win: bool = False
+    obs_scale: float = 1.0
+    state_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -66,6 +72,10 @@ class TeamSpec:
         for name in ("obs_dtype", "state_dtype"):
             if getattr(self, name) not in STORAGE_DTYPES:
                 raise ValueError(f"TeamSpec.{name} is {getattr(self, name)!r}; expected one of {STORAGE_DTYPES}.")
+        for name in ("obs_scale", "state_scale"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"TeamSpec.{name} is {value!r}; expected a number > 0.")
         if not self.agent_ids:
             object.__setattr__(self, "agent_ids", tuple(f"agent_{i}" for i in range(self.n_agents)))
         if not self.agent_groups:

@@ -30,6 +30,7 @@ class AgentInputs:
         n_agents, n_actions, obs_dim: Sizes of the team: ``n``, ``A``, ``d``.
         last_action: Whether an agent's last action follows the observation, one-hot.
         agent_id: Whether the agent's number comes last, one-hot.
+        obs_scale: What observations are multiplied by: :attr:`~rllib_reborn.envs.team_env.TeamSpec.obs_scale`.
     """
 
     n_agents: int
@@ -37,6 +38,7 @@ class AgentInputs:
     obs_dim: int
     last_action: bool
     agent_id: bool
+    obs_scale: float = 1.0
 
     @property
     def width(self) -> int:
@@ -56,6 +58,8 @@ class AgentInputs:
         rows, n = obs.shape[:2]
         x = torch.empty(rows, n, self.width, device=obs.device)
         x[..., : self.obs_dim] = obs
+        if self.obs_scale != 1:
+            x[..., : self.obs_dim] *= self.obs_scale
         at = self.obs_dim
         if self.last_action:
             # One-hot by comparison: the "none yet" of -1 equals no action and leaves zeros.

@@ -14,8 +14,8 @@ from rllib_reborn.policy.errors import PolicyError
 _SIZES = ("n_agents", "n_actions", "obs_dim", "hidden_dim", "fc_layers")
 _SWITCHES = ("recurrent", "last_action", "agent_id")
 _PER_AGENT = ("net_of_agent", "agent_ids", "agent_groups")
-#: Keys that files of earlier versions lack; their agents are of the first kind.
-_ADDED = frozenset({"agent", "agent_settings"})
+#: Keys that files of earlier versions lack; their agents are of the first kind, and see observations as they are.
+_ADDED = frozenset({"agent", "agent_settings", "obs_scale"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class PolicySpec:
         agent_groups: One group name per agent. For information.
         agent: Kind of the networks, of :data:`~rllib_reborn.nets.agent_kinds.AGENT_KINDS`.
         agent_settings: What this kind is made with beyond the sizes above.
+        obs_scale: What observations are multiplied by first, > 0: 1/255 for a team that was trained on pictures as bytes.
         algorithm, env, env_config: What it was trained with. For information: acting needs none of them.
 
     Raises:
@@ -50,6 +51,7 @@ class PolicySpec:
     agent_groups: tuple[str, ...]
     agent: str = "value"
     agent_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    obs_scale: float = 1.0
     algorithm: str = ""
     env: str = ""
     env_config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -61,6 +63,9 @@ class PolicySpec:
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+        scale = self.obs_scale
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+            raise PolicyError(f"obs_scale is {scale!r}; expected a number > 0.")
         for name in ("agent", "algorithm", "env"):
             if not isinstance(getattr(self, name), str):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a text.")
@@ -90,6 +95,7 @@ class PolicySpec:
             obs_dim=self.obs_dim,
             last_action=self.last_action,
             agent_id=self.agent_id,
+            obs_scale=self.obs_scale,
         )
 
     @property

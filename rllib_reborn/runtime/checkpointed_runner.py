@@ -21,7 +21,7 @@ from rllib_reborn.envs.rollout import EpisodeOutcome
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.runtime import ray_internals
-from rllib_reborn.runtime.results import RunnerError
+from rllib_reborn.runtime.results import Evaluated, RunnerError
 from rllib_reborn.runtime.running_games import RunningGames
 from rllib_reborn.runtime.seeds import Role, remote_seed
 from rllib_reborn.runtime.spaces import team_spaces
@@ -64,6 +64,20 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
                 f"{where} cannot build the environment {str(self.config.env)!r}: {what}", env_is_broken=True
             )
         return None
+
+    @abc.abstractmethod
+    def evaluate(self, num_episodes: int, seed: int) -> list[EpisodeOutcome]:
+        """Greedy episodes."""
+
+    def evaluate_remote(self, num_episodes: int, seed: int) -> Evaluated:
+        """:meth:`evaluate` for the driver, with an error as data."""
+        outcomes: list[EpisodeOutcome] = []
+        error: RunnerError | None = None
+        try:
+            outcomes = self.evaluate(num_episodes, seed)
+        except Exception as failure:
+            error = RunnerError.of(failure)
+        return Evaluated(self.worker_index, outcomes, self.games.counts.take().env_failures, error)
 
     @abc.abstractmethod
     def log_outcomes(self, outcomes: list[EpisodeOutcome]) -> None:

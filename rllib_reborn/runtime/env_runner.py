@@ -35,7 +35,7 @@ from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.checkpointed_runner import CheckpointedRunner
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.runtime.process_tuning import skip_filling_empty_buffers
-from rllib_reborn.runtime.results import Collected, Evaluated, RunnerError
+from rllib_reborn.runtime.results import Collected, RunnerError
 from rllib_reborn.runtime.running_games import RunningGames
 from rllib_reborn.settings import parse
 
@@ -223,16 +223,6 @@ class TeamEnvRunner(CheckpointedRunner):
         )
         self.games.drop()  # what runs on beyond the quotas is not continued
         return outcomes
-
-    def evaluate_remote(self, num_episodes: int, seed: int) -> Evaluated:
-        """:meth:`evaluate` for the driver, with an error as data."""
-        outcomes: list[EpisodeOutcome] = []
-        error: RunnerError | None = None
-        try:
-            outcomes = self.evaluate(num_episodes, seed)
-        except Exception as failure:
-            error = RunnerError.of(failure)
-        return Evaluated(self.worker_index, outcomes, self.games.counts.take().env_failures, error)
 
     # ------------------------------------------------------------------ metrics
 

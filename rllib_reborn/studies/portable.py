@@ -52,6 +52,7 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         agent_groups=team.agent_groups,
         agent=kind,
         agent_settings=net.settings,
+        obs_scale=team.obs_scale,
         algorithm=module.algorithm if algorithm is None else algorithm,
         env=str(module.model_config.get("env", "")),
         env_config=dict(module.model_config.get("env_config", {})),

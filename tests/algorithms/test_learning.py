@@ -9,7 +9,7 @@ from rllib_reborn.studies.trained_policy import team_from_algo
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
 
-def train(config_class, env, iterations, **training):
+def train(config_class, env, iterations, env_config=None, **training):
     settings = {
         "lr": 2e-3,
         "batch_episodes": 32,
@@ -21,7 +21,7 @@ def train(config_class, env, iterations, **training):
     }
     algorithm = (
         config_class()
-        .environment(env)
+        .environment(env, env_config=env_config or {})
         .env_runners(num_env_runners=0, num_envs_per_env_runner=32)
         .training(**(settings | training))
         .reporting(min_sample_timesteps_per_iteration=500)
@@ -50,6 +50,13 @@ def test_a_monotonic_matrix_game_is_solved(config_class):
     env = make_team_env("matrix/monotonic")
     best = max(float(_payoff(env, [[a, b]])) for a in range(env.spec.n_actions) for b in range(env.spec.n_actions))
     np.testing.assert_allclose(train(config_class, "matrix/monotonic", 5), best)
+
+
+def test_pictures_are_learnt_from_because_their_bytes_are_scaled():
+    settings = {"lr": 5e-4, "batch_episodes": 16, "updates_per_episode": 1.0, "model": {}}
+    options = {"size": 12, "team": {"state": "observations"}}
+    # As they are, with observation_scale "none", the mean is 3.06.
+    np.testing.assert_allclose(train(QMIXConfig, "tests.fakes.picture_game:Pictures", 2, options, **settings), 4.0)
 
 
 def _payoff(env, joint):

@@ -282,7 +282,7 @@ def test_a_game_that_says_it_can_never_be_played_is_believed(vectorize, workers)
         env.reset(seed=7)
     assert env.failed_resets == 2
     if workers != "processes":
-        assert FaultyGame.closed == before + 3  # the one for the spec, and one of each
+        assert FaultyGame.closed == before + 2
 
 
 def test_resets_that_failed_are_counted_and_waited_after(vectorize, monkeypatch):

@@ -59,6 +59,7 @@ class TeamRLModule(PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetwor
             obs_dim=self.spec.obs_dim,
             last_action=self.agent_settings.last_action,
             agent_id=self.agent_settings.agent_id,
+            obs_scale=self.spec.obs_scale,
         )
         self.agents = AgentTeam(
             self.net_of_agent,
@@ -211,6 +212,8 @@ class TeamRLModule(PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetwor
         layout = layout_of(columns)
         taken = columns["actions"][layout.step_rows].long()
         state = columns["state"][layout.obs_rows].float()
+        if self.spec.state_scale != 1:
+            state *= self.spec.state_scale
         last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
         last_actions[layout.next] = taken
         x = self.inputs(columns["obs"][layout.obs_rows], last_actions)

@@ -60,13 +60,14 @@ class AdaptedGame(TeamGame):
         team = in_order_of(agent_ids, team)
         observation_spaces = [game.observation_space(agent) for agent in team]
         action_spaces = [game.action_space(agent) for agent in team]
-        layout = team_layout(team, observation_spaces, action_spaces)
+        scaled = options.observation_scale == "auto"
+        layout = team_layout(team, observation_spaces, action_spaces, scaled=scaled)
         self._team = team
         self._known = frozenset(game.agents)
         self._agent_layout = AgentLayout(team, layout, may_wait=game.may_wait)
         self._opponents = Opponents(game, others, options.opponents)
         self._reward = team_reward(options.reward, len(team))
-        self._state = TeamState(options.state, game, layout)
+        self._state = TeamState(options.state, game, layout, scaled=scaled)
         self._steps = 0
         self.spec = TeamSpec(
             n_agents=len(team),
@@ -78,6 +79,8 @@ class AdaptedGame(TeamGame):
             agent_groups=group_names(team, list(zip(observation_spaces, action_spaces))),
             obs_dtype=layout.obs_dtype,
             state_dtype=self._state.dtype,
+            obs_scale=layout.obs_scale,
+            state_scale=self._state.scale,
         )
 
     def reset(self, seed: int) -> GameObs:

@@ -26,6 +26,7 @@ class _Numbers:
     path: tuple[Any, ...]
     size: int
     whole: bool  #: whether the space holds whole numbers in 0..255 only
+    scale: float = 1.0  #: what its numbers are multiplied by for networks
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         flat = _as_array(value, self.path, "numbers").reshape(-1)
@@ -38,6 +39,8 @@ class _Numbers:
         if narrowed and flat.dtype.kind not in "iu":
             _check_whole(flat, self.path, "declare a float Box")
         out[:] = flat
+        if self.scale != 1 and out.dtype != np.uint8:
+            out *= self.scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,7 @@ class _OneHot:
     starts: tuple[int, ...]
     counts: tuple[int, ...]
     whole: bool = True
+    scale: float = 1.0
 
     @property
     def size(self) -> int:
@@ -77,7 +81,7 @@ class FlatSpace:
 
     Attributes:
         size: Numbers in the vector.
-        whole: Whether they are whole numbers in 0..255, so that ``uint8`` holds them.
+        whole: Whether ``uint8`` holds them: they are whole numbers in 0..255, and networks multiply all by the same.
         mask_key: Whether values are Dicts that carry their own action mask (which is not part of the vector).
         kind: Of the space, such as ``MultiDiscrete``.
     """
@@ -91,6 +95,11 @@ class FlatSpace:
     @property
     def dtype(self) -> str:
         return "uint8" if self.whole else "float32"
+
+    @property
+    def scale(self) -> float:
+        """What the vector is multiplied by for networks; where it is float32, what was written is multiplied already."""
+        return self.leaves[0].scale if self.whole else 1.0
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         """Write ``value`` into ``out`` [size]. Where the space is no Dict, a dict with one thing beside the action mask
@@ -152,23 +161,27 @@ def _check_whole(numbers: npt.NDArray[Any], path: tuple[Any, ...], remedy: str) 
         raise ValueError(f"it has {numbers[broken][0]}{_at(path)}, and its space holds whole numbers; {remedy}.")
 
 
-def flat_space(space: Any, what: str) -> FlatSpace:
+def flat_space(space: Any, what: str, *, scaled: bool = True) -> FlatSpace:
     """How values of ``space`` become a vector.
 
     Args:
         space: A Box of any shape, Discrete or MultiDiscrete (one-hot), MultiBinary, or a Dict or Tuple of such. The
             key ``action_mask`` of a Dict at the top is left out: it says what can be done, not what is seen.
         what: Whose space this is, for messages.
+        scaled: Whether numbers whose bounds are 0 and 255, as those of pictures, are divided by 255 for networks.
 
     Raises:
         ValueError: The space is none of these.
     """
     carries_mask = isinstance(space, spaces.Dict) and MASK_KEY in space.spaces
     leaves = tuple(_leaves(space, (), what, leave_out=MASK_KEY if carries_mask else None))
+    if not scaled:
+        leaves = tuple(dataclasses.replace(leaf, scale=1.0) for leaf in leaves)
     size = sum(leaf.size for leaf in leaves)
     if not size:
         raise ValueError(f"the {what} is {space}, which holds no number; expected one at least.")
-    return FlatSpace(leaves, size, all(leaf.whole for leaf in leaves), carries_mask, type(space).__name__)
+    whole = all(leaf.whole for leaf in leaves) and len({leaf.scale for leaf in leaves}) == 1
+    return FlatSpace(leaves, size, whole, carries_mask, type(space).__name__)
 
 
 def _leaves(space: Any, path: tuple[Any, ...], what: str, leave_out: str | None = None) -> list[_Numbers | _OneHot]:
@@ -180,7 +193,8 @@ def _leaves(space: Any, path: tuple[Any, ...], what: str, leave_out: str | None 
     if isinstance(space, spaces.Box):
         whole = space.dtype is not None and np.dtype(space.dtype).kind in "iub"
         whole = whole and bool((space.low >= 0).all() and (space.high <= 255).all())
-        return [_Numbers(path, math.prod(space.shape), whole)]
+        bytes_of_pictures = bool((space.low == 0).all() and (space.high == 255).all())
+        return [_Numbers(path, math.prod(space.shape), whole, 1 / 255 if bytes_of_pictures else 1.0)]
     if isinstance(space, spaces.MultiBinary):
         return [_Numbers(path, math.prod(space.shape), True)]
     if isinstance(space, spaces.Discrete):
@@ -260,7 +274,14 @@ class TeamLayout:
 
     @property
     def obs_dtype(self) -> str:
-        return "uint8" if all(flat.whole for flat in self.observations) else "float32"
+        """``uint8`` where that holds all observations and networks multiply all of their numbers by the same."""
+        scales = {flat.scale for flat in self.observations} | ({1.0} if self.with_ids else set())
+        return "uint8" if all(flat.whole for flat in self.observations) and len(scales) == 1 else "float32"
+
+    @property
+    def obs_scale(self) -> float:
+        """What the arrays are multiplied by for networks."""
+        return self.observations[0].scale if self.obs_dtype == "uint8" else 1.0
 
     def write(self, index: int, value: Any, row: npt.NDArray[Any]) -> None:
         """Write what agent ``index`` sees into ``row`` [d], which is zero.
@@ -274,13 +295,17 @@ class TeamLayout:
             row[self.vector_dim + index] = 1
 
 
-def team_layout(agents: Sequence[Any], observation_spaces: Sequence[Any], action_spaces: Sequence[Any]) -> TeamLayout:
-    """The layout of a team.
+def team_layout(
+    agents: Sequence[Any], observation_spaces: Sequence[Any], action_spaces: Sequence[Any], *, scaled: bool = True
+) -> TeamLayout:
+    """The layout of a team; ``scaled``: see :func:`flat_space`.
 
     Raises:
         ValueError: A space cannot be used; the message names the agent.
     """
-    observations = tuple(flat_space(s, f"observation space of agent {a!r}") for a, s in zip(agents, observation_spaces))
+    observations = tuple(
+        flat_space(s, f"observation space of agent {a!r}", scaled=scaled) for a, s in zip(agents, observation_spaces)
+    )
     actions = tuple(action_range(s, a) for a, s in zip(agents, action_spaces))
     differ = any(s != observation_spaces[0] for s in observation_spaces) or len(set(actions)) > 1
     return TeamLayout(observations, actions, with_ids=differ)

@@ -10,6 +10,7 @@ from rllib_reborn.suggestions import did_you_mean
 
 STATES = ("auto", "env", "observations", "none")
 WORKERS = ("inline", "threads", "processes")
+SCALES = ("auto", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class TeamOptions:
             their beginnings.
         state: The global state: ``env`` (the environment's own), ``observations`` (those of the team in a row),
             ``none``, or ``auto``: the environment's own where it has one, else the observations.
+        observation_scale: ``auto``: numbers whose bounds in the space are 0 and 255, as those of pictures, go into the
+            networks divided by 255, in the observations and in the state; ``none``: as they are.
         episode_limit: Steps after which an episode is cut. None looks for the environment's own.
         workers: Where the games of one runner are stepped: ``inline``, ``threads`` or ``processes``.
         num_workers: How many threads or processes; None: one thread per game, one process per CPU.
@@ -39,6 +42,7 @@ class TeamOptions:
     agents: str | tuple[str, ...] | None = None
     opponents: str | Mapping[str, str] | None = None
     state: Literal["auto", "env", "observations", "none"] = "auto"
+    observation_scale: Literal["auto", "none"] = "auto"
     episode_limit: int | None = None
     workers: Literal["inline", "threads", "processes"] = "inline"
     num_workers: int | None = None
@@ -47,6 +51,7 @@ class TeamOptions:
     def __post_init__(self) -> None:
         _one_of("state", self.state, STATES)
         _one_of("workers", self.workers, WORKERS)
+        _one_of("observation_scale", self.observation_scale, SCALES)
         if self.reward not in ("sum", "mean") and not (isinstance(self.reward, str) and ":" in self.reward):
             raise ValueError(f"team.reward is {self.reward!r}; expected 'sum', 'mean' or 'module:function'.")
         for name in ("episode_limit", "num_workers"):

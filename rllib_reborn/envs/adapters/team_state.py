@@ -30,12 +30,13 @@ class TeamState:
             observations (without the agents' numbers) in a row, and says so once per environment.
         game: The game.
         layout: Of the team.
+        scaled: See :func:`~rllib_reborn.envs.adapters.spaces.flat_space`.
 
     Raises:
         ValueError: ``env`` was asked for and the environment has no state.
     """
 
-    def __init__(self, kind: str, game: MultiAgentGame, layout: TeamLayout) -> None:
+    def __init__(self, kind: str, game: MultiAgentGame, layout: TeamLayout, *, scaled: bool = True) -> None:
         self._game = game
         self._layout = layout
         self._own: FlatSpace | None = None
@@ -48,10 +49,14 @@ class TeamState:
                 raise ValueError(
                     f"team.state is 'env', and {game.title} gives no global state; take 'observations' or 'none'."
                 )
-            self._own = _own_space(game)
+            self._own = _own_space(game, scaled=scaled)
         self.kind = kind
         self.dim = {"env": self._own.size if self._own else 0, "none": 0}.get(kind, layout.n_agents * layout.vector_dim)
-        self.dtype = self._own.dtype if self._own else layout.obs_dtype if kind == "observations" else "float32"
+        self.dtype, self.scale = "float32", 1.0
+        if self._own is not None:
+            self.dtype, self.scale = self._own.dtype, self._own.scale
+        elif kind == "observations":
+            self.dtype, self.scale = layout.obs_dtype, layout.obs_scale
 
     def read(self, obs: npt.NDArray[Any], *, terminated: bool = False) -> npt.NDArray[Any]:
         """The state now, [s].
@@ -74,9 +79,9 @@ class TeamState:
         return state
 
 
-def _own_space(game: MultiAgentGame) -> FlatSpace:
+def _own_space(game: MultiAgentGame, *, scaled: bool) -> FlatSpace:
     if game.state_space is not None:
-        return flat_space(game.state_space, f"state space of {game.title}")
+        return flat_space(game.state_space, f"state space of {game.title}", scaled=scaled)
     from gymnasium import spaces
 
     game.reset(_PROBE_SEED)

@@ -209,6 +209,15 @@ def vector_dim(world, team):
     return max(spaces.flatdim(world.observation_spaces[agent]) for agent in team)
 
 
+def scales(space):
+    """What each number of ``spaces.flatten`` is multiplied by: those of pictures are divided by 255."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return np.concatenate([scales(part) for part in parts])
+    picture = isinstance(space, spaces.Box) and (space.low == 0).all() and (space.high == 255).all()
+    return np.full(spaces.flatdim(space), 1 / 255 if picture else 1.0, np.float32)
+
+
 def assert_observed(team_obs, game, world, team, shown, plan):
     """What the team sees in ``game`` is, padded and numbered, what ``world`` showed to those of ``shown``; the others see
     zeros and have the no-op alone."""
@@ -221,14 +230,20 @@ def assert_observed(team_obs, game, world, team, shown, plan):
     for i, (agent, (space, _)) in enumerate(zip(team, pairs)):
         if agent in shown and agent in moment.observations:
             flat = spaces.flatten(space, moment.observations[agent])
-            obs[i, : len(flat)] = flat
+            obs[i, : len(flat)] = flat * scales(space)
             if unlike:
                 obs[i, size + i] = 1
             mask[i, : len(moment.masks[agent])] = moment.masks[agent]
         if not mask[i].any():
             mask[i, 0] = True
-    np.testing.assert_array_equal(team_obs.obs[game].astype(np.float32), obs)
+    # Kept as bytes they are multiplied in front of the networks only.
+    later = (
+        np.float32(1 / 255) if team_obs.obs.dtype == np.uint8 and (scales(pairs[0][0]) != 1).all() else np.float32(1)
+    )
+    np.testing.assert_allclose(team_obs.obs[game].astype(np.float32) * later, obs, rtol=1e-6)
     np.testing.assert_array_equal(team_obs.action_mask[game], mask)
-    np.testing.assert_array_equal(
-        team_obs.state[game].astype(np.float32), obs[:, :size].ravel() if plan.state == "observations" else []
+    np.testing.assert_allclose(
+        team_obs.state[game].astype(np.float32) * later,
+        obs[:, :size].ravel() if plan.state == "observations" else [],
+        rtol=1e-6,
     )

@@ -214,7 +214,7 @@ def test_games_in_processes_play_as_those_in_this_one():
 
 def test_parallel_env_is_what_the_suite_name_means():
     assert isinstance(parallel_env(), ScriptedParallelEnv)
-    game, _ = names._game_maker(f"pettingzoo:{GAMES}", {"team": OBSERVATIONS})
+    game, _ = names._game_maker(f"pettingzoo:{GAMES}", {"team": OBSERVATIONS}, ())
     assert game().spec.agent_ids == ("a_0", "a_1")
 
 
