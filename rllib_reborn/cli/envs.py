@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UsageError, mistakes
+from rllib_reborn.cli.env_options import add_option_arguments, env_options
 
 if TYPE_CHECKING:
     from rllib_reborn.envs.checker import CheckResult
@@ -26,39 +27,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="check this one, e.g. predator_prey/small or pettingzoo:mpe2.simple_spread_v3",
     )
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="options of the environment, values in YAML: max_cycles=50 team.agents=adversary",
-    )
+    add_option_arguments(parser, "options of the environment, values in YAML: max_cycles=50 team.agents=adversary")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run(args: argparse.Namespace) -> int:
-    return _list_all(args.json) if args.name is None else _check_one(args.name, _options(args.overrides), args.json)
-
-
-def _options(overrides: list[str]) -> dict[str, Any]:
-    """``["a=1", "b.c=2"]`` as ``{"a": 1, "b": {"c": 2}}``."""
-    if not overrides:
-        return {}
-    from rllib_reborn.experiments.errors import ExperimentError
-    from rllib_reborn.experiments.overrides import parse_override
-
-    options: dict[str, Any] = {}
-    with mistakes(ExperimentError):
-        for override in overrides:
-            _merge(options, parse_override(override))
-    return options
-
-
-def _merge(into: dict[str, Any], given: dict[str, Any]) -> None:
-    for key, value in given.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
+    return _list_all(args.json) if args.name is None else _check_one(args.name, env_options(args.overrides), args.json)
 
 
 def _list_all(as_json: bool) -> int:

@@ -15,6 +15,7 @@ from rllib_reborn.cli.command import (
     positive_number,
     whole_number,
 )
+from rllib_reborn.cli.env_options import add_option_arguments, env_options, merged
 
 if TYPE_CHECKING:
     from rllib_reborn.evaluation import Interval
@@ -30,6 +31,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
     parser.add_argument("--video", type=Path, metavar="FILE.gif", help="record one episode")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_option_arguments(
+        parser,
+        "options of the environment, laid over those it was trained with: render_mode=rgb_array team.workers=processes",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -40,6 +45,7 @@ def _run(args: argparse.Namespace) -> int:
         checkpoint = resolve_checkpoint(args.checkpoint)
     from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.envs.team_game import GameUnavailableError
     from rllib_reborn.evaluation import mean_interval, proportion_interval
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.studies.trained_policy import load_team
@@ -47,13 +53,15 @@ def _run(args: argparse.Namespace) -> int:
     show_ray_messages("error")
     with mistakes(FileNotFoundError, UnknownEnvError, EnvContractError):
         team = load_team(checkpoint)
+    team.env_config = merged(team.env_config, env_options(args.overrides))
+    with mistakes(ValueError, EnvContractError, GameUnavailableError):  # an option that the environment does not take
         outcomes = team.evaluate(args.episodes, args.seed, epsilon=0.0)
     returns = mean_interval(outcomes.returns)
     wins = None if outcomes.won is None else proportion_interval(int(outcomes.won.sum()), args.episodes)
     length = float(outcomes.lengths.mean())
-    if args.video is not None:
-        _record(team, args.seed, args.video)
     if args.json:
+        # One object on stdout, also where nothing can be drawn.
+        not_drawn = None if args.video is None else _why_not_recorded(team, args.seed, args.video)
         content = {
             "checkpoint": str(checkpoint),
             "env": team.env_name,
@@ -63,14 +71,17 @@ def _run(args: argparse.Namespace) -> int:
             "win_rate": None if wins is None else _as_dict(wins),
             "episode_len_mean": length,
             "returns": [float(value) for value in outcomes.returns],
-            "video": None if args.video is None else str(args.video),
+            "video": None if args.video is None or not_drawn else str(args.video),
         }
         print(json.dumps(content))
     else:
         print(f"{team.env_name}, {args.episodes} greedy episodes, seed {args.seed}: {checkpoint}")
-        print(_as_text(returns, wins, length))
-        if args.video is not None:
+        print(_as_text(returns, wins, length), flush=True)
+        not_drawn = None if args.video is None else _why_not_recorded(team, args.seed, args.video)
+        if args.video is not None and not_drawn is None:
             print(f"video     {args.video}")
+    if not_drawn is not None:
+        raise UsageError(not_drawn)
     return EXIT_OK
 
 
@@ -84,13 +95,17 @@ def _check_video(path: Path | None) -> None:
         raise UsageError(f"--video {path}: there is no folder {path.parent}.")
 
 
-def _record(team: Any, seed: int, path: Path) -> None:
+def _why_not_recorded(team: Any, seed: int, path: Path) -> str | None:
+    """Record one episode; why it cannot be, or None."""
     from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.render import record_gif
 
-    with mistakes(ValueError, EnvContractError):  # an environment that cannot be drawn says so
+    try:
         frames = team.evaluate(1, seed, epsilon=0.0, record=True).frames
-    record_gif(frames, path, fps=VIDEO_FPS)
+        record_gif(frames, path, fps=VIDEO_FPS)
+    except (ValueError, EnvContractError, ImportError, OSError) as error:
+        return f"no video was recorded: {error}"
+    return None
 
 
 def _as_dict(interval: Interval) -> dict[str, Any]:
@@ -112,4 +127,10 @@ def _as_text(returns: Interval, wins: Interval | None, length: float) -> str:
     return "\n".join(lines)
 
 
-COMMAND = Command("evaluate", "Play a saved policy greedily: mean, interval, win rate, GIF.", _add_arguments, _run)
+COMMAND = Command(
+    "evaluate",
+    "Play a saved policy greedily: mean, interval, win rate, GIF.",
+    _add_arguments,
+    _run,
+    takes_overrides=True,
+)

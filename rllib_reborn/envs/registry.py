@@ -111,7 +111,13 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
 
 
 def make_same_team_env(
-    spec: TeamSpec, name: str, num_envs: int, kwargs: Mapping[str, Any], *, networks_only: bool = False
+    spec: TeamSpec,
+    name: str,
+    num_envs: int,
+    kwargs: Mapping[str, Any],
+    *,
+    networks_only: bool = False,
+    drawable: bool = False,
 ) -> VectorTeamEnv:
     """An environment as :func:`make_team_env` builds it, whose team must be ``spec``. Games of named agents take its order,
     in whatever order they name them.
@@ -120,12 +126,13 @@ def make_same_team_env(
         spec: The team that is trained.
         name, num_envs, kwargs: As of :func:`make_team_env`.
         networks_only: See :func:`~rllib_reborn.envs.same_team.require_same_team`.
+        drawable: Whether its maker is asked for pictures (``render_mode="rgb_array"``), where it can be.
 
     Raises:
         OtherTeamError: The environment is another team here.
         UnknownEnvError, ValueError: As :func:`make_team_env`.
     """
-    env = _make(name, num_envs, kwargs, spec.agent_ids)
+    env = _make(name, num_envs, kwargs, spec.agent_ids, drawable=drawable)
     try:
         require_same_team(spec, env.spec, name, networks_only=networks_only)
     except OtherTeamError:
@@ -134,14 +141,16 @@ def make_same_team_env(
     return env
 
 
-def _make(name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = ()) -> VectorTeamEnv:
+def _make(
+    name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = (), *, drawable: bool = False
+) -> VectorTeamEnv:
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.make(num_envs, **kwargs)
     if _is_per_game(name):
-        return make_vectorized(name, num_envs, kwargs, agent_ids)
+        return make_vectorized(name, num_envs, kwargs, agent_ids, drawable=drawable)
     return _call_by_path(name, num_envs, kwargs)
 
 

@@ -7,6 +7,7 @@ blindness; kinds also differ in shape, so that a picture survives printing in gr
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def pillow() -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise ImportError("drawing needs Pillow; install it with: pip install pillow") from error
     return Image, ImageDraw, ImageFont
+
+
+def drawing_remedy() -> str:
+    """What to do where a library cannot draw, as the rest of a sentence that says why."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return ". There is no display here: put 'xvfb-run -a' before the command (package xvfb)."
+    return ". The option render_mode=rgb_array draws without a window, where an environment has it."
 
 
 def blank(height: int, width: int, caption: str = "") -> tuple[Any, Any]:

@@ -56,13 +56,13 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
             )
 
 
-def check_env(experiment: Experiment, team: TeamSpec) -> None:
+def check_env(experiment: Experiment, team: TeamSpec | None = None) -> None:
     """Play a few random steps and raise if the environment breaks its contract. An environment that
     starts a program for each game is not played; whether it is installed is looked up.
 
     Args:
         experiment: What is to be run.
-        team: As :func:`check_env_name` found it.
+        team: As :func:`check_env_name` found it; None: it is asked.
 
     Raises:
         ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
@@ -78,6 +78,7 @@ def check_env(experiment: Experiment, team: TeamSpec) -> None:
                 raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
         return
     try:
+        team = team or check_env_name(experiment)
         env = make_same_team_env(team, experiment.env, _GAMES, experiment.env_config)
     except (ValueError, EnvContractError) as error:
         raise ExperimentError(str(error)) from error

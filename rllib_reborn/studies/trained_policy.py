@@ -13,8 +13,10 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE
 from rllib_reborn.envs.registry import is_stepped_as_arrays, make_same_team_env
+from rllib_reborn.envs.render import drawing_remedy
 from rllib_reborn.envs.rollout import EpisodeOutcome, Rollout, Transition, equal_quotas
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, VectorTeamEnv
+from rllib_reborn.envs.vectorize.game_executor import GameFailedError
 from rllib_reborn.policy import Policy, PolicyState
 from rllib_reborn.runtime.exploration import EpsilonGreedyActor
 from rllib_reborn.studies.portable import policy_from_module
@@ -97,8 +99,8 @@ class TrainedPolicy:
         most = _MOST_GAMES if is_stepped_as_arrays(self.env_name) else _MOST_OF_OTHERS
         count = min(episodes, most) if num_envs is None else num_envs
         finished: list[tuple[int, EpisodeOutcome]] = []
-        env = self.make_env(count)
-        film = _Film(env) if record else None
+        env = self.make_env(count, drawable=record)
+        film = _Film(env, self.env_name) if record else None
 
         def on_step(transition: Transition) -> None:
             if film is not None:
@@ -126,14 +128,20 @@ class TrainedPolicy:
             frames=None if film is None else film.frames,
         )
 
-    def make_env(self, num_envs: int) -> VectorTeamEnv:
+    def make_env(self, num_envs: int, *, drawable: bool = False) -> VectorTeamEnv:
         """The environment with ``num_envs`` games, its agents in the order of the trained team.
+
+        Args:
+            num_envs: Games side by side.
+            drawable: Whether pictures of it will be wanted.
 
         Raises:
             OtherTeamError: It is played by another team.
             ValueError: It cannot be built.
         """
-        return make_same_team_env(self.spec, self.env_name, num_envs, self.env_config, networks_only=True)
+        return make_same_team_env(
+            self.spec, self.env_name, num_envs, self.env_config, networks_only=True, drawable=drawable
+        )
 
     def make_actor(self, num_envs: int, seed: int, salt: int, epsilon: float) -> EpsilonGreedyActor:
         """This team as an actor in ``num_envs`` games; ``salt`` separates its random streams from others of the seed."""
@@ -143,15 +151,16 @@ class TrainedPolicy:
 class _Film:
     """Pictures of the first game's first finished episode."""
 
-    def __init__(self, env: VectorTeamEnv) -> None:
+    def __init__(self, env: VectorTeamEnv, name: str) -> None:
         self._env = env
+        self._name = name
         self._is_over = False
         self.frames: list[npt.NDArray[np.uint8]] = []
 
     def begin(self) -> None:
         """Episodes have begun, perhaps the first game's."""
         if not self.frames:
-            self.frames.append(self._env.render(0))
+            self.frames.append(self._picture())
 
     def add(self, transition: Transition) -> None:
         """A step was taken."""
@@ -160,8 +169,18 @@ class _Film:
         if transition.failed[0]:
             self.frames.clear()  # a crashed episode is dropped
             return
-        self.frames.append(self._env.render(0))
+        self.frames.append(self._picture())
         self._is_over = bool(transition.done[0])
+
+    def _picture(self) -> npt.NDArray[np.uint8]:
+        try:
+            return self._env.render(0)
+        except (ValueError, ImportError) as error:
+            raise ValueError(str(error)) from error
+        except Exception as error:  # a foreign library's: no display, no graphics driver, ...
+            kind = "" if isinstance(error, GameFailedError) else f"{type(error).__name__}: "
+            what = " ".join(f"{kind}{error}".split()).rstrip(".")
+            raise ValueError(f"{self._name!r} cannot be drawn: {what}{drawing_remedy()}") from error
 
 
 def load_team(checkpoint: str | Path) -> TrainedPolicy:

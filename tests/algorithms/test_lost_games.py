@@ -26,7 +26,7 @@ class Runners:
 def runners_component(count, num_envs):
     members = [runner(num_envs=num_envs, worker_index=index) for index in range(count + 1)]
     if count:
-        members[0].env = None  # with remote runners the local one plays nothing
+        members[0].env, members[0].holds_games = None, False  # with remote runners the local one plays nothing
     config = SimpleNamespace(num_envs_per_env_runner=num_envs)
     return RemoteGamesComponent(Runners(members), config), members
 

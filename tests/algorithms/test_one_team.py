@@ -141,6 +141,7 @@ class TestAClassOfTheMainScript:
         assert config.carried_env is None
 
 
+@pytest.mark.slow
 class TestInOtherProcesses:
     """Each in a process of its own with a Ray of its own, which gets the environment variables."""
 
@@ -160,7 +161,7 @@ class TestInOtherProcesses:
         return done.stdout
 
     def test_another_order_is_put_right_and_another_team_is_refused_and_builds_are_few(self, tmp_path):
-        said = self.run(
+        printed = self.run(
             tmp_path,
             """
 import ray
@@ -181,16 +182,17 @@ for name in ("smaller_elsewhere", "failing_elsewhere", "OwnGame"):
         print("REFUSED", name, error)
 """,
         )
-        assert "BUILDS {'driver': 1, 'runner': 1} 4" in said.replace(
+        assert "BUILDS {'driver': 1, 'runner': 1} 4" in printed.replace(
             "{'runner': 1, 'driver': 1}", "{'driver': 1, 'runner': 1}"
         )
-        refused = dict(line.split(" ", 2)[1:] for line in said.splitlines() if line.startswith("REFUSED"))
+        refused = dict(line.split(" ", 2)[1:] for line in printed.splitlines() if line.startswith("REFUSED"))
         assert "n_agents is 2 here and 3 there" in refused["smaller_elsewhere"]
         assert "no licence on this machine" in refused["failing_elsewhere"]
         assert "env runner 1 on" in refused["failing_elsewhere"]
         assert "agent_ids is cat, bob, ann here and ann, bob, cat there" in refused["OwnGame"]
 
-    def test_a_class_of_the_script_is_trained_by_runners_and_played_by_another_script(self, tmp_path):
+    @pytest.mark.parametrize("trains_on", [False, pytest.param(True, marks=pytest.mark.long)])
+    def test_a_class_of_the_script_is_trained_by_runners_and_played_by_another_script(self, tmp_path, trains_on):
         first = """
 from tests.fakes.teams_by_process import Named as Base
 class Mine(Base):
@@ -206,6 +208,9 @@ if __name__ == "__main__":
         second = """
 found = load_team(os.environ["CHECKPOINT"]).evaluate(2, seed=0)
 assert found.lengths.tolist() == [3, 3]
+"""
+        if trains_on:
+            second += """
 algo = ValueFactorization.from_checkpoint(os.environ["CHECKPOINT"])
 algo.train()
 algo.stop()

@@ -32,9 +32,9 @@ def test_the_order_that_is_known_is_taken_for_observations_actions_and_rewards()
     env = make_same_team_env(spec, f"{HERE}:Named", 2, OBSERVATIONS)
     assert env.spec == spec
     numbers = [teams.NAMES.index(name) for name in expected]
-    seen = env.reset(seed=0)
-    assert (seen.obs == np.eye(3)[numbers]).all()
-    assert (seen.state == np.eye(3)[numbers].reshape(-1)).all()
+    first = env.reset(seed=0)
+    assert (first.obs == np.eye(3)[numbers]).all()
+    assert (first.state == np.eye(3)[numbers].reshape(-1)).all()
     assert env.step(np.array([numbers, numbers])).reward.tolist() == [3.0, 3.0]
     env.close()
 
@@ -59,9 +59,9 @@ def test_rllib_environments_too():
 
 def test_games_of_one_environment_that_name_their_agents_in_other_orders_are_one_team():
     env = make_team_env(f"{HERE}:shuffled", 4, **OBSERVATIONS)
-    seen = env.reset(seed=0)
+    first = env.reset(seed=0)
     numbers = [teams.NAMES.index(name) for name in env.spec.agent_ids]
-    assert (seen.obs == np.eye(3)[numbers]).all()
+    assert (first.obs == np.eye(3)[numbers]).all()
     assert env.step(np.array([numbers] * 4)).reward.tolist() == [3.0] * 4
     env.close()
 

@@ -13,20 +13,17 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_reborn.algorithms.value_factorization import validation
-from rllib_reborn.algorithms.value_factorization.known_team import KnownTeam
+from rllib_reborn.algorithms.value_factorization.environment import EnvironmentConfig
 from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner
 from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule, class_path
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
-from rllib_reborn.envs.carried_factory import CarriedFactory, carried_factory
-from rllib_reborn.envs.registry import is_stepped_as_arrays, team_spec, team_spec_in_order
-from rllib_reborn.envs.same_team import require_same_team
-from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.envs.registry import is_stepped_as_arrays
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck, make_dormancy_check
 from rllib_reborn.plasticity.interventions import Intervention, make_intervention, to_dict
 from rllib_reborn.runtime import ray_internals
-from rllib_reborn.runtime.env_creator import env_name, register_team_env
+from rllib_reborn.runtime.env_creator import register_team_env
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.settings import NoSettings, Settings, parse
 from rllib_reborn.suggestions import did_you_mean
@@ -37,7 +34,7 @@ _NEVER = 10**12
 _MOST_EVALUATION_GAMES = 32
 
 
-class ValueFactorizationConfig(AlgorithmConfig):
+class ValueFactorizationConfig(EnvironmentConfig):
     """Settings shared by all value factorization algorithms; VDN, QMIX, ... subclass it.
 
     Example:
@@ -116,35 +113,9 @@ class ValueFactorizationConfig(AlgorithmConfig):
         self.num_interventions_of_callbacks = 0
         self._callbacks_become_data = True
         self.env_steps_per_evaluation: int | None = None
-        #: Found once, and then the same in every process that this config reaches.
-        self.known_team: KnownTeam | None = None
-        #: Where ``env`` lies in the main script or a notebook; see :class:`CarriedFactory`.
-        self.carried_env: CarriedFactory | None = None
         self.replay_in_checkpoints = "full"
 
     # ------------------------------------------------------------------ fluent settings
-
-    @override(AlgorithmConfig)
-    def environment(self, env: Any = NotProvided, **kwargs: Any) -> Self:
-        """Sets the environment.
-
-        Args:
-            env: A name (``predator_prey/small``, ``matrix/two_step``, ...; ``rllib-reborn envs`` lists them), or
-                ``package.module:callable``, or that callable itself: it is called with ``num_envs=`` and the entries of
-                ``env_config`` and returns a :class:`~rllib_reborn.envs.VectorTeamEnv`.
-            **kwargs: RLlib's, ``env_config`` first of all: keyword arguments of the environment.
-
-        Raises:
-            ValueError: The name is unknown, or an argument of ``env_config`` is.
-        """
-        if env is not NotProvided and env is not None:
-            kwargs["env"] = name = env_name(env)
-            # What the name means may have changed since, in a notebook.
-            self.known_team, self.carried_env = None, carried_factory(env, name) or self._carried(name)
-        super().environment(**kwargs)
-        if self.env is not None:
-            register_team_env(self.env)
-        return self
 
     @override(AlgorithmConfig)
     def training(
@@ -327,26 +298,6 @@ class ValueFactorizationConfig(AlgorithmConfig):
 
     # ------------------------------------------------------------------ derived
 
-    @property
-    def team_spec(self) -> TeamSpec:
-        """The team of ``environment(...)``; starts no game. The environment is asked once; from then on all processes that
-        get this config expect this team."""
-        if self.env is None:
-            raise ValueError("no environment is set; call config.environment(name), for instance with matrix/two_step.")
-        if self.known_team is None or not self.known_team.is_of(self.env, self.env_config):
-            self.set_team(team_spec(self.env, **self.env_config))
-        assert self.known_team is not None
-        return self.known_team.spec
-
-    def set_team(self, spec: TeamSpec) -> None:
-        """Expect this team of the present environment, in its order of agents; no environment is asked. A process that finds
-        another one refuses it."""
-        # Also where the config is frozen: what is found changes no setting.
-        object.__setattr__(self, "known_team", KnownTeam.of(self.env, self.env_config, spec))
-
-    def _carried(self, name: str) -> CarriedFactory | None:
-        return self.carried_env if self.carried_env is not None and self.carried_env.name == name else None
-
     def parse_mixer(self) -> Settings:
         """The mixer's settings, validated."""
         return parse(self.mixer_settings_class, self.mixer, "mixer")
@@ -410,7 +361,7 @@ class ValueFactorizationConfig(AlgorithmConfig):
         config = super().get_evaluation_config_object()
         if config is not None:
             config.sampling = "sync"  # evaluation runners have no learner to overlap with
-            self._expect_the_same_team(config)
+            self.expect_same_team(config)
         if config is not None and "num_envs_per_env_runner" not in (self.evaluation_config or {}):
             # As many games as episodes, up to a limit: none is played that is not counted.
             per_runner = -(-self.evaluation_duration // max(1, self.evaluation_num_env_runners))
@@ -418,14 +369,6 @@ class ValueFactorizationConfig(AlgorithmConfig):
             most = _MOST_EVALUATION_GAMES if as_arrays else self.num_envs_per_env_runner
             config.num_envs_per_env_runner = min(per_runner, most)
         return config
-
-    def _expect_the_same_team(self, evaluation: Any) -> None:
-        """Evaluation may be played with other options of the environment, but by the same team."""
-        trained = self.team_spec
-        if not self.known_team.is_of(evaluation.env, evaluation.env_config):  # type: ignore[union-attr]
-            found = team_spec_in_order(trained.agent_ids, evaluation.env, evaluation.env_config)
-            require_same_team(trained, found, evaluation.env, networks_only=True)
-            evaluation.set_team(found)
 
     @override(AlgorithmConfig)
     def validate(self) -> None:

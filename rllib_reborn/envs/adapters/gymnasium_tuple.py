@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
 from rllib_reborn.envs.adapters.foreign_calls import ask, one_flag, reset_env, shown, step_env
 from rllib_reborn.envs.adapters.foreign_spaces import as_space
-from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, drawn_by
 from rllib_reborn.envs.adapters.spaces import MASK_KEY
 from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
@@ -163,7 +163,7 @@ class _TupleGame(MultiAgentGame):
         return {agent: {MASK_KEY: mask} for agent, mask in self._each(masks, "action masks").items()}
 
     def render(self) -> npt.NDArray[np.uint8]:
-        return as_picture(self._env.render(), self.title)
+        return drawn_by(self._env, self.title)
 
     def close(self) -> None:
         self._env.close()

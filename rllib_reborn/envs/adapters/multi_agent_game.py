@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -61,6 +62,21 @@ class MultiAgentGame(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  (most games hold nothing to close)
         """Release processes and files."""
+
+
+def drawn_by(env: Any, title: str) -> npt.NDArray[np.uint8]:
+    """The picture [height, width, 3] of a foreign environment. Those that are asked at the call, as Gym's once were
+    (``render(mode=...)``: lbforaging, rware), are asked so.
+
+    Raises:
+        ValueError: It gives none.
+    """
+    inner = getattr(env, "unwrapped", env)
+    try:
+        asked_at_the_call = "mode" in inspect.signature(inner.render).parameters
+    except (TypeError, ValueError):  # a builtin that does not say
+        asked_at_the_call = False
+    return as_picture(inner.render(mode="rgb_array") if asked_at_the_call else env.render(), title)
 
 
 def as_picture(picture: Any, title: str) -> npt.NDArray[np.uint8]:

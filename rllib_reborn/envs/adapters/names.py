@@ -6,11 +6,13 @@ the top of modules, so that it can be pickled.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -46,7 +48,7 @@ _NOT_FOR_THREADS = MappingProxyType({"rware": "its agents are numbered by a coun
 
 
 def make_vectorized(
-    name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = ()
+    name: str, num_envs: int, kwargs: Mapping[str, Any], agent_ids: Sequence[str] = (), *, drawable: bool = False
 ) -> VectorTeamEnv:
     """``num_envs`` games of ``name``, side by side.
 
@@ -56,6 +58,7 @@ def make_vectorized(
         num_envs: Games.
         kwargs: Options of the environment, and under ``team`` those of :class:`TeamOptions`.
         agent_ids: The order of the agents, where the games have agents of these names; empty: that of the first game.
+        drawable: Whether makers that take a ``render_mode`` are asked for pictures.
 
     Raises:
         UnknownEnvError: There is no such environment, or its package is not installed.
@@ -63,12 +66,12 @@ def make_vectorized(
     """
     from rllib_reborn.envs.vectorize import VectorizedTeamEnv
 
-    make_game, options = _game_maker(name, kwargs, agent_ids)
+    make_game, options = _game_maker(name, kwargs, agent_ids, drawable=drawable)
     if options.workers == "threads":
         _refuse_threads(name)
     first_game = make_game()
     if not agent_ids:
-        make_game, _ = _game_maker(name, kwargs, first_game.spec.agent_ids)
+        make_game, _ = _game_maker(name, kwargs, first_game.spec.agent_ids, drawable=drawable)
     return VectorizedTeamEnv(
         make_game,
         num_envs,
@@ -94,7 +97,7 @@ def vectorized_spec(name: str, kwargs: Mapping[str, Any], agent_ids: Sequence[st
 
 
 def _game_maker(
-    name: str, kwargs: Mapping[str, Any], agent_ids: Sequence[str]
+    name: str, kwargs: Mapping[str, Any], agent_ids: Sequence[str], *, drawable: bool = False
 ) -> tuple[Callable[[], TeamGame], TeamOptions]:
     env_options = {key: value for key, value in kwargs.items() if key != TEAM_KEY}
     options = team_options(kwargs.get(TEAM_KEY) or {})
@@ -105,7 +108,18 @@ def _game_maker(
         if name.startswith(GYMNASIUM)
         else _env_by_path
     )
+    if drawable:
+        build = functools.partial(_build_drawable, build)
     return functools.partial(_make_game, build, name, env_options, options, tuple(agent_ids)), options
+
+
+def _build_drawable(build: Callable[[str, dict[str, Any]], Any], name: str, env_options: dict[str, Any]) -> Any:
+    """The environment, asked to draw pictures, where its maker takes that and the user has not said how it draws."""
+    if "render_mode" not in env_options:
+        # Some warn of a mode that they do not declare and draw in it all the same.
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
+            return build(name, env_options | {"render_mode": "rgb_array"})
+    return build(name, env_options)
 
 
 def _make_game(

@@ -21,7 +21,7 @@ from rllib_reborn.envs.adapters.foreign_calls import (
     step_env,
 )
 from rllib_reborn.envs.adapters.foreign_spaces import space_for
-from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, drawn_by
 from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.adapters.team_state import NO_STATE
@@ -125,7 +125,7 @@ class _ParallelGame(MultiAgentGame):
         return ask(self.title, "state()", self._env.state, remedy=NO_STATE)
 
     def render(self) -> npt.NDArray[np.uint8]:
-        return as_picture(self._env.render(), self.title)
+        return drawn_by(self._env, self.title)
 
     def close(self) -> None:
         self._env.close()

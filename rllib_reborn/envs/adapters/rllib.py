@@ -22,7 +22,7 @@ from rllib_reborn.envs.adapters.foreign_calls import (
     step_env,
 )
 from rllib_reborn.envs.adapters.foreign_spaces import as_space
-from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, as_picture
+from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, drawn_by
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.team_game import FaultyGameError
 
@@ -151,7 +151,7 @@ class _RLlibGame(MultiAgentGame):
         return self._state
 
     def render(self) -> npt.NDArray[np.uint8]:
-        return as_picture(self._env.render(), self.title)
+        return drawn_by(self._env, self.title)
 
     def close(self) -> None:
         self._env.close()
