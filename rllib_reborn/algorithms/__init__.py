@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_reborn.algorithm_names import ALGORITHM_NAMES
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, algorithm_class_of
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
-from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.suggestions import did_you_mean
 
@@ -69,6 +69,8 @@ def _import_config(path: str) -> type[ValueFactorizationConfig]:
             f"algorithm {path!r}: there is no module {error.missing!r}; it must lie beside your script or in the folder of "
             "the command line, be installed, or be in a folder that PYTHONPATH names."
         ) from None
+    except BrokenModuleError as error:
+        raise ValueError(f"algorithm {path!r}: {error}.") from error
     for part in name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, type) or not issubclass(found, ValueFactorizationConfig) or not found.algorithm_name:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def find_factory(name: str) -> Callable[..., Any]:
             f"environment {name!r}: there is no module {error.missing!r}; it must lie beside your script or in the folder "
             "of the command line, be installed, or be in a folder that PYTHONPATH names."
         ) from error
+    except BrokenModuleError as error:
+        raise UnknownEnvError(f"environment {name!r}: {error}.") from error
     factory = vars(module).get(attribute) or _PROVIDED.get(name)
     if factory is None:
         near = difflib.get_close_matches(attribute, vars(module), n=1)

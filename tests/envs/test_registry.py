@@ -125,7 +125,7 @@ def test_number_of_games_is_checked():
 def test_a_module_that_fails_to_import_something_else_says_so(tmp_path, monkeypatch):
     (tmp_path / "broken_game.py").write_text("import not_installed_thing\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="not_installed_thing"):
+    with pytest.raises(UnknownEnvError, match="not_installed_thing"):
         make_team_env("broken_game:make")
 
 

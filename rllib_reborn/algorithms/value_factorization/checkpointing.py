@@ -17,6 +17,7 @@ from rllib_reborn.algorithms.value_factorization.checkpoint_components import (
     ReplayComponent,
 )
 from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
+from rllib_reborn.algorithms.value_factorization.rllib_calls import AlgorithmCalls
 from rllib_reborn.algorithms.value_factorization.saved_team import saved_team
 from rllib_reborn.callbacks.scheduler import PlasticityScheduler
 from rllib_reborn.envs.same_team import require_same_team
@@ -31,7 +32,7 @@ from rllib_reborn.runtime.runner_pool import RunnerPool
 _OWN_STATE = "value_factorization"
 
 
-class CheckpointedAlgorithm(ray_internals.NoFolderAtHome, abc.ABC):
+class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.ABC):
     """State, checkpoints, restoring of both and of runners that died; the parts that are saved are made by the subclass's
     ``setup``."""
 

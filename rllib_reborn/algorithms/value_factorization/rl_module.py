@@ -25,6 +25,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import (
     packed_columns,
 )
 from rllib_reborn.algorithms.value_factorization.plasticity_view import PlasticityView
+from rllib_reborn.algorithms.value_factorization.rllib_calls import ModuleCalls
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.agents import AgentInputs, AgentNet, AgentTeam, MakeAgentNet
@@ -36,7 +37,7 @@ from rllib_reborn.runtime import ray_internals
 ray_internals.no_word_on_module_configs()  # before any is made, also by RLlib around ours
 
 
-class TeamRLModule(PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
+class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
     """Subclasses say, where theirs differ, which networks the agents have (:meth:`make_agent_net`), how the mixer is made
     (:meth:`make_mixer`) and what the loss needs (:meth:`step_values`); everything else is shared.
 

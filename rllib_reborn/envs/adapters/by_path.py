@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.suggestions import did_you_mean
 
 
@@ -26,6 +26,8 @@ def load_callable(path: str, what: str) -> Callable[..., Any]:
         module = import_named(module_path)
     except NoSuchModuleError as error:
         raise ValueError(f"{what} is {path!r}: there is no module {error.missing!r}.") from error
+    except BrokenModuleError as error:
+        raise ValueError(f"{what} is {path!r}: {error}.") from error
     found = vars(module).get(attribute)
     if not callable(found):
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]

@@ -20,7 +20,7 @@ from typing import Any
 from rllib_reborn.envs.adapters.foreign_calls import raised
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory
-from rllib_reborn.envs.named_modules import NoSuchModuleError, import_named
+from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import FaultyGameError, GameUnavailableError, TeamGame
 from rllib_reborn.suggestions import did_you_mean
@@ -206,10 +206,15 @@ def _pettingzoo_module(name: str, path: str) -> ModuleType:
             return import_named(candidate)
         except NoSuchModuleError:
             continue
-        except ModuleNotFoundError as error:
-            raise UnknownEnvError(_missing(name, path, f"it needs {error.name!r}, which is not installed")) from error
-        except ImportError as error:
-            raise UnknownEnvError(_missing(name, path, str(error))) from error
+        except BrokenModuleError as error:
+            reason = error.__cause__
+            if isinstance(reason, ModuleNotFoundError):
+                raise UnknownEnvError(
+                    _missing(name, path, f"it needs {reason.name!r}, which is not installed")
+                ) from error
+            if isinstance(reason, ImportError):
+                raise UnknownEnvError(_missing(name, path, str(reason))) from error
+            raise UnknownEnvError(f"{name!r}: {error}.") from error
     head, _, rest = path.partition(".")
     for package in (head, f"pettingzoo.{head}"):
         try:
@@ -250,6 +255,8 @@ def _gymnasium_env(name: str, env_options: dict[str, Any]) -> Any:
         except NoSuchModuleError as error:
             known = f" Try: pip install {package}" if package in _SUITES.values() else ""
             raise UnknownEnvError(f"{name!r}: there is no package {error.missing!r}.{known}") from error
+        except BrokenModuleError as error:
+            raise UnknownEnvError(f"{name!r}: {error}.") from error
     if env_id not in gymnasium.registry:
         hint = "" if package else " If another package registers it, say gymnasium:<package>:<id>."
         raise UnknownEnvError(
