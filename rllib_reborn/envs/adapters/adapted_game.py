@@ -61,7 +61,9 @@ class AdaptedGame(TeamGame):
         observation_spaces = [game.observation_space(agent) for agent in team]
         action_spaces = [game.action_space(agent) for agent in team]
         scaled = options.observation_scale == "auto"
-        layout = team_layout(team, observation_spaces, action_spaces, scaled=scaled)
+        layout = team_layout(
+            team, observation_spaces, action_spaces, scaled=scaled, flatten_actions=options.flatten_actions
+        )
         self._team = team
         self._known = frozenset(game.agents)
         self._agent_layout = AgentLayout(team, layout, may_wait=game.may_wait)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from rllib_reborn.envs.adapters.foreign_calls import one_flag
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentStep
 from rllib_reborn.envs.adapters.spaces import MASK_KEY, TeamLayout
-from rllib_reborn.envs.mask_entries import agents_mask
 
 
 def given_mask(observation: Any, info: Any) -> Any | None:
@@ -112,10 +111,10 @@ class AgentLayout:
             raise ValueError(f"after the reset none of the agents {list(self._agents)} is in the game.")
         self._look(outcome, self.alive, acted=np.zeros_like(self.alive))
 
-    def chosen(self, actions: npt.NDArray[np.integer[Any]]) -> dict[Any, int]:
+    def chosen(self, actions: npt.NDArray[np.integer[Any]]) -> dict[Any, Any]:
         """The actions [n] of those who act, by name and in the values of their action spaces."""
         ranges = self._layout.actions
-        return {self._agents[i]: int(actions[i]) + ranges[i].start for i in np.flatnonzero(self._acting)}
+        return {self._agents[i]: ranges[i].of_env(int(actions[i])) for i in np.flatnonzero(self._acting)}
 
     def advance(self, outcome: MultiAgentStep) -> tuple[bool, bool]:
         """Take in the outcome of a step.
@@ -169,20 +168,15 @@ class AgentLayout:
 
     def _mask(self, index: int, observation: Any, info: Any) -> npt.NDArray[np.bool_]:
         row = np.zeros(self._layout.n_actions, np.bool_)
-        agent, count = self._agents[index], self._layout.actions[index].count
+        agent, actions = self._agents[index], self._layout.actions[index]
         given = given_mask(observation, info)
         if given is None:
             if self._ever_masked[index]:
                 raise ValueError(f"agent {agent!r} had an action mask before and has none now; give one at every step.")
-            row[:count] = True
+            row[: actions.count] = True
             return row
         self._ever_masked[index] = True
-        mask = agents_mask(given, f"agent {agent!r}")
-        if mask.shape != (count,):
-            raise ValueError(
-                f"the action mask of agent {agent!r} has shape {mask.shape}; expected ({count},), an entry per action."
-            )
-        row[:count] = mask
+        row[: actions.count] = actions.mask(given, f"agent {agent!r}")
         if not row.any():
             if self.alive[index]:
                 raise ValueError(

@@ -14,7 +14,7 @@ from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
 from rllib_reborn.envs.adapters.foreign_calls import ask, one_flag, reset_env, shown, step_env
 from rllib_reborn.envs.adapters.foreign_spaces import as_space
 from rllib_reborn.envs.adapters.multi_agent_game import MultiAgentGame, MultiAgentStep, drawn_by
-from rllib_reborn.envs.adapters.spaces import MASK_KEY
+from rllib_reborn.envs.adapters.spaces import MASK_KEY, action_range
 from rllib_reborn.envs.adapters.suite_fixes import fixes_for
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.team_game import FaultyGameError
@@ -105,9 +105,12 @@ class _TupleGame(MultiAgentGame):
         )  # first: two observations alone, as resets once returned, look like two values
         return MultiAgentStep(self._each(observations, "observations"), {}, {}, {}, infos, self.agents)
 
+    def _first(self, agent: Any) -> Any:
+        return action_range(self.action_space(agent), agent, flatten=True).of_env(0)
+
     def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
         # The environment wants an action of everybody; who is dead does its first one.
-        joint = tuple(actions.get(agent, int(self.action_space(agent).start)) for agent in self.agents)
+        joint = tuple(actions[agent] if agent in actions else self._first(agent) for agent in self.agents)
         sent = joint[0] if self._single else joint
         observations, rewards, terminated, truncated, info = step_env(
             self._env, sent, self.title, _LIBRARY, self.agents

@@ -3,6 +3,7 @@ an environment in hand."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
+from ray.rllib.env.wrappers.group_agents_wrapper import GroupAgentsWrapper
 
 from rllib_reborn.envs.adapters.adapted_game import AdaptedGame
 from rllib_reborn.envs.adapters.foreign_calls import (
@@ -56,6 +58,7 @@ class RLlibGame(AdaptedGame):
         env_options: Mapping[str, Any] | None = None,
         agent_ids: Sequence[str] = (),
     ) -> None:
+        env, options = _ungrouped(env, options or TeamOptions())
         super().__init__(_RLlibGame(env), env, options, env_options, agent_ids)
 
 
@@ -80,6 +83,27 @@ def _possible_agents(env: MultiAgentEnv) -> Any:
         if wrapped and given is not None and {*wrapped} == {*given}:
             return wrapped
     return given
+
+
+def _ungrouped(env: MultiAgentEnv, options: TeamOptions) -> tuple[MultiAgentEnv, TeamOptions]:
+    """What ``with_agent_groups`` wraps, as RLlib's own QMIX wanted its environments: there a group acted as one agent with a
+    Tuple of actions, and here it is the team.
+
+    Raises:
+        ValueError: There are several groups, and ``options`` do not say which agents are the team.
+    """
+    if not isinstance(env, GroupAgentsWrapper):
+        return env, options
+    if options.agents is None:
+        if len(env.groups) != 1:
+            raise ValueError(
+                f"{type(env.env).__name__} has the groups {', '.join(map(repr, env.groups))}, and one team is trained; say "
+                "whose agents it is, and who plays the others: team={'agents': [...], 'opponents': ...}."
+            )
+        (members,) = env.groups.values()
+        if {*members} != {*(_possible_agents(env.env) or members)}:
+            options = dataclasses.replace(options, agents=tuple(map(str, members)))
+    return env.env, options
 
 
 class _RLlibGame(MultiAgentGame):

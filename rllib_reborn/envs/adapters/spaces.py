@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rllib_reborn.envs.adapters.foreign_calls import shown
+from rllib_reborn.envs.mask_entries import agents_mask
 
 #: Key of a Dict observation under which an environment gives the available actions.
 MASK_KEY = "action_mask"
@@ -215,27 +217,109 @@ class ActionRange:
     start: int
     count: int
 
+    def of_env(self, action: int) -> Any:
+        """What the environment is given for action ``action`` of the team."""
+        return self.start + action
 
-def action_range(space: Any, agent: Any) -> ActionRange:
+    def mask(self, given: Any, whose: str) -> npt.NDArray[np.bool_]:
+        """The mask [count] that an environment gave as ``given``; ``whose`` it is, for messages.
+
+        Raises:
+            ValueError: It is none, or has another number of entries.
+        """
+        mask = agents_mask(given, whose)
+        if mask.shape != (self.count,):
+            raise ValueError(
+                f"the action mask of {whose} has shape {mask.shape}; expected ({self.count},), an entry per action."
+            )
+        return mask
+
+
+@dataclasses.dataclass(frozen=True)
+class JointChoices(ActionRange):
+    """The actions of an agent that makes several choices at once: each combination is one action, the last choice varying
+    first.
+
+    Attributes:
+        counts: Of each choice.
+        starts: The first value of each.
+        shape: Of what the environment is given.
+        dtype: Of that.
+    """
+
+    counts: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: str = "int64"
+
+    def of_env(self, action: int) -> Any:
+        chosen = np.array(np.unravel_index(action, self.counts)) + self.starts
+        return chosen.astype(self.dtype).reshape(self.shape)
+
+    def mask(self, given: Any, whose: str) -> npt.NDArray[np.bool_]:
+        """As :meth:`ActionRange.mask`; ``given`` may also be one mask for each choice, in a list or in a row."""
+        if isinstance(given, list | tuple) and len(given) == len(self.counts) and np.ndim(given[0]) == 1:
+            parts = [agents_mask(part, whose) for part in given]
+        else:
+            row = agents_mask(given, whose)
+            if row.shape != (sum(self.counts),) or row.shape == (self.count,):
+                return super().mask(row, whose)
+            parts = np.split(row, np.cumsum(self.counts)[:-1])
+        for number, (part, count) in enumerate(zip(parts, self.counts)):
+            if part.shape != (count,):
+                raise ValueError(
+                    f"the action mask of {whose} has shape {part.shape} for choice {number}; expected ({count},)."
+                )
+        return functools.reduce(np.logical_and.outer, parts).reshape(-1)
+
+
+#: Joint choices beyond this are no longer learnt by a network with one output for each.
+_MOST_COMBINATIONS = 4_096
+
+
+def action_range(space: Any, agent: Any, *, flatten: bool = False) -> ActionRange:
     """The actions of ``agent``.
 
+    Args:
+        space: Its action space.
+        agent: Its name, for messages.
+        flatten: Whether each combination of a MultiDiscrete or MultiBinary is one action.
+
     Raises:
-        ValueError: ``space`` is not Discrete.
+        ValueError: ``space`` is not Discrete, and is not to be or cannot be flattened.
     """
     if isinstance(space, spaces.Discrete):
         return ActionRange(int(space.start), int(space.n))
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        return _joint_choices(space, agent, flatten=flatten)
     shown = f"the action space of agent {agent!r} is {space}"
     if isinstance(space, spaces.Box):
         raise ValueError(
             f"{shown}: continuous actions are out of scope. Build the environment with discrete actions (many take "
             "continuous_actions=False), or wrap it so that its action space is Discrete."
         )
-    if isinstance(space, spaces.MultiDiscrete):
+    raise ValueError(
+        f"{shown}; expected Discrete. Wrap the environment so that each combination of what it holds is one action of a "
+        "Discrete space."
+    )
+
+
+def _joint_choices(space: Any, agent: Any, *, flatten: bool) -> JointChoices:
+    binary = isinstance(space, spaces.MultiBinary)
+    counts = (2,) * math.prod(space.shape) if binary else tuple(int(n) for n in np.asarray(space.nvec).reshape(-1))
+    starts = (0,) * len(counts) if binary else tuple(int(n) for n in np.asarray(space.start).reshape(-1))
+    combinations = math.prod(counts)
+    shown = f"the action space of agent {agent!r} is {space}, {combinations:,} combinations of {len(counts)} choices"
+    if combinations > _MOST_COMBINATIONS:
         raise ValueError(
-            f"{shown}: several choices in one action are out of scope. Wrap the environment so that each combination "
-            "is one action of a Discrete space."
+            f"{shown}; expected at most {_MOST_COMBINATIONS:,}. Wrap the environment so that those that matter are the "
+            "actions of a Discrete space."
         )
-    raise ValueError(f"{shown}; expected Discrete.")
+    if not flatten:
+        raise ValueError(
+            f"{shown}; expected Discrete. Say team={{'flatten_actions': True}}, and each combination is one action."
+        )
+    return JointChoices(0, combinations, counts, starts, tuple(space.shape), np.dtype(space.dtype).name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,9 +380,14 @@ class TeamLayout:
 
 
 def team_layout(
-    agents: Sequence[Any], observation_spaces: Sequence[Any], action_spaces: Sequence[Any], *, scaled: bool = True
+    agents: Sequence[Any],
+    observation_spaces: Sequence[Any],
+    action_spaces: Sequence[Any],
+    *,
+    scaled: bool = True,
+    flatten_actions: bool = False,
 ) -> TeamLayout:
-    """The layout of a team; ``scaled``: see :func:`flat_space`.
+    """The layout of a team; ``scaled``: see :func:`flat_space`; ``flatten_actions``: see :func:`action_range`.
 
     Raises:
         ValueError: A space cannot be used; the message names the agent.
@@ -306,6 +395,6 @@ def team_layout(
     observations = tuple(
         flat_space(s, f"observation space of agent {a!r}", scaled=scaled) for a, s in zip(agents, observation_spaces)
     )
-    actions = tuple(action_range(s, a) for a, s in zip(agents, action_spaces))
+    actions = tuple(action_range(s, a, flatten=flatten_actions) for a, s in zip(agents, action_spaces))
     differ = any(s != observation_spaces[0] for s in observation_spaces) or len(set(actions)) > 1
     return TeamLayout(observations, actions, with_ids=differ)

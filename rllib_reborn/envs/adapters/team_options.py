@@ -29,6 +29,7 @@ class TeamOptions:
             ``none``, or ``auto``: the environment's own where it has one, else the observations.
         observation_scale: ``auto``: numbers whose bounds in the space are 0 and 255, as those of pictures, go into the
             networks divided by 255, in the observations and in the state; ``none``: as they are.
+        flatten_actions: Whether each combination of a MultiDiscrete or MultiBinary action is one action of the team.
         episode_limit: Steps after which an episode is cut. None looks for the environment's own.
         workers: Where the games of one runner are stepped: ``inline``, ``threads`` or ``processes``.
         num_workers: How many threads or processes; None: one thread per game, one process per CPU.
@@ -43,6 +44,7 @@ class TeamOptions:
     opponents: str | Mapping[str, str] | None = None
     state: Literal["auto", "env", "observations", "none"] = "auto"
     observation_scale: Literal["auto", "none"] = "auto"
+    flatten_actions: bool = False
     episode_limit: int | None = None
     workers: Literal["inline", "threads", "processes"] = "inline"
     num_workers: int | None = None
@@ -52,6 +54,8 @@ class TeamOptions:
         _one_of("state", self.state, STATES)
         _one_of("workers", self.workers, WORKERS)
         _one_of("observation_scale", self.observation_scale, SCALES)
+        if not isinstance(self.flatten_actions, bool):
+            raise ValueError(f"team.flatten_actions is {self.flatten_actions!r}; expected true or false.")
         if self.reward not in ("sum", "mean") and not (isinstance(self.reward, str) and ":" in self.reward):
             raise ValueError(f"team.reward is {self.reward!r}; expected 'sum', 'mean' or 'module:function'.")
         for name in ("episode_limit", "num_workers"):

@@ -323,7 +323,7 @@ def test_agents_of_another_game_of_that_name_are_of_no_known_side():
 def test_continuous_and_many_fold_actions_are_refused():
     for space, message in (
         (spaces.Box(0, 1, (5,)), "continuous actions are out of scope"),
-        (spaces.MultiDiscrete([2, 2]), "several choices"),
+        (spaces.MultiDiscrete([2, 2]), "combinations of 2 choices"),
     ):
         with pytest.raises(ValueError, match=message):
             game(ScriptedParallelEnv([], action_spaces={"a_1": space}))

@@ -104,10 +104,63 @@ def test_action_spaces():
         ValueError, match=r"agent 'x' is Box.*continuous actions are out of scope.*continuous_actions=F"
     ):
         action_range(spaces.Box(-1, 1, (2,)), "x")
-    with pytest.raises(ValueError, match=r"agent 'x' is MultiDiscrete.*several choices"):
-        action_range(spaces.MultiDiscrete([2, 2]), "x")
-    with pytest.raises(ValueError, match=r"agent 'x' is MultiBinary.*expected Discrete"):
-        action_range(spaces.MultiBinary(2), "x")
+    for space in (spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(2)):
+        with pytest.raises(
+            ValueError, match=r"agent 'x' is Multi.*, 4 combinations of 2 choices; .*'flatten_actions': True"
+        ):
+            action_range(space, "x")
+    with pytest.raises(ValueError, match=r"2,097,152 combinations of 21 choices; expected at most 4,096"):
+        action_range(spaces.MultiBinary(21), "x", flatten=True)
+    for space in (spaces.Dict({"move": spaces.Discrete(2)}), spaces.Tuple([spaces.Discrete(2)] * 2)):
+        with pytest.raises(ValueError, match=r"expected Discrete. Wrap the environment so that each combination"):
+            action_range(space, "x", flatten=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        (spaces.MultiDiscrete([2, 3]), [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]),
+        (spaces.MultiDiscrete([2, 2], start=[5, -1]), [[5, -1], [5, 0], [6, -1], [6, 0]]),
+        (spaces.MultiDiscrete([[2], [2]]), [[[0], [0]], [[0], [1]], [[1], [0]], [[1], [1]]]),
+        (spaces.MultiBinary(2), [[0, 0], [0, 1], [1, 0], [1, 1]]),
+    ],
+)
+def test_each_combination_of_choices_is_one_action(space, values):
+    actions = action_range(space, "x", flatten=True)
+    assert actions.count == len(values)
+    for number, value in enumerate(values):
+        given = actions.of_env(number)
+        assert given.tolist() == value
+        assert space.contains(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [0, 1, 0, 0, 1, 0],
+        ([1, 1], [0, 1, 0]),
+        [np.array([1, 1]), np.array([0, 1, 0])],
+        [1, 1, 0, 1, 0],
+    ],
+    ids=["combinations", "a mask each", "arrays", "masks in a row"],
+)
+def test_masks_of_joint_choices(given):
+    actions = action_range(spaces.MultiDiscrete([2, 3]), "x", flatten=True)
+    assert actions.mask(given, "agent 'x'").tolist() == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([1, 1], r"the action mask of agent 'x' has shape \(2,\); expected \(6,\)"),
+        (([1, 1, 1], [1, 1]), r"has shape \(3,\) for choice 0; expected \(2,\)"),
+        ([2, 1, 1, 1, 1, 1], "holds 2"),
+    ],
+)
+def test_masks_that_do_not_fit(given, words):
+    actions = action_range(spaces.MultiDiscrete([2, 3]), "x", flatten=True)
+    with pytest.raises(ValueError, match=words):
+        actions.mask(given, "agent 'x'")
 
 
 def rows(layout, values):
