@@ -100,9 +100,9 @@ def _ungrouped(env: MultiAgentEnv, options: TeamOptions) -> tuple[MultiAgentEnv,
                 f"{type(env.env).__name__} has the groups {', '.join(map(repr, env.groups))}, and one team is trained; say "
                 "whose agents it is, and who plays the others: team={'agents': [...], 'opponents': ...}."
             )
-        (members,) = env.groups.values()
-        if {*members} != {*(_possible_agents(env.env) or members)}:
-            options = dataclasses.replace(options, agents=tuple(map(str, members)))
+        (grouped,) = env.groups.values()
+        if {*grouped} != {*(_possible_agents(env.env) or grouped)}:
+            options = dataclasses.replace(options, agents=tuple(map(str, grouped)))
     return env.env, options
 
 
