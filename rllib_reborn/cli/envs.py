@@ -59,11 +59,11 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
     # A wrong option and an environment that cannot become a team are ValueErrors, as an unknown name is.
     with mistakes(UnknownEnvError, ValueError):
         sizes = _sizes(name, options)
-    checks = _checks(name, options)
+    checks, advice = _checks(name, options)
     missing = next((check for check in checks if check.name == UNAVAILABLE), None)
     if as_json:
         content = [{"name": check.name, "ok": check.ok, "sentence": check.sentence} for check in checks]
-        print(json.dumps({**sizes, "checks": content}))
+        print(json.dumps({**sizes, "checks": content, "advice": advice}))
     else:
         for key, value in sizes.items():
             print(f"{key:<14} {value}")
@@ -73,14 +73,18 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
             if check.ok is False and check.same_as is not None:
                 sentence = f"the same as {check.same_as}."
             print(f"{MARKS[check.ok]:<7}  {check.name}: {sentence}")
+        for sentence in advice:
+            print(f"{'advice':<7}  {sentence}")
     if missing is not None:
         sys.stdout.flush()
         raise UsageError(f"environment {name!r} cannot be played here: {missing.sentence}")
     return EXIT_FAILED if any(check.ok is False for check in checks) else EXIT_OK
 
 
-def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
-    from rllib_reborn.envs.checker import check_team_env
+def _checks(name: str, options: dict[str, Any]) -> tuple[list[CheckResult], list[str]]:
+    """The checks and, where none of them has failed, advice."""
+    from rllib_reborn.envs.advice import learning_advice
+    from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
     from rllib_reborn.envs.factories import UnknownEnvError, close_or_warn
     from rllib_reborn.envs.registry import make_team_env
 
@@ -88,7 +92,9 @@ def _checks(name: str, options: dict[str, Any]) -> list[CheckResult]:
         env = make_team_env(name, num_envs=2, **options)
     try:
         with _failures_logged_once():
-            return check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
+            checks = check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
+            sound = all(check.ok is not False and check.name != UNAVAILABLE for check in checks)
+            return checks, learning_advice(env, name, CHECK_SEED) if sound else []
     finally:
         close_or_warn(env, name)
 

@@ -40,6 +40,7 @@ class TestEnvs:
             "state_dim",
             "episode_limit",
             "checks",
+            "advice",
         }
         assert (answer["n_agents"], answer["obs_dim"], answer["state_dim"]) == (6, 147, 1200)
         assert all(set(check) == {"name", "ok", "sentence"} for check in answer["checks"])

@@ -104,10 +104,17 @@ class LearnerSetup(TorchLearner):
         """Write the last batch to disk and raise :class:`NonFiniteTrainingError`."""
         folder = Path(tempfile.mkdtemp(prefix="rllib_reborn_nonfinite_"))
         torch.save({k: v.cpu() for k, v in self._last_batch.items() if isinstance(v, Tensor)}, folder / "batch.pt")
+        largest = {
+            name: float(self._last_batch[name].abs().max())
+            for name in ("obs", "state", "reward")
+            if isinstance(self._last_batch.get(name), Tensor) and self._last_batch[name].numel()
+        }
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in largest.items())
         raise NonFiniteTrainingError(
             f"{int(self._nonfinite_in_row)} updates in a row (update {self.num_updates}) had a gradient that is not "
-            f"finite; the last batch is in {folder / 'batch.pt'}. Lower training.lr or training.grad_clip, or scale the "
-            "rewards (training.reward)."
+            f"finite; the last batch is in {folder / 'batch.pt'}. The largest numbers in it are: {numbers or 'none'}. "
+            "Where they are far from 1, scale them in the environment ('rllib-reborn envs NAME' says which), rewards also "
+            "by training.reward; else lower training.lr or training.grad_clip."
         )
 
 
