@@ -90,6 +90,14 @@ def address_option(address: str | None) -> str:
     return "" if address is None else f" --address {shlex.quote(address)}"
 
 
+def user_path(text: str) -> Path:
+    """Argument type: a path, in which ``~`` is the home folder, also where no shell has seen to that (``--out=~/run``)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody has this home
+        return Path(text)
+
+
 def whole_number(text: str) -> int:
     """Argument type: a whole number of at least 0."""
     if not text.isdecimal():

@@ -13,6 +13,7 @@ from rllib_reborn.cli.command import (
     UsageError,
     mistakes,
     positive_number,
+    user_path,
     whole_number,
 )
 from rllib_reborn.cli.env_options import add_option_arguments, env_options, merged
@@ -25,11 +26,11 @@ VIDEO_FPS = 5
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
+        "checkpoint", type=user_path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
     )
     parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
-    parser.add_argument("--video", type=Path, metavar="FILE.gif", help="record one episode")
+    parser.add_argument("--video", type=user_path, metavar="FILE.gif", help="record one episode")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_option_arguments(
         parser,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, mistakes
+from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, mistakes, user_path
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
+        "checkpoint", type=user_path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the policy")
+    parser.add_argument("--out", type=user_path, required=True, metavar="FOLDER", help="new folder for the policy")
 
 
 def _run(args: argparse.Namespace) -> int:

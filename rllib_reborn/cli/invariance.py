@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_reborn.cli.command import (
@@ -14,6 +13,7 @@ from rllib_reborn.cli.command import (
     UsageError,
     mistakes,
     positive_number,
+    user_path,
     whole_number,
 )
 
@@ -34,7 +34,7 @@ def seed_number(text: str) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
+        "checkpoint", type=user_path, metavar="CHECKPOINT", help="checkpoint folder, or run folder (its newest)"
     )
     parser.add_argument("--intervention", default="reborn", metavar="KIND", help="what to apply; default reborn")
     parser.add_argument("--rule", choices=("paper", "official_code"), help="ReBorn's rule; default paper")

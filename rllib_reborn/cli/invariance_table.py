@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UsageError, mistakes, positive_number
+from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UsageError, mistakes, positive_number, user_path
 from rllib_reborn.cli.invariance import seed_number
 
 #: What is studied: the three interventions of the ReBorn paper's Table 3, with their defaults, in both scopes.
@@ -49,7 +49,7 @@ _AGENTS_TREATED = "scope all: the agents' networks are changed, too, and nothing
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoints",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="CHECKPOINT",
         help="checkpoint folders, or run folders (their newest); one row for each, intervention and scope",

@@ -7,18 +7,22 @@ import contextlib
 import shlex
 from pathlib import Path
 
-from rllib_reborn.cli.command import EXIT_OK, Command, mistakes, program
+from rllib_reborn.cli.command import EXIT_OK, Command, mistakes, program, user_path
 
 MANY_RUNS_REPORT = Path("runs") / "report"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN_DIR", help="run folders, folders of them, or files of 'tune pack'"
+        "runs",
+        nargs="+",
+        type=user_path,
+        metavar="RUN_DIR",
+        help="run folders, folders of them, or files of 'tune pack'",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help=f"where to write; default: 'report' inside the run, or {MANY_RUNS_REPORT} for several",
     )
@@ -29,9 +33,9 @@ def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.evaluation.packed_runs import opened
 
     with mistakes(RunError, OSError), contextlib.ExitStack() as held:
-        runs = find_runs([held.enter_context(opened(Path(run))) for run in args.runs])
+        runs = find_runs([held.enter_context(opened(run)) for run in args.runs])
         out = args.out or (runs[0] / "report" if len(runs) == 1 else MANY_RUNS_REPORT)
-        report = write_report(runs, out, command=shlex.join([*program().split(), "report", *args.runs]))
+        report = write_report(runs, out, command=shlex.join([*program().split(), "report", *map(str, args.runs)]))
     print(print_summary(report))
     return EXIT_OK
 

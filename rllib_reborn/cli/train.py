@@ -21,6 +21,7 @@ from rllib_reborn.cli.command import (
     program,
     program_here,
     use_address,
+    user_path,
     whole_number,
 )
 from rllib_reborn.cli.experiment_arguments import add_experiment_arguments, composed_yaml, experiment_request
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_arguments(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="run folder; default: runs/<env>_<algorithm>_s<seed>_<time>"
+        "--out", type=user_path, metavar="DIR", help="run folder; default: runs/<env>_<algorithm>_s<seed>_<time>"
     )
     parser.add_argument(
         "--resume",
@@ -49,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="source",
-        type=Path,
+        type=user_path,
         metavar="CHECKPOINT|RUN",
         help="begin a new run with what that one has learnt, under other settings; without NAME: its own, and the overrides",
     )

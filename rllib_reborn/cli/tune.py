@@ -17,6 +17,7 @@ from rllib_reborn.cli.command import (
     mistakes,
     program_here,
     use_address,
+    user_path,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change the sweep, e.g. concurrency=2 or seeds=[0,1]",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the sweep: one run folder for each point and seed"
+        "--out", type=user_path, metavar="DIR", help="folder of the sweep: one run folder for each point and seed"
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the sweep in DIR; where there is none yet, start it"
@@ -67,7 +68,7 @@ def _status(args: argparse.Namespace) -> int:
     from rllib_reborn.experiments.errors import ExperimentError
     from rllib_reborn.tuning.sweep_folder import SweepFolder
 
-    with mistakes(ExperimentError, RunError), opened(Path(args.overrides[0])) as root:
+    with mistakes(ExperimentError, RunError), opened(user_path(args.overrides[0])) as root:
         folder = SweepFolder(root)
         print("\n".join(status_lines(folder, folder.read())))
     return EXIT_OK
@@ -82,7 +83,7 @@ def _pack(args: argparse.Namespace) -> int:
     from rllib_reborn.tuning.archive import pack
     from rllib_reborn.tuning.sweep_folder import SweepFolder
 
-    root = Path(args.overrides[0])
+    root = user_path(args.overrides[0])
     archive = args.out or root.with_name(f"{root.resolve().name}{SUFFIX}")
     with mistakes(ExperimentError):
         count = pack(SweepFolder(root), archive)
@@ -101,7 +102,7 @@ def _merge(args: argparse.Namespace) -> int:
 
     with mistakes(ExperimentError, RunError):
         out = SweepFolder(args.out)
-        merged = merge([Path(part) for part in args.overrides], out)
+        merged = merge([user_path(part) for part in args.overrides], out)
         print(status_lines(out, merged)[-1])
     return EXIT_OK
 

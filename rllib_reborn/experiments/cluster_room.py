@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import ray
 
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.runtime.idle_watch import FIRST_S, THEN_S
+from rllib_reborn.runtime.room import Resources, alive_nodes, booked_by_learner, shortage_of
 
-Resources = Mapping[str, float]
 _LOOK_EVERY_S = 1.0
 
 
@@ -19,30 +19,12 @@ def processes_of(experiment: Experiment) -> dict[str, list[Resources]]:
     """What the run's processes book, by what they are called; the driver's own core is not among them."""
     resources = experiment.resources
     runner = {"CPU": resources.num_cpus_per_env_runner, **resources.custom_resources_per_env_runner}
-    gpus, cpus = resources.num_gpus_per_learner, resources.num_cpus_per_learner
-    # RLlib's own rule where nothing is given: a core, or none beside a GPU.
-    booked = {"CPU": cpus if cpus is not None else 0.0 if gpus else 1.0, "GPU": gpus}
-    learner = {name: amount for name, amount in booked.items() if amount}
+    learner = booked_by_learner(resources.num_cpus_per_learner, resources.num_gpus_per_learner)
     return {
         "env runners": [runner] * resources.num_env_runners,
         "evaluation runners": [runner] * experiment.evaluation.num_env_runners,
         "learners": [learner] * resources.num_learners,
     }
-
-
-def without_room(processes: Sequence[Resources], nodes: Sequence[Resources]) -> int:
-    """How many of ``processes`` find no place on ``nodes``, each taking the first that has room."""
-    left = [dict(node) for node in nodes]
-    missing = 0
-    for asked in processes:
-        fits = next((node for node in left if all(node.get(name, 0.0) >= need for name, need in asked.items())), None)
-        if fits is None:
-            missing += 1
-            continue
-        for name, need in asked.items():
-            if need:
-                fits[name] -= need
-    return missing
 
 
 def shortage(experiment: Experiment, nodes: Sequence[Resources], own: Resources | None = None) -> str | None:
@@ -53,23 +35,8 @@ def shortage(experiment: Experiment, nodes: Sequence[Resources], own: Resources 
         nodes: What they have.
         own: What the run's own process books, where it is none of those that are there already.
     """
-    processes = {"training processes": [] if own is None else [own], **processes_of(experiment)}
-    every = [one for kind in processes.values() for one in kind]
-    if not without_room(every, nodes):
-        return None
-    before: list[Resources] = []
-    for name, kind in processes.items():
-        missing = without_room([*before, *kind], nodes) - without_room(before, nodes)
-        if missing:
-            asked = ", ".join(f"{need:g} {resource}" for resource, need in kind[0].items() if need)
-            there = ", ".join(
-                f"{sum(node.get(resource, 0.0) for node in nodes):g} {resource}"
-                for resource, need in kind[0].items()
-                if need
-            )
-            return f"waiting for {missing} of {len(kind)} {name}: {asked} each, the cluster has {there}"
-        before += kind
-    return None
+    own_process: list[Resources] = [] if own is None else [own]
+    return shortage_of({"training processes": own_process, **processes_of(experiment)}, nodes)
 
 
 def wait_for_room(
@@ -116,8 +83,3 @@ def wait_for_room(
 def _has_its_room() -> bool:
     """A run of a sweep: its placement group holds all that it starts."""
     return ray.util.get_current_placement_group() is not None
-
-
-def alive_nodes() -> list[Resources]:
-    """What each node of the cluster has that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

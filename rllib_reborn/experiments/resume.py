@@ -84,7 +84,7 @@ def plan_run(
         if begun is not None:
             return begun
         return RunPlan(folder) if fork is None else _plan_fork(fork, folder, experiment, config, resolved)
-    checkpoint = resolve_checkpoint(Path(resume))
+    checkpoint = resolve_checkpoint(Path(resume).expanduser())
     source = run_of_checkpoint(checkpoint)
     if source is None or (out is not None and out.resolve() != source.root.resolve()):
         target = RunFolder(out) if out is not None else new_run_folder(experiment)

@@ -23,13 +23,14 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits
-from rllib_reborn.experiments.cluster_room import alive_nodes, shortage, wait_for_room
+from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.runtime.idle_watch import IdleWatch
+from rllib_reborn.runtime.room import alive_nodes
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of, known_points, point_name
 from rllib_reborn.tuning.schedule import make_scheduler
 from rllib_reborn.tuning.search import KnownRuns, SuggestedRuns

@@ -42,7 +42,7 @@ def sweep_path(given: str) -> Path:
     Raises:
         ExperimentError: There is none.
     """
-    path = Path(given)
+    path = Path(given).expanduser()
     if path.is_file():
         return path
     shipped = sweeps_folder() / f"{given.removeprefix('tune_experiments/').removesuffix('.yaml')}.yaml"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_reborn.cli.command import program, program_here
+from rllib_reborn.cli.command import program, program_here, user_path
 
 
 @pytest.fixture
@@ -35,3 +35,12 @@ def test_the_interpreter_of_an_environment_that_is_not_activated(
     assert program_here() == ".venv/bin/python -m rllib_reborn"
     monkeypatch.chdir("/")
     assert program_here() == f"{str(tmp_path)[1:]}/.venv/bin/python -m rllib_reborn"
+
+
+def test_a_tilde_is_the_home_folder_where_no_shell_has_seen_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/run") == tmp_path / "run"
+    assert user_path("~nobody_of_this_name/run") == Path("~nobody_of_this_name/run")
+    assert user_path("run~1") == Path("run~1")

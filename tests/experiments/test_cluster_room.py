@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.experiments.cluster_room import shortage, wait_for_room, without_room
+from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.runtime.room import without_room
 
 
 def experiment(evaluation: int = 0, **resources: Any) -> Experiment:

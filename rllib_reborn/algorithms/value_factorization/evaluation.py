@@ -13,6 +13,7 @@ from rllib_reborn.algorithms.value_factorization.checkpointing import Checkpoint
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.results import Weights
+from rllib_reborn.runtime.room import shortage_announced
 
 #: Key of what results say of the last evaluation, whenever it was.
 LAST_EVALUATION = "last_evaluation"
@@ -30,6 +31,12 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
         # Where a trial's files go; only Tune gives it.
         self._is_trial = storage is not None
         super().__init__(config, *args, storage=storage, **kwargs)
+
+    @override(Algorithm)
+    def setup(self, config: Any) -> None:
+        """RLlib's, which starts all processes."""
+        with shortage_announced(self.config):
+            super().setup(config)
 
     @override(Algorithm)
     def step(self) -> dict[str, Any]:
