@@ -15,7 +15,10 @@ import torch
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
 
+logger = logging.getLogger(__name__)
+
 _LOCAL_HOST = "127.0.0.1"
+_SHOWN_CHARACTERS = 300
 
 
 @contextlib.contextmanager
@@ -25,6 +28,9 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
     Where ``RAY_ADDRESS`` is set (inside ``ray job submit``, by ``--address``) that cluster is used. Otherwise a local
     Ray of its own with as many CPUs and custom resources as the experiment books is started, so that no worker waits for a
     core that never comes.
+
+    Raises:
+        ExperimentError: Ray does not start, or its nodes lack a custom resource.
     """
     # Read when Ray starts; a user who wants to send Ray's usage statistics can still set it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -48,12 +54,41 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
         }
         own = custom_resources_needed(experiment)
         options |= {"resources": own} if own else {}
-    ray.init(**options)
+    start_ray(options)
     try:
         check_custom_resources(experiment)
         yield
     finally:
         ray.shutdown()
+
+
+def start_ray(options: dict[str, Any]) -> None:
+    """``ray.init(**options)``; where Ray does not come up, as on a machine that is busy just then, once more.
+
+    Raises:
+        ExperimentError: It did not come up twice.
+    """
+    for is_last in (False, True):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()  # what has come up of it
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARACTERS].rstrip(". ")
+            address = os.environ.get("RAY_ADDRESS")
+            if is_last and address and "address" not in options:
+                raise ExperimentError(
+                    f"the Ray cluster {address!r} (RAY_ADDRESS, --address) cannot be reached: {what}; see whether it runs "
+                    "('ray status'), or leave the address out for a Ray of its own."
+                ) from error
+            if is_last:
+                folder = os.path.join(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")
+                raise ExperimentError(
+                    f"Ray did not start, nor when it was tried again: {what}; its logs are below "
+                    f"{folder}/session_latest/logs. Memory, processes and space in {folder} are what it lacks most often "
+                    "('rllib-reborn doctor')."
+                ) from error
+            logger.warning("Ray did not start (%s); it is tried once more.", what)
 
 
 def show_ray_messages(level: str) -> None:

@@ -27,7 +27,7 @@ from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
-from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages
+from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages, start_ray
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.runtime.idle_watch import IdleWatch
 from rllib_reborn.runtime.room import alive_nodes
@@ -416,7 +416,7 @@ def _ray_for(sweep: Sweep) -> Iterator[None]:
             "dashboard_host": "127.0.0.1",
             **({"resources": own} if own else {}),
         }
-    ray.init(**options)
+    start_ray(options)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from rllib_reborn.experiments.ray_session import (
     custom_resources_needed,
     gpus_needed,
     ray_session,
+    start_ray,
 )
 from rllib_reborn.experiments.schema import Experiment
 
@@ -143,3 +144,38 @@ def test_too_few_gpus_is_told_before_ray_starts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     check_gpus(two)  # the cluster may have them
     assert fake.started == []
+
+
+class TestARayThatDoesNotComeUp:
+    @pytest.fixture
+    def failing(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Calls of ray.init, of which each fails as long as the list has ``fails`` in it."""
+        calls: list[str] = []
+
+        def init(**options: Any) -> None:
+            calls.append("init")
+            if calls.count("init") <= calls.count("fails"):
+                raise RuntimeError("The current node timed out\nduring startup.")
+
+        monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+        return calls
+
+    def test_is_tried_once_more(self, failing: list[str], caplog: pytest.LogCaptureFixture) -> None:
+        failing.append("fails")
+        start_ray({"address": "local"})
+        assert failing == ["fails", "init", "shutdown", "init"]
+        assert "it is tried once more" in caplog.text
+
+    def test_twice_is_one_sentence(self, failing: list[str]) -> None:
+        failing += ["fails", "fails"]
+        with pytest.raises(ExperimentError, match="Ray did not start, nor when it was tried again") as caught:
+            start_ray({"address": "local"})
+        assert "RuntimeError: The current node timed out during startup; its logs are below" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_a_cluster_that_is_not_there(self, failing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        failing += ["fails", "fails"]
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+        with pytest.raises(ExperimentError, match=r"the Ray cluster '10\.0\.0\.1:6379' .* cannot be reached"):
+            start_ray({})
