@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rllib_reborn.checkpoints.resolve import CHECKPOINTS_FOLDER
 from rllib_reborn.experiments.errors import ExperimentError
-from rllib_reborn.experiments.folder_lock import LOCK_NAME, locked_folder
+from rllib_reborn.experiments.folder_lock import LOCK_NAME, OWNER_NAME, locked_folder
 
 if TYPE_CHECKING:
     # The schema brings in Ray; whether a folder is free must be known at once.
@@ -73,7 +73,8 @@ class RunFolder:
         if not self.root.exists():
             return True
         return self.root.is_dir() and all(
-            path.name in (LOCK_NAME, self.error.name) or path.name.startswith(SET_ASIDE) for path in self.root.iterdir()
+            path.name in (LOCK_NAME, OWNER_NAME, self.error.name) or path.name.startswith(SET_ASIDE)
+            for path in self.root.iterdir()
         )
 
     def require_free(self) -> None:
