@@ -81,11 +81,11 @@ def test_a_setting_that_a_new_ray_brings_is_refused_once_it_is_set(monkeypatch: 
     ("change", "message"),
     [
         (
-            lambda c: c.evaluation(custom_evaluation_function=print),
-            "custom_evaluation_function is print, .*on_evaluate_end",
+            lambda c: c.evaluation(custom_evaluation_function=len),
+            "custom_evaluation_function is len, .*on_evaluate_end",
         ),
-        (lambda c: c.env_runners(env_to_module_connector=print), "env_to_module_connector is print, .*environment"),
-        (lambda c: c.training(learner_connector=print), "learner_connector is print"),
+        (lambda c: c.env_runners(env_to_module_connector=len), "env_to_module_connector is len, .*environment"),
+        (lambda c: c.training(learner_connector=len), "learner_connector is len"),
         (lambda c: c.rl_module(model_config={"fcnet_hiddens": [32]}), r"model_config is .*training\(model="),
         (lambda c: c.env_runners(observation_filter="MeanStdFilter"), "observation_filter is 'MeanStdFilter'"),
         (lambda c: c.env_runners(gym_env_vectorize_mode="async"), "gym_env_vectorize_mode is"),
@@ -160,8 +160,8 @@ class Called(RLlibCallback):
         ({"callbacks_class": [ReBornCallback, OfEpisodes]}, "OfEpisodes.on_episode_end would never be called"),
         ({"callbacks_class": partial(OfEpisodes)}, "OfEpisodes.on_episode_end would never be called"),
         ({"callbacks_class": OfTheOldStack}, "OfTheOldStack.on_postprocess_trajectory would never be called"),
-        ({"on_episode_start": print}, "callbacks_on_episode_start is print, .*on_sample_end"),
-        ({"on_episode_step": print}, "callbacks_on_episode_step is print"),
+        ({"on_episode_start": len}, "callbacks_on_episode_start is len, .*on_sample_end"),
+        ({"on_episode_step": len}, "callbacks_on_episode_step is len"),
     ],
 )
 def test_a_callback_that_would_never_be_called_is_refused(callbacks: dict[str, Any], message: str) -> None:

@@ -161,7 +161,9 @@ def test_a_forked_child_leaves_it_alone_and_can_start_its_own(tmp_path):
             copy = game
             del copy
             game._end()  # what its finalizer would do
-            own = start(tmp_path, SLEEPS)
+            # In a folder of its own: the program's file must not be written again while the first game begins to read it.
+            (tmp_path / "own").mkdir()
+            own = start(tmp_path / "own", SLEEPS)
             code = 0 if own.is_alive() else 2
             own.close()
         except BaseException:
