@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -105,9 +106,9 @@ class ModuleCalls(RLModule):
 
     spec: TeamSpec
 
+    @abc.abstractmethod
     def initial_hidden(self, num_envs: int) -> Tensor:
         """[num_envs, n, hidden width] zeros."""
-        raise NotImplementedError
 
     @override(RLModule)
     def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
