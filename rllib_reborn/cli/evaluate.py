@@ -30,6 +30,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default 0")
+    parser.add_argument(
+        "--num-envs",
+        type=positive_number,
+        metavar="N",
+        help="games side by side; default: as many as episodes, at most 32, or as many as a runner played in training "
+        "where the environment does not step them as arrays",
+    )
     parser.add_argument("--video", type=user_path, metavar="FILE.gif", help="record one episode")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_option_arguments(
@@ -56,7 +63,9 @@ def _run(args: argparse.Namespace) -> int:
         team = load_team(checkpoint)
     team.env_config = merged(team.env_config, env_options(args.overrides))
     with mistakes(ValueError, EnvContractError, GameUnavailableError):  # an option that the environment does not take
-        outcomes = team.evaluate(args.episodes, args.seed, epsilon=0.0)
+        wanted = args.num_envs or _games_of_training(team.env_name, checkpoint)
+        num_envs = None if wanted is None else min(wanted, args.episodes)
+        outcomes = team.evaluate(args.episodes, args.seed, num_envs=num_envs, epsilon=0.0)
     returns = mean_interval(outcomes.returns)
     wins = None if outcomes.won is None else proportion_interval(int(outcomes.won.sum()), args.episodes)
     length = float(outcomes.lengths.mean())
@@ -84,6 +93,17 @@ def _run(args: argparse.Namespace) -> int:
     if not_drawn is not None:
         raise UsageError(not_drawn)
     return EXIT_OK
+
+
+def _games_of_training(env: str, checkpoint: Path) -> int | None:
+    """How many games a runner of the run played side by side: a machine may bear no more of them. None: any number, or not
+    known."""
+    from rllib_reborn.envs.registry import is_stepped_as_arrays
+    from rllib_reborn.experiments.load import load_experiment
+    from rllib_reborn.experiments.run_folder import run_of_checkpoint
+
+    run = None if is_stepped_as_arrays(env) else run_of_checkpoint(checkpoint)
+    return None if run is None else load_experiment(str(run.config)).resources.num_envs_per_env_runner
 
 
 def _check_video(path: Path | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rllib_reborn.cli.evaluate import _games_of_training
 from rllib_reborn.cli.main import main
 from rllib_reborn.envs.adapters.multi_agent_game import drawn_by
 from rllib_reborn.envs.render import drawing_remedy
@@ -178,3 +179,12 @@ def test_suites_that_need_a_display_draw_on_a_virtual_one(name, tmp_path):
     argv = ["xvfb-run", "-a", sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200, check=False)
     assert "FRAMES" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("env", "expected"), [("predator_prey/small", None), (f"{HERE}:Drawn", 3)])
+def test_a_run_is_evaluated_with_as_many_games_as_a_runner_played(tmp_path, env, expected):
+    (tmp_path / "config.yaml").write_text(
+        f"algorithm: VDN\nenv: '{env}'\nresources: {{num_envs_per_env_runner: 3}}\nstop: {{iterations: 1}}\n"
+    )
+    assert _games_of_training(env, tmp_path / "checkpoints" / "checkpoint_000001") == expected
+    assert _games_of_training(env, tmp_path / "elsewhere") is None
