@@ -50,7 +50,7 @@ def main() -> None:
     print("all 27 points - control:", interval(grid[..., 0].mean((0, 1, 2)) - control[:, 0]))
     for axis, (key, values) in enumerate(LEVELS.items()):
         by_level = np.moveaxis(grid, axis, 0).reshape(3, 9, len(SEEDS), 3).mean(1)
-        for value, (level) in zip(values, by_level):
+        for value, level in zip(values, by_level):
             print(
                 f"{key}={value}: by seed {level[:, 0].round(2)} - control {interval(level[:, 0] - control[:, 0])}; dormant "
                 f"{level[:, 1].mean():.3f}, neurons treated {level[:, 2].mean():.0f}"

@@ -333,24 +333,21 @@ class ValueFactorizationConfig(EnvironmentConfig):
     @property
     @override(AlgorithmConfig)
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return (
-            super()._model_config_auto_includes
-            | {
-                "algorithm": self.algorithm_name,
-                "team_spec": self.team_spec.to_dict(),
-                "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
-                "mixer_class": class_path(self.mixer_class),
-                "mixer": self.parse_mixer().model_dump(),
-                "algorithm_settings": self.parse_algorithm_settings().model_dump(),
-                "double_q": self.double_q,
-                # Those that add parameters allocate them when the networks are built.
-                "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
-                # A checkpoint of the module alone knows the env it was trained on.
-                "env": self.env,
-                "env_config": dict(self.env_config),
-            }
-            | ({} if self.carried_env is None else {"carried_env": self.carried_env})
-        )
+        return super()._model_config_auto_includes | {
+            "algorithm": self.algorithm_name,
+            "team_spec": self.team_spec.to_dict(),
+            "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
+            "mixer_class": class_path(self.mixer_class),
+            "mixer": self.parse_mixer().model_dump(),
+            "algorithm_settings": self.parse_algorithm_settings().model_dump(),
+            "double_q": self.double_q,
+            # Those that add parameters allocate them when the networks are built.
+            "interventions": [to_dict(one) for one in self.parse_interventions() if one.adds_parameters],
+            # A checkpoint of the module alone knows the env it was trained on.
+            "env": self.env,
+            "env_config": dict(self.env_config),
+            "carried_env": self.carried_env,
+        }
 
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type[ValueFactorizationLearner]:
