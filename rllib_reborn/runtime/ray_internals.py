@@ -9,11 +9,13 @@ import tempfile
 from typing import Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
+from ray.rllib.algorithms import algorithm as rllib_algorithm
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils import force_list
 from ray.tune.registry import register_trainable
 from ray.util import log_once
@@ -35,6 +37,27 @@ class NoFolderAtHome(Algorithm):
         if self._logdir is None:
             self._logdir = tempfile.mkdtemp(prefix=f"{type(self).__name__}_")
         return self._logdir
+
+
+class _ConfigByValue(EnvRunnerGroup):
+    """Runners that get the config itself. RLlib gives them a reference to it in Ray's object store; then Ray prints for each
+    group that a runner cannot be restarted once the store has lost it."""
+
+    def _make_worker(self, *, config: Any, **kwargs: Any) -> Any:
+        return super()._make_worker(config=self._remote_config, **kwargs)
+
+
+class ConfigByValueAlgorithm(NoFolderAtHome):
+    """An algorithm whose runners are such."""
+
+    def setup(self, config: Any) -> None:
+        # RLlib's own setup() names the class of the groups.
+        before = rllib_algorithm.EnvRunnerGroup
+        rllib_algorithm.EnvRunnerGroup = _ConfigByValue
+        try:
+            super().setup(config)
+        finally:
+            rllib_algorithm.EnvRunnerGroup = before
 
 
 def register_algorithm(name: str, algorithm: type | None) -> None:

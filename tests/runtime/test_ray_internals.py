@@ -1,10 +1,16 @@
 """Each private name of Ray that this package touches still does what we use it for."""
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+from ray.rllib.algorithms import algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.tune.registry import get_trainable_cls
 from ray.tune.trainable import trainable
 from ray.util.debug import reset_log_once
@@ -122,11 +128,11 @@ def test_an_algorithm_makes_no_folder_at_home(monkeypatch, tmp_path):
 
 
 def test_an_algorithm_is_found_by_its_name_where_tune_has_forgotten_it():
-    algorithm = type(QMIXConfig().algo_class)("Mine", (QMIXConfig().algo_class,), {})
+    mine = type(QMIXConfig().algo_class)("Mine", (QMIXConfig().algo_class,), {})
     try:
-        ray_internals.register_algorithm("Mine of a test", algorithm)
+        ray_internals.register_algorithm("Mine of a test", mine)
         assert get_trainable_cls("Mine of a test").__name__ == "Mine"
-        assert ALGORITHMS["Mine of a test"]()[0] is algorithm
+        assert ALGORITHMS["Mine of a test"]()[0] is mine
     finally:
         ALGORITHMS.pop("Mine of a test", None)
 
@@ -145,3 +151,44 @@ def test_what_ray_has_given_up_is_known_by_its_value():
     assert ray_internals.is_deprecated_setting("enable_rl_module_api")
     assert not ray_internals.is_deprecated_setting("num_epochs")
     assert not ray_internals.is_deprecated_setting("not_there")
+
+
+def test_runners_get_the_config_and_no_reference_to_it(monkeypatch):
+    config, given = QMIXConfig().environment("matrix/two_step"), {}
+    monkeypatch.setattr(EnvRunnerGroup, "_make_worker", lambda group, **kwargs: given.update(kwargs))
+    group = object.__new__(ray_internals._ConfigByValue)
+    group._remote_config = config
+    group._make_worker(config="a reference", worker_index=2)
+    assert given == {"config": config, "worker_index": 2}
+    assert len(pickle.dumps(config)) < 50_000  # what has 100,000 bytes goes through the object store after all
+    made = []
+    monkeypatch.setattr(algorithm.Algorithm, "setup", lambda algo, config: made.append(algorithm.EnvRunnerGroup))
+    ray_internals.ConfigByValueAlgorithm.setup(object.__new__(QMIXConfig().algo_class), config)
+    assert (made, algorithm.EnvRunnerGroup) == ([ray_internals._ConfigByValue], EnvRunnerGroup)
+
+
+@pytest.mark.long
+def test_runners_hold_nothing_that_the_object_store_could_lose():
+    """Ray prints a warning for each group of runners that does; it knows no other way to silence it."""
+    assert "object store and max_restarts" not in printed_with_a_runner("")
+    rllibs_own = """
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from rllib_reborn.runtime import ray_internals
+ray_internals._ConfigByValue = EnvRunnerGroup"""
+    assert "object store and max_restarts" in printed_with_a_runner(rllibs_own)
+
+
+def printed_with_a_runner(first: str) -> str:
+    program = f"""
+{first}
+from rllib_reborn import QMIXConfig
+config = QMIXConfig().environment("matrix/two_step").env_runners(num_env_runners=1, num_envs_per_env_runner=4)
+config.training(batch_episodes=4, learning_starts_episodes=4)
+algo = config.build_algo()
+algo.train()
+print("trained")
+algo.stop()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150)
+    assert "trained" in done.stdout, done.stderr
+    return done.stdout + done.stderr

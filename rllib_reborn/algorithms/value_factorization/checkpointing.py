@@ -32,7 +32,7 @@ from rllib_reborn.runtime.runner_pool import RunnerPool
 _OWN_STATE = "value_factorization"
 
 
-class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.ABC):
+class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm, abc.ABC):
     """State, checkpoints, restoring of both and of runners that died; the parts that are saved are made by the subclass's
     ``setup``."""
 

@@ -18,7 +18,7 @@ from rllib_reborn.envs.adapters.opponents import Opponents
 from rllib_reborn.envs.adapters.spaces import team_layout
 from rllib_reborn.envs.adapters.team_options import TeamOptions
 from rllib_reborn.envs.adapters.team_reward import team_reward
-from rllib_reborn.envs.adapters.team_selection import group_names, in_order_of, select_team
+from rllib_reborn.envs.adapters.team_selection import by_name, group_names, in_order_of, select_team
 from rllib_reborn.envs.adapters.team_state import TeamState
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import FaultyGameError, GameObs, GameStep, TeamGame
@@ -67,7 +67,7 @@ class AdaptedGame(TeamGame):
         self._team = team
         self._known = frozenset(game.agents)
         self._agent_layout = AgentLayout(team, layout, may_wait=game.may_wait)
-        self._opponents = Opponents(game, others, options.opponents)
+        self._opponents = Opponents(game, by_name(others), options.opponents)
         self._reward = team_reward(options.reward, len(team))
         self._state = TeamState(options.state, game, layout, scaled=scaled)
         self._steps = 0

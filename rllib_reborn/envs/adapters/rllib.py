@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.wrappers.group_agents_wrapper import GroupAgentsWrapper
@@ -21,6 +22,7 @@ from rllib_reborn.envs.adapters.foreign_calls import (
     infos_by_agent,
     one_flag,
     reset_env,
+    shown,
     step_env,
 )
 from rllib_reborn.envs.adapters.foreign_spaces import as_space
@@ -31,6 +33,7 @@ from rllib_reborn.envs.team_game import FaultyGameError
 _LIBRARY = "RLlib"
 _ALL = "__all__"
 _COMMON = "__common__"
+_STATE = "state"  #: RLlib's old ENV_STATE
 
 
 class RLlibGame(AdaptedGame):
@@ -39,7 +42,8 @@ class RLlibGame(AdaptedGame):
     Agents are in the order of ``possible_agents``. One that gets no observation in a step waits: it has zeros as its
     observation, only action 0, and is not sent. ``__all__`` ends the episode for all agents that have no flag of their
     own. The global state is ``infos["__common__"]["state"]`` where the environment declares its ``state_space``, or with
-    ``team={"state": "env"}`` (which resets the game once at construction to learn its size).
+    ``team={"state": "env"}`` (which resets the game once at construction to learn its size). One that was grouped for
+    RLlib's own QMIX (``with_agent_groups``) may have it beside the observation, as ``{"obs": ..., "state": ...}``.
 
     Args:
         env: The environment; it belongs to the game from now on, and is closed with it.
@@ -58,8 +62,9 @@ class RLlibGame(AdaptedGame):
         env_options: Mapping[str, Any] | None = None,
         agent_ids: Sequence[str] = (),
     ) -> None:
-        env, options = _ungrouped(env, options or TeamOptions())
-        super().__init__(_RLlibGame(env), env, options, env_options, agent_ids)
+        ungrouped, options = _ungrouped(env, options or TeamOptions())
+        game = _StateSeenGame(ungrouped) if ungrouped is not env and _sees_state(ungrouped) else _RLlibGame(ungrouped)
+        super().__init__(game, ungrouped, options, env_options, agent_ids)
 
 
 def is_multi_agent_env(value: Any) -> bool:
@@ -104,6 +109,13 @@ def _ungrouped(env: MultiAgentEnv, options: TeamOptions) -> tuple[MultiAgentEnv,
         if {*grouped} != {*(_possible_agents(env.env) or grouped)}:
             options = dataclasses.replace(options, agents=tuple(map(str, grouped)))
     return env.env, options
+
+
+def _sees_state(env: MultiAgentEnv) -> bool:
+    """Whether every agent's observation is a dict with the global state in it."""
+    agents = _possible_agents(env) or ()
+    found = [env.get_observation_space(agent) for agent in agents]
+    return bool(found) and all(isinstance(space, spaces.Dict) and {"obs", _STATE} <= {*space.spaces} for space in found)
 
 
 class _RLlibGame(MultiAgentGame):
@@ -179,3 +191,46 @@ class _RLlibGame(MultiAgentGame):
 
     def close(self) -> None:
         self._env.close()
+
+
+class _StateSeenGame(_RLlibGame):
+    """A game whose agents see the global state, which is for the mixer alone: RLlib's QMIX took it out of what the agents
+    are given, and read that of the first one."""
+
+    may_probe = True
+
+    def __init__(self, env: MultiAgentEnv) -> None:
+        super().__init__(env)
+        self.state_space = env.get_observation_space(self.agents[0])[_STATE]
+
+    def observation_space(self, agent: Any) -> Any:
+        space = super().observation_space(agent)
+        return spaces.Dict({key: part for key, part in space.items() if key != _STATE})
+
+    def reset(self, seed: int) -> MultiAgentStep:
+        return self._without_state(super().reset(seed))
+
+    def step(self, actions: Mapping[Any, Any]) -> MultiAgentStep:
+        return self._without_state(super().step(actions))
+
+    def _without_state(self, outcome: MultiAgentStep) -> MultiAgentStep:
+        observations = dict(outcome.observations)
+        for agent in reversed(self.agents):  # the first one's is read last, and stays
+            obs = observations.get(agent)
+            if obs is None:
+                continue
+            if not isinstance(obs, Mapping) or _STATE not in obs:
+                raise FaultyGameError(
+                    f"{self.title}: the observation of {agent!r} is {shown(obs)}; expected a dict with {_STATE!r} in it, "
+                    "as its space says."
+                )
+            self._state = obs[_STATE]
+            observations[agent] = {key: part for key, part in obs.items() if key != _STATE}
+        return outcome._replace(observations=observations)
+
+    def state(self) -> Any:
+        if self._state is None:
+            raise FaultyGameError(
+                f"{self.title} gave no agent an observation, and {_STATE!r} is read there; give the agents what they see."
+            )
+        return self._state

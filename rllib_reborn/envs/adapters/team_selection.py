@@ -25,6 +25,7 @@ MIXED = MappingProxyType(
         "tiger_deer": (("tiger",), ("deer",)),
     }
 )
+_PARTS = re.compile(r"\d+|\D+")
 #: Ready policies for sides of these games, for the advice in messages.
 _SCRIPTED = MappingProxyType({"simple_tag": "rllib_reborn.envs.adapters.scripted_prey:flee"})
 
@@ -72,6 +73,13 @@ def in_order_of(names: Sequence[str], agents: Sequence[Any]) -> tuple[Any, ...]:
     """``agents`` in the order of ``names``, where these are their names; else as they are."""
     by_name = {str(agent): agent for agent in agents}
     return tuple(by_name[name] for name in names) if set(names) == set(by_name) else tuple(agents)
+
+
+def by_name(agents: Sequence[Any]) -> tuple[Any, ...]:
+    """``agents`` by their names, numbers in them by their size: the same order in every process, whatever the game lists."""
+    return tuple(
+        sorted(agents, key=lambda agent: [(part.isdigit(), part.zfill(20)) for part in _PARTS.findall(str(agent))])
+    )
 
 
 def _mixed_game(title: str, teams: Sequence[tuple[str, ...]]) -> str:

@@ -13,6 +13,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_reborn import QMIXConfig
 from rllib_reborn.envs import make_team_env
+from rllib_reborn.envs.adapters.team_selection import by_name
 
 HERE = "tests.envs.adapters.test_joint_choices_and_groups"
 FLAT = {"state": "observations", "flatten_actions": True}
@@ -88,6 +89,37 @@ def grouped(**groups: Any) -> Any:
     return Walkers().with_agent_groups(groups)
 
 
+class Seers(Walkers):
+    """Their observations are as RLlib's QMIX wanted them: beside what an agent sees the global state, and a mask."""
+
+    def __init__(self, broken: bool = False) -> None:
+        super().__init__()
+        self.broken = broken
+        small = spaces.Box(0, 1, (2,), np.float32)
+        parts = {"obs": small, "state": spaces.MultiDiscrete([4, 2]), "action_mask": spaces.MultiBinary(2)}
+        self.observation_spaces = dict.fromkeys(self.agents, spaces.Dict(parts))
+        self.t = 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.t = 0
+        return self.observe(self.agents), {}
+
+    def step(self, actions: Any) -> Any:
+        self.t += 1
+        _, *rest = super().step(actions)
+        return (self.observe(self.agents[1:] if self.t == 1 else self.agents), *rest)  # the first one waits for a step
+
+    def observe(self, agents: Any) -> Any:
+        if self.broken:
+            return dict.fromkeys(agents, np.zeros(2, np.float32))
+        mask, state = np.array([1, 0], np.int8), np.array([self.t, 1])
+        return {agent: {"obs": np.full(2, 0.5, np.float32), "state": state, "action_mask": mask} for agent in agents}
+
+
+def seers(broken: bool = False) -> Any:
+    return Seers(broken).with_agent_groups({"team": ["x", "y", "z"]})
+
+
 def all_in_one_group() -> Any:
     return grouped(team=["x", "y", "z"])
 
@@ -156,3 +188,33 @@ def test_the_agents_of_a_group_are_the_team(name, team, agents):
 def test_several_groups_are_no_one_team():
     with pytest.raises(ValueError, match="Walkers has the groups 'one', 'two', and one team is trained; say whose"):
         make_team_env(f"{HERE}:two_groups", 1, team={"state": "observations"})
+
+
+def test_the_state_that_agents_of_a_group_see_is_the_mixers_alone():
+    env = make_team_env(f"{HERE}:seers", 1, team={})
+    spec = env.spec
+    assert (spec.obs_dim, spec.state_dim) == (2, 4 + 2)  # choices are one-hot
+    obs = env.reset(seed=0)
+    assert obs.obs[0, :, :2].tolist() == [[0.5, 0.5]] * 3
+    assert obs.action_mask[0].tolist() == [[True, False]] * 3
+    assert obs.state[0].tolist() == [1, 0, 0, 0, 0, 1]
+    assert env.step(np.zeros((1, 3), np.int64)).obs.state[0].tolist() == [0, 1, 0, 0, 0, 1]
+    assert env.step(np.zeros((1, 3), np.int64)).obs.state[0].tolist() == [0, 0, 1, 0, 0, 1]
+    env.close()
+    env = make_team_env(f"{HERE}:seers", 1, team={"state": "observations"})
+    assert env.spec.state_dim == 3 * 2  # also then without it
+    env.close()
+
+
+def test_who_leaves_it_out_is_named():
+    env = make_team_env(f"{HERE}:seers", 1, team={}, broken=True)
+    with pytest.raises(Exception, match=r"observation of 'z' is an array.*; expected a dict with 'state' in it"):
+        env.reset(seed=0)
+    env.close()
+
+
+def test_opponents_are_in_one_order_whatever_the_game_lists():
+    names = [f"agent_{i}" for i in range(12)]
+    assert by_name(names[::-1]) == tuple(names)
+    assert by_name({"b", "a2", "a10", "a"}) == ("a", "a2", "a10", "b")
+    assert by_name([3, 20, 1]) == (1, 3, 20)
