@@ -104,19 +104,18 @@ def _run(args: argparse.Namespace) -> int:
 
         from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 
-        team = check_env_name(experiment)
         check_driver_starts_no_program(experiment)
         if args.dry_run:
             from rllib_reborn.experiments.build import build_config
 
-            build_config(experiment, team)
+            build_config(experiment, check_env_name(experiment))
             print(composed_yaml(loaded, request), end="")
             return EXIT_OK
 
         from rllib_reborn.experiments.run import prepare_run
 
+        team = check_env(experiment)
         run = prepare_run(experiment, out=args.out, resume=args.resume, fork=_fork(args), team=team)
-        check_env(experiment, team)
     outcome = _train(run, quiet=args.quiet, address=args.address)
     folder = run.plan.folder
     if outcome.interrupted_by is not None:

@@ -160,6 +160,15 @@ def is_stepped_as_arrays(name: str) -> bool:
     return name in ENVS and ENVS[name].check is None
 
 
+def is_built_per_game(name: str) -> bool:
+    """Whether each game of ``name`` is built on its own, which may take a simulator's minute.
+
+    Raises:
+        UnknownEnvError: There is no such environment.
+    """
+    return name not in ENVS and _is_per_game(name)
+
+
 def launches_external_process(name: str) -> bool:
     """Whether environments of this name start a program for each game, so that a machine bears few of them and none is
     started only to look. Those of one's own are not known to."""

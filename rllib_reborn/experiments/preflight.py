@@ -8,7 +8,7 @@ import os
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.factories import close_or_warn
-from rllib_reborn.envs.registry import ENVS, launches_external_process, make_same_team_env, team_spec
+from rllib_reborn.envs.registry import ENVS, is_built_per_game, launches_external_process, make_team_env, team_spec
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # Without these nothing can be learnt; the other checks concern exact repetition; where they fail, a warning is logged.
 _FATAL = frozenset({"shapes", "values", "action_mask"})
 _STEPS = 50
-_GAMES = 2
+_GAMES = 2  # of environments that step a batch
 
 
 def check_env_name(experiment: Experiment) -> TeamSpec:
@@ -56,13 +56,12 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
             )
 
 
-def check_env(experiment: Experiment, team: TeamSpec | None = None) -> None:
+def check_env(experiment: Experiment) -> TeamSpec:
     """Play a few random steps and raise if the environment breaks its contract. An environment that
     starts a program for each game is not played; whether it is installed is looked up.
 
-    Args:
-        experiment: What is to be run.
-        team: As :func:`check_env_name` found it; None: it is asked.
+    Returns:
+        The team of the environment that was played: what takes a minute to start is not built once more to ask.
 
     Raises:
         ExperimentError: An array has a wrong shape, a value is not finite, an agent has no allowed action,
@@ -70,18 +69,20 @@ def check_env(experiment: Experiment, team: TeamSpec | None = None) -> None:
     """
     entry = ENVS.get(experiment.env)
     if entry is not None and entry.check is not None:
+        team = check_env_name(experiment)
         # On a cluster the game is where the runners are, and need not be here.
         if experiment.resources.num_env_runners == 0 or not os.environ.get("RAY_ADDRESS"):
             try:
                 entry.check(**experiment.env_config)
             except GameUnavailableError as error:
                 raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
-        return
+        return team
+    games = 1 if is_built_per_game(experiment.env) else _GAMES
     try:
-        team = team or check_env_name(experiment)
-        env = make_same_team_env(team, experiment.env, _GAMES, experiment.env_config)
+        env = make_team_env(experiment.env, games, **experiment.env_config)
     except (ValueError, EnvContractError) as error:
         raise ExperimentError(str(error)) from error
+    team = env.spec
     try:
         results = check_team_env(env, experiment.seed, steps=_STEPS)
     finally:
@@ -99,3 +100,4 @@ def check_env(experiment: Experiment, team: TeamSpec | None = None) -> None:
     for result in results:
         if result.ok is False:
             logger.warning("environment %s: %s", experiment.env, result.sentence)
+    return team

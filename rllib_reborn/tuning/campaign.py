@@ -21,12 +21,13 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 from ray.tune.experiment import Trial
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import build_config, check_replay_fits
 from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
-from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
+from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages, start_ray
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.runtime.idle_watch import IdleWatch
@@ -84,20 +85,20 @@ def check_sweep(sweep: Sweep) -> None:
     if sweep.searcher.kind == "optuna" or sweep.scheduler.kind == "pbt":
         # The ends of every range: what lies between is as valid.
         points = [*points, *(_point_at(sweep, share) for share in (0.0, 1.0 - 1e-9))]
-    environments = set()
+    teams: dict[tuple[str, str], TeamSpec] = {}
     for point in points:
         run = SweepRun(point, sweep.seeds[0])
         try:
             experiment = experiment_of(sweep, run)
             show_ray_messages(experiment.logging.level)
-            team = check_env_name(experiment)
             check_driver_starts_no_program(experiment)
-            config = build_config(experiment, team)
             environment = (experiment.env, json.dumps(experiment.env_config, sort_keys=True))
-            if environment not in environments:
-                environments.add(environment)
+            is_new = environment not in teams
+            if is_new:
+                teams[environment] = check_env(experiment)
+            config = build_config(experiment, teams[environment])
+            if is_new:
                 check_replay_fits(config)
-                check_env(experiment, team)
         except ExperimentError as error:
             raise ExperimentError(f"run {run.name}: {error}") from error
 

@@ -15,6 +15,7 @@ from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
 from rllib_reborn.experiments.run import final_resource_request
 from rllib_reborn.experiments.schema import Experiment, ResourcesSection
+from tests.fakes import teams_by_process
 
 MODULE = '''
 import numpy as np
@@ -179,3 +180,12 @@ class TestGamesThatArePrograms:
 def test_a_game_of_ones_own_that_cannot_be_played_here(module: str) -> None:
     with pytest.raises(ExperimentError, match="cannot be played here: the game is not installed"):
         check_env(experiment(f"{module}:Absent"))
+
+
+def test_what_is_played_before_training_is_built_once(monkeypatch, tmp_path):
+    monkeypatch.setenv(teams_by_process.BUILDS, str(tmp_path / "builds"))
+    name = "tests.fakes.teams_by_process:Named"
+    asked = experiment(name, team={"state": "observations"})
+    team = check_env(asked)
+    assert len((tmp_path / "builds").read_text().split()) == 1
+    assert team == check_env_name(asked)
