@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+import cloudpickle
+
 from rllib_reborn.envs.factories import UnknownEnvError, find_factory, provide
 
 #: The module of a script that is run, and of the cells of a notebook. Another process has another one.
@@ -50,3 +52,27 @@ def carried_factory(env: Any, name: str) -> CarriedFactory | None:
         return CarriedFactory(name, find_factory(name))
     except UnknownEnvError:
         return None
+
+
+class CarriedMaker:
+    """A maker of games of such an environment, which any pickle takes along with it: into the processes of games.
+
+    Args:
+        make: The maker.
+        carried: The environment that it names.
+    """
+
+    def __init__(self, make: Callable[[], Any], carried: CarriedFactory) -> None:
+        self._make = make
+        self._carried = carried
+
+    def __call__(self) -> Any:
+        return self._make()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, (cloudpickle.dumps((self._carried, self._make)),)
+
+
+def _unpack(pickled: bytes) -> CarriedMaker:
+    carried, make = cloudpickle.loads(pickled)
+    return CarriedMaker(make, carried)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from ray import cloudpickle
 from rllib_reborn import QMIXConfig, load_team
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.envs import factories, make_team_env
+from rllib_reborn.envs.adapters import names
+from rllib_reborn.envs.carried_factory import CarriedMaker
 from rllib_reborn.envs.factories import UnknownEnvError
 from rllib_reborn.envs.same_team import OtherTeamError
 from rllib_reborn.runtime.spaces import team_spaces
@@ -134,6 +137,15 @@ class TestAClassOfTheMainScript:
         assert cloudpickle.loads(again).team_spec.agent_ids == teams.NAMES
         assert "__main__:Mine" in provided
 
+    def test_goes_into_the_processes_of_games(self, mine):
+        make, _ = names._game_maker("__main__:Mine", OBSERVATIONS, ())
+        assert not isinstance(make, CarriedMaker)  # it is not known here, and refused when it is built
+        factories.provide("__main__:Mine", mine[0])
+        make, _ = names._game_maker("__main__:Mine", OBSERVATIONS, ())
+        sent = pickle.dumps(make)
+        mine[1].clear()
+        assert pickle.loads(sent)().spec.agent_ids == teams.NAMES
+
     def test_another_environment_takes_its_place(self, mine):
         config = config_of("Named").environment(mine[0])
         assert config.carried_env is not None
@@ -198,7 +210,8 @@ from tests.fakes.teams_by_process import Named as Base
 class Mine(Base):
     max_cycles = 3
 if __name__ == "__main__":
-    config = config_of("Named", runners=1).environment(Mine, env_config=OBSERVATIONS)
+    in_processes = {"team": {"state": "observations", "workers": "processes"}}
+    config = config_of("Named", runners=1).environment(Mine, env_config=in_processes)
     algo = config.build_algo()
     algo.train()
     algo.save_to_path(os.environ["CHECKPOINT"])
@@ -206,14 +219,15 @@ if __name__ == "__main__":
 """
         self.run(tmp_path, first, CHECKPOINT=str(tmp_path / "saved"))
         second = """
-found = load_team(os.environ["CHECKPOINT"]).evaluate(2, seed=0)
-assert found.lengths.tolist() == [3, 3]
+if __name__ == "__main__":
+    found = load_team(os.environ["CHECKPOINT"]).evaluate(2, seed=0)
+    assert found.lengths.tolist() == [3, 3]
 """
         if trains_on:
             second += """
-algo = ValueFactorization.from_checkpoint(os.environ["CHECKPOINT"])
-algo.train()
-algo.stop()
+    algo = ValueFactorization.from_checkpoint(os.environ["CHECKPOINT"])
+    algo.train()
+    algo.stop()
 """
         self.run(tmp_path, second, CHECKPOINT=str(tmp_path / "saved"))
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from rllib_reborn.envs.adapters.foreign_calls import raised
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
+from rllib_reborn.envs.carried_factory import CarriedMaker, carried_factory
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory
 from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
@@ -110,7 +111,9 @@ def _game_maker(
     )
     if drawable:
         build = functools.partial(_build_drawable, build)
-    return functools.partial(_make_game, build, name, env_options, options, tuple(agent_ids)), options
+    make_game = functools.partial(_make_game, build, name, env_options, options, tuple(agent_ids))
+    carried = carried_factory(name, name)
+    return (make_game if carried is None else CarriedMaker(make_game, carried)), options
 
 
 def _build_drawable(build: Callable[[str, dict[str, Any]], Any], name: str, env_options: dict[str, Any]) -> Any:
