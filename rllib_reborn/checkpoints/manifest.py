@@ -61,9 +61,7 @@ class Manifest:
 
 
 _TYPES = {field.name: str(field.type) for field in dataclasses.fields(Manifest)}
-_OPTIONAL = frozenset(
-    field.name for field in dataclasses.fields(Manifest) if field.default is not dataclasses.MISSING
-)
+_OPTIONAL = frozenset(field.name for field in dataclasses.fields(Manifest) if field.default is not dataclasses.MISSING)
 
 
 def describe(

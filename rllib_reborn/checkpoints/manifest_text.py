@@ -1,5 +1,5 @@
-"""The text of a manifest as the fields of one, each of the type that it must have. A right digest says that the text is as it
-was written, and nothing of who wrote it."""
+"""The text of a manifest as its fields, each of the type that it must have. A right digest says that the text is as it was
+written, and nothing of who wrote it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rllib_reborn.parsing import ParseError, parse_json, read_file, shortened
+from rllib_reborn.parsing import ParseError, parse_json, read_file
+from rllib_reborn.short_repr import short_repr
 
 #: Some 100 bytes a file.
 MAX_BYTES = 4_000_000
@@ -52,11 +53,11 @@ def check_fields(content: dict[str, Any], types: dict[str, str], optional: froze
     for name in sorted(types.keys() - content.keys() - optional):
         raise ParseError(f"has no {name!r}")
     for name in sorted(content.keys() - types.keys()):
-        raise ParseError(f"has the unknown key {shortened(name)}")
+        raise ParseError(f"has the unknown key {short_repr(name)}")
     for name, value in content.items():
         kind = types[name].removesuffix(" | None")
         if not (_IS_OF[kind](value) or (value is None and kind != types[name])):
-            raise ParseError(f"has {name} {shortened(value)}; expected {_WANTED[kind]}")
+            raise ParseError(f"has {name} {short_repr(value)}; expected {_WANTED[kind]}")
     for name in content.get("files", ()):
         _check_name(name)
 
@@ -71,7 +72,7 @@ def _check_name(name: str) -> None:
         or path.as_posix() != name
         or any(mark in name for mark in "\\\0\n")
     ):
-        raise ParseError(f"names the file {shortened(name)}; expected a path below the checkpoint")
+        raise ParseError(f"names the file {short_repr(name)}; expected a path below the checkpoint")
 
 
 def _is_count(value: Any) -> bool:

@@ -43,7 +43,7 @@ def parse_json(data: bytes | str, *, most_bytes: int) -> Any:
     except ParseError:
         raise
     except UnicodeDecodeError as error:
-        raise ParseError(f"is not UTF-8 text (byte {error.start})") from None
+        raise ParseError(f"cannot be read: it is not UTF-8 text (byte {error.start})") from None
     except ValueError as error:  # also a number of more digits than Python reads
         raise ParseError(f"is not JSON: {error}") from None
 
