@@ -34,7 +34,7 @@ from rllib_reborn.short_repr import short_repr
 from rllib_reborn.suggestions import did_you_mean
 
 EXTENDS, COMPOSE = "extends", "compose"
-#: Files that one experiment is put together of, each as often as it is read: 26 that each extend the next one twice are 2**26.
+#: Files that one experiment is put together of, each as often as it is read: 26 that extend the next one twice are 2**26.
 MAX_FILES = 100
 #: Bytes of them together.
 MAX_TOTAL_BYTES = 400_000

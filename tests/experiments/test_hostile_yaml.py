@@ -160,7 +160,7 @@ def test_a_long_chain_and_a_wide_list_of_files(tmp_path: Path) -> None:
 def test_many_large_files(tmp_path: Path) -> None:
     write(tmp_path, "large.yaml", "#" * 200_000)
     path = write(tmp_path, "top.yaml", f"extends: [{', '.join(['large.yaml'] * 90)}]\n")
-    with pytest.raises(ExperimentError, match="large.yaml holds NoneType"):
+    with pytest.raises(ExperimentError, match=r"large\.yaml holds NoneType"):
         load_experiment(path)
     write(tmp_path, "large.yaml", "seed: 1\n" + "#" * 200_000)
     with pytest.raises(ExperimentError, match="bytes; let fewer"):
