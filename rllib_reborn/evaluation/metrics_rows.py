@@ -40,6 +40,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 #: Columns whose values decide about the row as a whole; each may be missing but the first.
 _CLOCKS = ("env_steps", "updates", "iteration")
+#: Columns that are numbers, whatever most of their values are.
+_NUMBERS = frozenset({*_RANGES, *_CLOCKS, "eval/return_mean"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _written_again(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> bool
 def _column(name: str, values: Sequence[Any]) -> tuple[Any, list[Any]]:
     """The column, and the values that are no part of it."""
     given = [value for value in values if value is not None]
-    kind = Counter(map(_kind, given)).most_common(1)[0][0] if given else "number"
+    kind = Counter(map(_kind, given)).most_common(1)[0][0] if given and name not in _NUMBERS else "number"
     if kind == "number":
         low, high = _RANGES.get(name, (-MOST_VALUE, MOST_VALUE))
         unusable = [value for value in given if not (_is_number(value) and _fits(value, low, high))]
