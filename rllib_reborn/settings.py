@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import pydantic
 
+from rllib_reborn.short_repr import short_repr
 from rllib_reborn.suggestions import did_you_mean
 
 #: Type of a pydantic error whose message names the value by itself.
@@ -33,12 +34,12 @@ def first_error(error: pydantic.ValidationError, *, prefix: str = "", model: typ
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, problem["loc"][:-1]) if model is not None else []
         hint = did_you_mean(str(problem["loc"][-1]), known)
-        return f"unknown key {key!r}.{hint}"
+        return f"unknown key {short_repr(key)}.{hint}"
     if problem["type"] == "missing":
         return f"{key!r} is missing; it has no default."
     if problem["type"] == REASON_GIVEN:
         return f"{key}: {problem['msg']}"
-    return f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+    return f"{key} is {short_repr(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
 
 
 def _known_keys(model: type[Any], location: tuple[int | str, ...]) -> list[str]:
@@ -64,7 +65,9 @@ def parse(model: type[SettingsT], value: SettingsT | dict[str, Any] | None, name
     if isinstance(value, model):
         return value
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}; expected a dict with some of the keys {', '.join(model.model_fields)}.")
+        raise ValueError(
+            f"{name} is {short_repr(value)}; expected a dict with some of the keys {', '.join(model.model_fields)}."
+        )
     try:
         return model.model_validate(value or {}, strict=True)
     except pydantic.ValidationError as error:

@@ -12,7 +12,8 @@ def did_you_mean(given: str, known: Iterable[str], *, most: int = 12) -> str:
     The result starts with a space, so that it can follow another sentence.
     """
     names = [str(name) for name in known]
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    # Longer than every name: nothing is near it, and comparing takes its time.
+    close = [] if len(given) > 1_000 else difflib.get_close_matches(given, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean {close[0]!r}?"
     if not names:

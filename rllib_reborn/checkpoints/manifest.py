@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rllib_reborn._version import __version__
+from rllib_reborn.checkpoints.manifest_text import check_fields, digest, read_content
+from rllib_reborn.parsing import ParseError
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -55,7 +57,11 @@ class Manifest:
     def to_json(self) -> str:
         """JSON text that carries a digest of itself."""
         content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
-        return json.dumps({**content, "digest": _digest(content)}, indent=1, sort_keys=True)
+        return json.dumps({**content, "digest": digest(content)}, indent=1, sort_keys=True)
+
+
+_TYPES = {field.name: str(field.type) for field in dataclasses.fields(Manifest)}
+_OPTIONAL = frozenset(field.name for field in dataclasses.fields(Manifest) if field.default is not dataclasses.MISSING)
 
 
 def describe(
@@ -78,20 +84,19 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_content(path)
+        if content.pop("format", None) != FORMAT:
+            raise CheckpointError(
+                f"{path} has a format that rllib_reborn {__version__} does not know (it knows {FORMAT}); "
+                "use the version that wrote it."
+            )
+        check_fields(content, _TYPES, _OPTIONAL)
     except FileNotFoundError:
         raise CheckpointError(
             f"{folder} has no {MANIFEST_NAME}, so it is an unfinished save or no checkpoint of rllib_reborn."
         ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); the checkpoint is damaged.") from None
-    if not isinstance(content, dict) or content.pop("digest", None) != _digest(content):
-        raise CheckpointError(f"{path} was changed after it was written; the checkpoint is damaged.")
-    if content.pop("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has a format that rllib_reborn {__version__} does not know (it knows {FORMAT}); "
-            "use the version that wrote it."
-        )
+    except ParseError as error:
+        raise CheckpointError(f"{path} {error}; the checkpoint is damaged.") from None
     files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
     return Manifest(files=files, **content)
 
@@ -136,8 +141,3 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
-
-
-def _digest(content: dict[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -7,8 +7,6 @@ Runs of earlier versions, and runs that measure nothing, have no such file; that
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.parsing import parse_json
+from rllib_reborn.parsing.lines import read_lines
+
 EVENTS_FILE = Path("dormancy") / "events.jsonl"
+#: The scores of 10,000 checks of 2,500 neurons.
+MAX_BYTES = 500_000_000
+MAX_LINE_BYTES = 20_000_000
+_MOST_SCORE = 1e100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +98,25 @@ def read_events(folder: Path) -> RunEvents:
 
     A line that is half-written or not of the known form is dropped and counted. Where ``iteration`` goes back,
     the run was resumed: the later lines win.
+
+    Raises:
+        ParseError: The file cannot be read, or is too large.
     """
     path = folder / EVENTS_FILE
     if not path.is_file():
         return RunEvents()
     entries: list[dict[str, Any]] = []
     unreadable = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.strip():
-                continue
-            entry = _parse(line)
-            if entry is None:
-                unreadable += 1
-                continue
-            if entries and entries[-1]["iteration"] > entry["iteration"]:
-                entries = [earlier for earlier in entries if earlier["iteration"] < entry["iteration"]]
-            entries.append(entry)
+    for line in read_lines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES):
+        entry = None if line is None else _parse(line)
+        if entry is None:
+            unreadable += 1
+            continue
+        if entries and entries[-1]["iteration"] > entry["iteration"]:
+            # They never fall, since this is done at each line.
+            while entries and entries[-1]["iteration"] >= entry["iteration"]:
+                entries.pop()
+        entries.append(entry)
     # Within an iteration events come callback by callback. At one update the check comes before the
     # intervention, so that it shows what was found.
     entries.sort(key=lambda entry: (entry["clock"]["updates"], entry["event"] == "intervention"))
@@ -122,25 +129,25 @@ def read_events(folder: Path) -> RunEvents:
     return RunEvents(tuple(checks), tuple(applications), unreadable)
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     """An event with its parts checked and its layers read, or None."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line.decode("utf-8", "replace"), most_bytes=2 * MAX_LINE_BYTES)
         clock = {name: _whole(entry["clock"][name]) for name in ("env_steps", "updates")}
         known = {"iteration": _whole(entry["iteration"]), "event": entry["event"], "clock": clock}
         if entry["event"] == "dormancy":
             return known | {"layers": {str(key): _layer(value) for key, value in entry["layers"].items()}}
         if entry["event"] == "intervention":
-            changes = {str(change["layer"]): _recycled(change) for change in entry["changes"]}
+            changes = {_text(change["layer"]): _recycled(change) for change in entry["changes"]}
             return known | {
-                "kind": str(entry["kind"]),
+                "kind": _text(entry["kind"]),
                 "dry_run": bool(entry["dry_run"]),
                 "neurons": _whole(entry["neurons"]),
                 "recycled": changes,
                 "function_drift": _number(entry.get("function_drift")),
                 "greedy_actions_changed": _number(entry.get("greedy_actions_changed")),
             }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
     return None
 
@@ -148,7 +155,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 def _layer(data: Mapping[str, Any]) -> LayerCheck:
     scores = np.asarray(data["scores"], dtype=np.float64)
     dormant, overactive = (_neurons(data[name], scores.size) for name in ("dormant", "overactive"))
-    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
+    if scores.ndim != 1 or not scores.size or not (np.abs(scores) <= _MOST_SCORE).all():
         raise ValueError("scores")
     return LayerCheck(scores, dormant, overactive)
 
@@ -170,9 +177,15 @@ def _application(position: int, entry: Mapping[str, Any]) -> Application:
     return Application(position, entry["clock"]["env_steps"], **{name: entry[name] for name in names})
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 300:
+        raise TypeError("a name")
+    return value
+
+
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("a whole number")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise TypeError("a count")
     return value
 
 
@@ -180,4 +193,4 @@ def _number(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _MOST_SCORE else None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from rllib_reborn.parsing import parse_json, read_file
+from rllib_reborn.parsing.yaml_text import MAX_BYTES, parse_yaml
 
 #: In the folder of a fork: what it goes on from.
 FORK_FILE = "fork.json"
 #: In the folder of a sweep: its file, and the runs that its other ones were forked from, whose rows all of those have.
 SWEEP_FILE = "sweep.yaml"
 PREFIX_FOLDER = "prefix"
+#: Two lines for each setting that a fork changes.
+_MOST_NOTE_BYTES = 1_000_000
 # Env steps of forks that count as one beginning: seeds reach the step that was asked for within an iteration of each other.
 _NEAR = 1.1
 _SEED_FOLDER = re.compile(r"s\d+")
@@ -69,10 +71,12 @@ def read_fork(folder: Path) -> ForkNote | None:
     if not path.is_file():
         return None
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = parse_json(read_file(path, _MOST_NOTE_BYTES), most_bytes=_MOST_NOTE_BYTES)
         source, steps = Path(note["source"]), int(note["source_env_steps"])
+        if len(note["source"]) > 4_096 or "\0" in note["source"] or not 0 <= steps < 2**53:
+            raise ValueError("source")
         fresh, changes = (tuple(map(str, note.get(name, ()))) for name in ("fresh", "changes"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is damaged, so what the run goes on from is not known") from error
     run = source.parents[1] if source.parent.name == "checkpoints" else source
     return ForkNote(run_name(run), steps, 0 if "counters" in fresh else steps, fresh, changes)
@@ -82,10 +86,10 @@ def read_place(folder: Path) -> SweepPlace:
     """What the sweep's file two folders above says of the run; nothing where there is none that can be read."""
     point = folder.resolve().parent
     try:
-        sweep: Any = yaml.safe_load((point.parent / SWEEP_FILE).read_text(encoding="utf-8"))
+        sweep: Any = parse_yaml(read_file(point.parent / SWEEP_FILE, MAX_BYTES))
         arms = {arm["name"] for arm in sweep.get("arms") or ()}
         return SweepPlace(tuple(map(str, sweep.get("space") or ())), point.name in arms)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return SweepPlace()
 
 

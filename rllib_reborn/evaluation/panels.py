@@ -216,9 +216,13 @@ def reading_text(table: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
+#: Characters of a task's name in those of files, which have at most 255.
+_MOST_OF_A_STEM = 150
+
+
 def stem(task: str, figure: str) -> str:
     """File name of a figure without its ending."""
-    return f"{re.sub('[^A-Za-z0-9.-]+', '_', task).strip('_.')}_{figure}"
+    return f"{re.sub('[^A-Za-z0-9.-]+', '_', task).strip('_.')[:_MOST_OF_A_STEM]}_{figure}"
 
 
 def _use_log(values: pd.Series[float]) -> bool:

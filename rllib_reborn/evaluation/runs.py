@@ -8,8 +8,6 @@ ended, ``final_evaluation.json``. What had to be left out on reading is counted 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 
 from rllib_reborn.evaluation.dormancy_events import EVENTS_FILE, RunEvents, read_events
+from rllib_reborn.evaluation.metrics_rows import MOST_STEPS, MOST_VALUE, MetricsRows, read_rows, table_of
 from rllib_reborn.evaluation.origin import (
     PREFIX_FOLDER,
     SWEEP_FILE,
@@ -30,14 +28,16 @@ from rllib_reborn.evaluation.origin import (
     read_place,
     run_name,
 )
+from rllib_reborn.parsing import ParseError, parse_json, read_file
+from rllib_reborn.parsing.yaml_text import MAX_BYTES, MAX_VALUES, parse_yaml
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 FINAL_FILE = "final_evaluation.json"
 
-# A resolved config is a few kilobytes. More is not one of ours, and could be a bomb of nested aliases.
-_MAX_CONFIG_BYTES = 1_000_000
-_MAX_CONFIG_VALUES = 20_000
+#: Characters of a name.
+_MOST_TEXT = 300
+_MOST_FINAL_BYTES = 50_000_000
 #: Column of ``metrics.jsonl``: the program that the games ran on.
 GAME_VERSION = "env/game_version"
 #: What our mock server says that it is.
@@ -190,8 +190,12 @@ def load_runs(
         try:
             records.append(read_run(folder))
         except RunError as error:
-            broken.append(LeftOut(folder, str(error)))
             errors.append(error)
+        except OSError as error:
+            errors.append(RunError(f"{folder} cannot be read: {error.strerror or error}."))
+        else:
+            continue
+        broken.append(LeftOut(folder, str(errors[-1])))
     if not records:
         raise errors[0]
     return records, broken
@@ -212,8 +216,12 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     config = _read_config(folder)
-    rows, unreadable, replaced = _read_metrics(folder)
-    versions = _game_versions(rows)
+    found = _read_metrics(folder)
+    try:
+        metrics, left_out, first = table_of(found.rows)
+    except ParseError as error:
+        raise RunError(f"{folder / METRICS_FILE} {error}.") from error
+    versions = _game_versions(found.rows)
     if any(version.startswith(_MOCK_SERVER) for version in versions):
         raise NotReportedError(
             f"{folder} was played on the mock server, which takes StarCraft II's place in tests with a simulator of our "
@@ -229,11 +237,17 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     if versions:
         several = "played on several versions, which may differ in difficulty:" if len(versions) > 1 else "game version"
         notes.append(f"{several} {', '.join(versions)}")
-    if unreadable:
-        notes.append(f"{_count(unreadable, 'line')} of {METRICS_FILE} half-written or unreadable, dropped")
-    if replaced:
-        notes.append(f"resumed: {_count(replaced, 'row')} written again, the later ones are used")
-    events = read_events(folder)
+    if found.unreadable:
+        notes.append(f"{_count(found.unreadable, 'line')} of {METRICS_FILE} half-written or unreadable, dropped")
+    if left_out:
+        notes.append(f"{_count(left_out, 'value')} of {METRICS_FILE} unusable, left out; the first: {first}")
+    if found.replaced:
+        notes.append(f"resumed: {_count(found.replaced, 'row')} written again, the later ones are used")
+    try:
+        events = read_events(folder)
+    except ParseError as error:
+        events = RunEvents()
+        notes.append(f"{EVENTS_FILE.as_posix()} {error}")
     if events.unreadable:
         notes.append(f"{_count(events.unreadable, 'line')} of {EVENTS_FILE.as_posix()} unreadable, dropped")
     final, problem = _read_final(folder)
@@ -246,10 +260,10 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         algorithm=_text(config, "algorithm", folder),
         env=_text(config, "env", folder),
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
-        metrics=_to_frame(rows),
+        metrics=metrics,
         final=final,
-        unreadable_lines=unreadable,
-        replaced_rows=replaced,
+        unreadable_lines=found.unreadable,
+        replaced_rows=found.replaced,
         notes=tuple(notes),
         events=events,
         game_versions=versions,
@@ -264,13 +278,13 @@ def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     An empty mapping or list is kept as a value, so that it differs from a missing key.
 
     Raises:
-        ValueError: More than 20,000 values, or a structure that contains itself.
+        ValueError: More than 10,000 values, or a structure that contains itself.
     """
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any, parents: tuple[int, ...]) -> None:
-        if len(flat) >= _MAX_CONFIG_VALUES or id(value) in parents:
-            raise ValueError(f"the config is no plain tree of at most {_MAX_CONFIG_VALUES:,} values")
+        if len(flat) >= MAX_VALUES or id(value) in parents:
+            raise ValueError(f"the config is no plain tree of at most {MAX_VALUES:,} values")
         items: list[tuple[Any, Any]] = []
         if isinstance(value, Mapping):
             items = list(value.items())
@@ -301,93 +315,40 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise RunError(f"{folder} is not a run folder: it has no {CONFIG_FILE}.")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise RunError(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes and was not read.")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise RunError(f"{path} does not hold a mapping of settings.")
-        flatten_config(config)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise RunError(f"{path} is not plain YAML{line}.") from error
-    except RunError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
+        config = parse_yaml(read_file(path, MAX_BYTES))
+    except ParseError as error:
+        line = f" (line {error.line})" if error.line else ""
+        raise RunError(f"{path} is not plain YAML{line}: it {error}.") from error
+    if not isinstance(config, dict):
+        raise RunError(f"{path} does not hold a mapping of settings.")
     return config
 
 
 def _text(config: Mapping[str, Any], key: str, folder: Path) -> str:
     value = config.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or len(value) > _MOST_TEXT:
         raise RunError(f"{folder / CONFIG_FILE} does not name its {key!r}.")
     return value
 
 
-def _read_metrics(folder: Path) -> tuple[list[dict[str, Any]], int, int]:
-    """Rows, number of unreadable lines, number of replaced rows."""
+def _read_metrics(folder: Path) -> MetricsRows:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise RunError(f"{folder} has no {METRICS_FILE}: the run ended before its first iteration.")
-    rows: list[dict[str, Any]] = []
-    unreadable = replaced = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.strip():
-                continue
-            row = _parse_row(line)
-            if row is None:
-                unreadable += 1
-                continue
-            while rows and _written_again(rows[-1], row):
-                rows.pop()
-                replaced += 1
-            rows.append(row)
-    if not rows:
+    try:
+        found = read_rows(path)
+    except ParseError as error:
+        raise RunError(f"{path} {error}.") from error
+    if not found.rows:
         raise RunError(f"{path} holds no readable iteration, so there is nothing to report.")
-    return rows, unreadable, replaced
+    return found
 
 
 def _game_versions(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    found = {version for row in rows for version in str(row.get(GAME_VERSION) or "").split(", ")}
+    given = (row.get(GAME_VERSION) for row in rows)
+    found = {version for text in given if isinstance(text, str) for version in text[:_MOST_TEXT].split(", ")}
     return tuple(sorted(found - {""}))
-
-
-def _parse_row(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    steps = row.get("env_steps") if isinstance(row, dict) else None
-    if isinstance(steps, bool) or not isinstance(steps, int | float) or not math.isfinite(steps):
-        return None
-    return row
-
-
-def _written_again(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> bool:
-    """Whether ``later`` starts at or before ``earlier``; an iteration of updates without a step does not."""
-    if later["env_steps"] != earlier["env_steps"]:
-        return bool(later["env_steps"] < earlier["env_steps"])
-    return (later.get("updates") or 0) <= (earlier.get("updates") or 0)
-
-
-def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Columns of numbers and nulls become numeric; others (lists, text) stay as they are."""
-    # A row of a version that knew more or fewer names must not shift columns: every name seen is one column.
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns: dict[str, Any] = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        numeric = all(value is None or isinstance(value, int | float) for value in values)
-        if numeric and name != "env_steps":
-            columns[name] = np.array([math.nan if v is None else float(v) for v in values])
-        elif numeric:
-            columns[name] = np.array([int(v) for v in values if v is not None], dtype=np.int64)
-        else:
-            columns[name] = pd.Series(values, dtype=object)
-    return pd.DataFrame(columns)
 
 
 def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
@@ -396,19 +357,21 @@ def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
     if not path.is_file():
         return None, f"no {FINAL_FILE}: training was interrupted or is still going on"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_file(path, _MOST_FINAL_BYTES), most_bytes=_MOST_FINAL_BYTES)
         policy = _episodes(data["policy"])
         random = None if data.get("random") is None else _episodes(data["random"])
         steps = data.get("env_steps")
+        if steps is not None and not 0 <= int(steps) <= MOST_STEPS:
+            raise ValueError("env_steps")
         return FinalEvaluation(policy, random, None if steps is None else int(steps)), ""
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None, f"{FINAL_FILE} is damaged, or has no episodes or returns that are not finite"
 
 
 def _episodes(data: Mapping[str, Any]) -> Episodes:
     returns = np.asarray(data["returns"], dtype=np.float64)
     won = None if data.get("won") is None else np.asarray(data["won"], dtype=np.float64)
-    if returns.ndim != 1 or not returns.size or not np.isfinite(returns).all():
+    if returns.ndim != 1 or not returns.size or not (np.abs(returns) <= MOST_VALUE).all():
         raise ValueError("returns")
     if won is not None and (won.shape != returns.shape or not np.isin(won, (0.0, 1.0)).all()):
         raise ValueError("won")

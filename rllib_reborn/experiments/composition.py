@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,13 +28,48 @@ from rllib_reborn.experiments.shipped_configs import (
     part_names,
     shown,
 )
-from rllib_reborn.experiments.yaml_text import parse_yaml
+from rllib_reborn.experiments.yaml_text import read_yaml
 from rllib_reborn.settings import Settings, first_error
+from rllib_reborn.short_repr import short_repr
 from rllib_reborn.suggestions import did_you_mean
 
 EXTENDS, COMPOSE = "extends", "compose"
-Chain = tuple[Path, ...]
+#: Files that one experiment is put together of, each as often as it is read: 26 that extend the next one twice are 2**26.
+MAX_FILES = 100
+#: Bytes of them together.
+MAX_TOTAL_BYTES = 400_000
 ModelT = TypeVar("ModelT", bound=Settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """How a file was come to.
+
+    Attributes:
+        files: Files that led here, each extending the next one.
+        sizes: Bytes of each file that the experiment has read so far, by whichever chain.
+    """
+
+    files: tuple[Path, ...] = ()
+    sizes: list[int] = dataclasses.field(default_factory=list)
+
+    def to(self, path: Path) -> Chain:
+        """The chain that goes on to ``path``.
+
+        Raises:
+            ExperimentError: It goes in a circle, or the experiment has read too much.
+        """
+        resolved = path.resolve()
+        if resolved in self.files:
+            names = " -> ".join(file.name for file in (*self.files[self.files.index(resolved) :], resolved))
+            raise ExperimentError(f"{shown(path)}: '{EXTENDS}' goes in a circle: {names}.")
+        self.sizes.append(resolved.stat().st_size if resolved.is_file() else 0)
+        if len(self.sizes) > MAX_FILES or (self.files and sum(self.sizes) > MAX_TOTAL_BYTES):
+            raise ExperimentError(
+                f"{shown(path)}: '{EXTENDS}' leads to more than {MAX_FILES} files or {MAX_TOTAL_BYTES:,} bytes; let fewer "
+                "extend each other."
+            )
+        return Chain((*self.files, resolved), self.sizes)
 
 
 class EnvComposition(Settings):
@@ -98,15 +134,16 @@ def compose(given: str, *, interventions: Sequence[str] = (), resources: str | N
             unknown.
     """
     file = find_file(given)
+    chain = Chain()
     if file is None:
         name = parse_name(given)
         name = dataclasses.replace(name, interventions=(*name.interventions, *interventions))
-        return _compose_name(name, resources, ())
+        return _compose_name(name, resources, chain)
     layers = Layers()
-    add_file(layers, file)
+    add_file(layers, file, chain)
     if resources is not None:
-        add_file(layers, _resources_file(resources))
-    _add_parts(layers, tuple(interventions), (), ())
+        add_file(layers, _resources_file(resources), chain)
+    _add_parts(layers, tuple(interventions), (), chain)
     return layers
 
 
@@ -161,28 +198,27 @@ def _has_no_mixer(algorithm: Any) -> bool:
 def _add_protocol(layers: Layers, part: str, chain: Chain) -> None:
     _add_part(layers, "protocol", part, chain, composing=True)
     settings = _pop_compose(layers, ProtocolComposition).each_intervention
-    for at, item in enumerate(layers.data.get("interventions", [])):
-        if item.get("unit") == settings.get("unit"):
+    listed = layers.data.get("interventions")
+    for at, item in enumerate(listed if isinstance(listed, list) else ()):
+        # What is no list of mappings is reported when the whole is validated.
+        if isinstance(item, Mapping) and item.get("unit") == settings.get("unit"):
             changed = {key: value for key, value in settings.items() if key in item}
             layers.add({"interventions": {str(at): changed}}, f"configs/protocol/{part}.yaml", dotted=3)
 
 
-def add_file(layers: Layers, path: Path, chain: Chain = (), *, composing: bool = False) -> None:
+def add_file(layers: Layers, path: Path, chain: Chain, *, composing: bool = False) -> None:
     """Add what ``path`` extends, then ``path``.
 
     Args:
         layers: What to add to.
         path: YAML file.
-        chain: Files that led here.
+        chain: How it was come to.
         composing: Whether the key ``compose`` may be in it.
 
     Raises:
         ExperimentError: As :func:`compose`.
     """
-    resolved = path.resolve()
-    if resolved in chain:
-        names = " -> ".join(file.name for file in (*chain[chain.index(resolved) :], resolved))
-        raise ExperimentError(f"{shown(path)}: '{EXTENDS}' goes in a circle: {names}.")
+    here = chain.to(path)
     data = _read_file(path)
     if COMPOSE in data and not composing:
         raise ExperimentError(
@@ -195,9 +231,11 @@ def add_file(layers: Layers, path: Path, chain: Chain = (), *, composing: bool =
     if isinstance(bases, str):
         bases = [bases]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ExperimentError(f"{shown(path)}: '{EXTENDS}' is {bases!r}; expected a file name or a list of them.")
+        raise ExperimentError(
+            f"{shown(path)}: '{EXTENDS}' is {short_repr(bases)}; expected a file name or a list of them."
+        )
     for base in bases:
-        _add_base(layers, path, base, (*chain, resolved), composing=composing)
+        _add_base(layers, path, base, here, composing=composing)
     layers.add(data, shown(path))
 
 
@@ -206,14 +244,15 @@ def _add_base(layers: Layers, path: Path, base: str, chain: Chain, *, composing:
     name."""
     for folder in (path.parent, configs_folder()):
         for name in (base, f"{base}.yaml"):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):  # Path's own raises for a name that is too long
                 _add_base_file(layers, folder / name, chain, composing=composing)
                 return
     try:
         experiment = parse_name(base)
     except ExperimentError as error:
         raise ExperimentError(
-            f"{shown(path)}: '{EXTENDS}' names {base!r}, which is not in {path.parent} or the shipped configs: {error}"
+            f"{shown(path)}: '{EXTENDS}' names {short_repr(base)}, which is not in {path.parent} or the shipped configs: "
+            f"{error}"
         ) from None
     layers.add_layers(_compose_name(experiment, None, chain))
 
@@ -230,11 +269,7 @@ def _add_base_file(layers: Layers, path: Path, chain: Chain, *, composing: bool)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} cannot be read: {error}.") from None
-    data = parse_yaml(text, shown(path))
+    data = read_yaml(path, shown(path))
     if not isinstance(data, dict):
         raise ExperimentError(
             f"{shown(path)} holds {type(data).__name__}; expected a mapping of keys, e.g. 'env: ...'."
@@ -270,14 +305,14 @@ def _add_algorithm_on_env(layers: Layers, name: ExperimentName, resources: str |
 def _add_part(layers: Layers, kind: str, name: str, chain: Chain, *, composing: bool = False) -> None:
     path = part_file(kind, name)
     if path is None:
-        raise ExperimentError(f"no {kind} {name!r}.{did_you_mean(name, part_names(kind))}")
+        raise ExperimentError(f"no {kind} {short_repr(name)}.{did_you_mean(name, part_names(kind))}")
     add_file(layers, path, chain, composing=composing)
 
 
 def _resources_file(given: str) -> Path:
     path = part_file("resources", given) or Path(given)
-    if not path.is_file():
-        raise ExperimentError(f"no resources {given!r}.{did_you_mean(given, part_names('resources'))}")
+    if not os.path.isfile(path):
+        raise ExperimentError(f"no resources {short_repr(given)}.{did_you_mean(given, part_names('resources'))}")
     return path
 
 

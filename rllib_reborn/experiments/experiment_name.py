@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rllib_reborn.envs.registry import ENVS
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.shipped_configs import experiment_names, part_file, part_names
+from rllib_reborn.short_repr import short_repr
 from rllib_reborn.suggestions import did_you_mean
 
 FORM = "<env>/<algorithm>[+<intervention>...], such as battle/8m/vdn+redo"
+
+#: Characters of a name.
+MAX_LENGTH = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +53,12 @@ def find_file(given: str) -> Path | None:
         ExperimentError: It has the form of a path, and there is no such file.
     """
     path = Path(given)
-    if path.is_file():
+    if os.path.isfile(path):  # Path's own raises for a name that is too long
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ExperimentError(f"{given} is a folder; expected a YAML file, or {FORM}.")
     if path.is_absolute() or given.startswith(".") or path.suffix in (".yaml", ".yml"):
-        raise ExperimentError(f"no experiment {given!r}: there is no such file.")
+        raise ExperimentError(f"no experiment {short_repr(given)}: there is no such file.")
     return None
 
 
@@ -63,6 +68,8 @@ def parse_name(given: str) -> ExperimentName:
     Raises:
         ExperimentError: It is not of that form, or a part is unknown. What is suggested then is about the same environment.
     """
+    if len(given) > MAX_LENGTH:
+        raise ExperimentError(f"{short_repr(given)} is too long for the name of an experiment; expected {FORM}.")
     env, slash, rest = given.rpartition("/")
     algorithm, *added = rest.split("+")
     if given in ENVS:
@@ -122,5 +129,5 @@ def require_known(given: str, interventions: Sequence[str] = (), resources: str 
         if ":" not in name and part_file("intervention", name) is None:
             known = part_names("intervention")
             raise ExperimentError(f"no intervention {name!r}.{did_you_mean(name, known, most=len(known))}")
-    if resources is not None and part_file("resources", resources) is None and not Path(resources).is_file():
+    if resources is not None and part_file("resources", resources) is None and not os.path.isfile(resources):
         raise ExperimentError(f"no resources {resources!r}.{did_you_mean(resources, part_names('resources'))}")

@@ -20,7 +20,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
 from rllib_reborn.experiments.run_folder import RunFolder, run_of_checkpoint
-from rllib_reborn.experiments.yaml_text import parse_yaml
+from rllib_reborn.experiments.yaml_text import read_yaml
 
 Row = dict[str, Any]
 
@@ -107,7 +107,7 @@ def plan_fork(request: ForkRequest, config: ValueFactorizationConfig, resolved: 
     run = run_of_checkpoint(checkpoint)
     source, changes = None, []
     if run is not None:
-        other = parse_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
+        other = read_yaml(run.config)
         source = configure(experiment_from_dict(other, str(run.config)))
         changes = differences(other, resolved)
     try:

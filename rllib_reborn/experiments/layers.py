@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.short_repr import short_repr
 
 KeyPath = tuple[str, ...]
 
@@ -50,8 +51,14 @@ class Layers:
         return Layers({key: self.data.pop(key)} if key in self.data else {}, taken)
 
     def append_list(self, key: str, other: Layers) -> None:
-        """Put the items of the list at ``key`` of other layers behind those of the list here; they keep their sources."""
-        there: list[Any] = self.data.setdefault(key, [])
+        """Put the items of the list at ``key`` of other layers behind those of the list here; they keep their sources.
+
+        Raises:
+            ExperimentError: What is here is no list.
+        """
+        there = self.data.setdefault(key, [])
+        if not isinstance(there, list):
+            raise ExperimentError(f"{self.source_of((key,))}: {key} is {short_repr(there)}; expected a list.")
         offset = len(there)
         there.extend(copy.deepcopy(other.data.get(key, [])))
         for path, source in other.sources.items():
@@ -96,7 +103,8 @@ class Layers:
                 under[slot] = below
                 self._merge(below, value, here, source, max(0, dotted - 1))
             else:
-                self._forget_below(here)
+                there = under[slot] if isinstance(under, list) else under.get(key)
+                self._forget_below(here, there)
                 self._record(here, value, source)
                 under[slot] = copy.deepcopy(value)
 
@@ -110,10 +118,14 @@ class Layers:
             for at, below in enumerate(value):
                 self._record((*path, str(at)), below, source)
 
-    def _forget_below(self, path: KeyPath) -> None:
-        """What was set inside a value that is replaced is gone."""
-        for known in [known for known in self.sources if known[: len(path)] == path and len(known) > len(path)]:
-            del self.sources[known]
+    def _forget_below(self, path: KeyPath, value: Any) -> None:
+        """What was set inside ``value``, which is replaced, is gone."""
+        if not isinstance(value, dict | list):
+            return
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            here = (*path, str(key))
+            self.sources.pop(here, None)
+            self._forget_below(here, below)
 
 
 def _place(key: str, items: list[Any], path: KeyPath, source: str) -> int:

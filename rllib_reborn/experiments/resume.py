@@ -17,7 +17,7 @@ from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
 from rllib_reborn.experiments.run_folder import RunFolder, new_run_folder, newest_run_folder, run_of_checkpoint
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import RunPosition
-from rllib_reborn.experiments.yaml_text import parse_yaml
+from rllib_reborn.experiments.yaml_text import read_yaml
 
 AUTO = "auto"
 
@@ -179,7 +179,7 @@ def _require_newest(checkpoint: Path) -> None:
 def _require_same(folder: RunFolder, resolved: dict[str, Any]) -> None:
     if not folder.config.exists():
         return
-    other = parse_yaml(folder.config.read_text(encoding="utf-8"), str(folder.config))
+    other = read_yaml(folder.config)
     difference = first_difference(resolved, other)
     if difference:
         raise ExperimentError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import os
 from pathlib import Path
 
 import rllib_reborn
@@ -43,7 +44,7 @@ def part_names(kind: str) -> list[str]:
 def part_file(kind: str, name: str) -> Path | None:
     """The file of a part, such as ``configs/intervention/redo.yaml``; None: there is none."""
     path = configs_folder() / kind / f"{name}.yaml"
-    return path if ".." not in path.parts and path.is_file() else None
+    return path if ".." not in path.parts and os.path.isfile(path) else None
 
 
 def experiment_names() -> list[str]:

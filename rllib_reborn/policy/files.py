@@ -7,24 +7,27 @@ import io
 import json
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.npyio import NpzFile
 
 from rllib_reborn._version import __version__
 from rllib_reborn.durability import flush_to_disk
+from rllib_reborn.parsing import ParseError, parse_json, read_file
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.spec import PolicySpec
+from rllib_reborn.policy.weights_file import WeightsError, arrays_of
+from rllib_reborn.short_repr import short_repr
 
 FORMAT = 1
 SETTINGS_NAME = "policy.json"
 WEIGHTS_NAME = "weights.npz"
+#: A name and a number for each agent, and what the environment was made with.
+MAX_SETTINGS_BYTES = 4_000_000
+MAX_WEIGHTS_BYTES = 2_000_000_000
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -81,18 +84,17 @@ def read(folder: Path) -> tuple[PolicySpec, Weights]:
         PolicyError: A file is missing, damaged, of another format or no policy's; the message names it.
     """
     path = folder / SETTINGS_NAME
+    data = _bytes_of(path, MAX_SETTINGS_BYTES)
     try:
-        content = json.loads(_bytes_of(path))
-    except ValueError as error:
-        if isinstance(error, PolicyError):
-            raise
-        raise PolicyError(f"{path} is no JSON ({error}); the policy is damaged, export it again.") from None
+        content = parse_json(data, most_bytes=MAX_SETTINGS_BYTES)
+    except ParseError as error:
+        raise PolicyError(f"{path} is no JSON (it {error}); the policy is damaged, export it again.") from None
     if not isinstance(content, dict) or "format" not in content:
         raise PolicyError(f"{path} is not that of a policy of rllib_reborn: it names no format.")
     if content["format"] != FORMAT:
         raise PolicyError(
-            f"{path} has format {content['format']!r}, and rllib_reborn {__version__} knows {FORMAT}; use the version that "
-            f"wrote it ({content.get('rllib_reborn', 'not named')}), or export it again."
+            f"{path} has format {short_repr(content['format'])}, and rllib_reborn {__version__} knows {FORMAT}; use the "
+            f"version that wrote it ({str(content.get('rllib_reborn', 'not named'))[:50]}), or export it again."
         )
     if content.pop("digest", None) != _digest(content):
         raise PolicyError(f"{path} was changed after it was written; the policy is damaged, export it again.")
@@ -104,30 +106,30 @@ def read(folder: Path) -> tuple[PolicySpec, Weights]:
 
 
 def _read_weights(path: Path, sha256: Any) -> Weights:
-    data = _bytes_of(path)
+    data = _bytes_of(path, MAX_WEIGHTS_BYTES)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise PolicyError(
-            f"{path} has SHA-256 {found[:12]}..., and {SETTINGS_NAME} names {str(sha256)[:12]}...; the file is damaged or "
-            "another policy's, export it again."
+            f"{path} has SHA-256 {found[:12]}..., and {SETTINGS_NAME} names {short_repr(sha256)[:13]}...; the file is "
+            "damaged or another policy's, export it again."
         )
     try:
-        # NpzFile and not np.load, which also takes other kinds of files.
-        with NpzFile(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return arrays_of(data)
+    except WeightsError as error:
         raise PolicyError(f"{path} is no file of numpy arrays ({error}); export the policy again.") from None
 
 
-def _bytes_of(path: Path) -> bytes:
+def _bytes_of(path: Path, most_bytes: int) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, most_bytes)
     except FileNotFoundError:
         raise PolicyError(
             f"{path} is missing; expected a folder that 'rllib-reborn export' or Policy.save wrote."
         ) from None
-    except OSError as error:
-        raise PolicyError(f"{path} cannot be read ({error}).") from None
+    except ParseError as error:
+        raise PolicyError(
+            f"{path} {error}; expected a folder that 'rllib-reborn export' or Policy.save wrote."
+        ) from None
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -18,6 +18,10 @@ from rllib_reborn.nets.dense import Linear
 from rllib_reborn.policy import files
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.spec import PolicySpec
+from rllib_reborn.short_repr import short_repr
+
+#: So much is built at once, and then compared name by name; more only where the weights have as much.
+_FEW_ARRAYS, _FEW_NUMBERS = 200, 10_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,10 +271,18 @@ def _as_array(value: Tensor) -> npt.NDArray[Any]:
 def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> AgentTeam:
     """The networks of ``spec`` with copies of ``weights``; raises PolicyError unless they belong together."""
     for name, array in weights.items():
+        if not array.size:
+            raise PolicyError(f"weight {name!r} is empty.")
         if array.dtype != np.float32:
             raise PolicyError(f"weight {name!r} has dtype {array.dtype}; expected float32.")
         if not np.isfinite(array).all():
             raise PolicyError(f"weight {name!r} is not finite; its training diverged.")
+    numbers, arrays = spec.least_numbers
+    there = sum(array.size for array in weights.values())
+    if arrays > max(len(weights), _FEW_ARRAYS) or numbers > max(there, _FEW_NUMBERS):
+        raise PolicyError(
+            f"weights are {len(weights)} arrays of {there:,} numbers; these settings need {arrays:,} of {numbers:,} or more."
+        )
     # Shapes only: no memory, and no draws from torch's random stream, for weights that are about to be replaced.
     with torch.device("meta"):
         try:
@@ -283,10 +295,13 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
                 recurrent=spec.recurrent,
                 make_net=spec.make_net,
             )
-        except (TypeError, ValueError) as error:
-            raise PolicyError(f"agent_settings {spec.agent_settings} make no {spec.agent} agent: {error}") from None
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise PolicyError(
+                f"agent_settings {short_repr(spec.agent_settings)} make no {spec.agent} agent: {error}"
+            ) from None
+        shapes = {name: array.shape for name, array in weights.items()}
         for number, net in enumerate(team.nets):
-            _widen(cast(AgentNet, net), {name: array.shape for name, array in weights.items()}, f"nets.{number}.")
+            _widen(cast(AgentNet, net), shapes, f"nets.{number}.")
     expected = {name: tuple(value.shape) for name, value in team.state_dict().items()}
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:

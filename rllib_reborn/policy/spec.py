@@ -10,8 +10,14 @@ from typing import Any
 from rllib_reborn.nets.agent_kinds import agent_maker
 from rllib_reborn.nets.agents import AgentInputs, MakeAgentNet
 from rllib_reborn.policy.errors import PolicyError
+from rllib_reborn.policy.sizes import check_agent_settings, least_numbers
+from rllib_reborn.short_repr import short_repr
 
-_SIZES = ("n_agents", "n_actions", "obs_dim", "hidden_dim", "fc_layers")
+#: Sizes, and the largest of each.
+_SIZES = {"n_agents": 10_000, "n_actions": 1_000_000, "obs_dim": 10_000_000, "hidden_dim": 100_000, "fc_layers": 1_000}
+#: Numbers in the inputs of all agents of one team, which acting allocates: 400 MB.
+_MOST_SCALE = 3e38
+_MOST_INPUTS = 100_000_000
 _SWITCHES = ("recurrent", "last_action", "agent_id")
 _PER_AGENT = ("net_of_agent", "agent_ids", "agent_groups")
 #: Keys that files of earlier versions lack; their agents are of the first kind, and see observations as they are.
@@ -57,34 +63,46 @@ class PolicySpec:
     env_config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            if not _is_whole(getattr(self, name)) or getattr(self, name) < 1:
-                raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a whole number of at least 1.")
+        for name, most in _SIZES.items():
+            if not _is_whole(getattr(self, name)) or not 1 <= getattr(self, name) <= most:
+                raise PolicyError(
+                    f"{name} is {short_repr(getattr(self, name))}; expected a whole number of at least 1, at most {most:,}."
+                )
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
-                raise PolicyError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+                raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected true or false.")
         scale = self.obs_scale
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-            raise PolicyError(f"obs_scale is {scale!r}; expected a number > 0.")
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < _MOST_SCALE:
+            raise PolicyError(f"obs_scale is {short_repr(scale)}; expected a number > 0 that is a float32.")
         for name in ("agent", "algorithm", "env"):
             if not isinstance(getattr(self, name), str):
-                raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a text.")
+                raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected a text.")
         for name in ("agent_settings", "env_config"):
             if not isinstance(getattr(self, name), dict):
-                raise PolicyError(f"{name} is {getattr(self, name)!r}; expected a dict.")
+                raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected a dict.")
         _ = self.make_net
+        check_agent_settings(self.agent, self.agent_settings)
         for name in _PER_AGENT:
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or len(value) != self.n_agents:
-                raise PolicyError(f"{name} is {value!r}; expected one entry for each of the {self.n_agents} agents.")
+                raise PolicyError(
+                    f"{name} is {short_repr(value)}; expected one entry for each of the {self.n_agents} agents."
+                )
             object.__setattr__(self, name, tuple(value))
         if not all(map(_is_whole, self.net_of_agent)) or set(self.net_of_agent) != set(
             range(len({*self.net_of_agent}))
         ):
-            raise PolicyError(f"net_of_agent is {self.net_of_agent}; every number from 0 to the largest must occur.")
+            raise PolicyError(
+                f"net_of_agent is {short_repr(self.net_of_agent)}; every number from 0 to the largest must occur."
+            )
         for name in ("agent_ids", "agent_groups"):
             if not all(isinstance(entry, str) for entry in getattr(self, name)):
-                raise PolicyError(f"{name} is {getattr(self, name)}; expected texts.")
+                raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected texts.")
+        if self.n_agents * self.inputs.width > _MOST_INPUTS:
+            raise PolicyError(
+                f"n_agents is {self.n_agents:,} and the input of each has {self.inputs.width:,} numbers; expected at most "
+                f"{_MOST_INPUTS:,} together."
+            )
 
     @property
     def inputs(self) -> AgentInputs:
@@ -97,6 +115,21 @@ class PolicySpec:
             agent_id=self.agent_id,
             obs_scale=self.obs_scale,
         )
+
+    @property
+    def least_numbers(self) -> tuple[int, int]:
+        """Numbers and arrays of all networks together, at least; computed, not counted."""
+        numbers, arrays = least_numbers(
+            self.agent,
+            self.agent_settings,
+            width=self.inputs.width,
+            n_actions=self.n_actions,
+            hidden_dim=self.hidden_dim,
+            fc_layers=self.fc_layers,
+            recurrent=self.recurrent,
+        )
+        nets = len({*self.net_of_agent})
+        return nets * numbers, nets * arrays
 
     @property
     def make_net(self) -> MakeAgentNet:
@@ -114,10 +147,10 @@ class PolicySpec:
             PolicyError: A key is missing or unknown, or a value is not as the class says.
         """
         if not isinstance(data, dict):
-            raise PolicyError(f"the policy's settings are {data!r}; expected an object.")
+            raise PolicyError(f"the policy's settings are {short_repr(data)}; expected an object.")
         fields = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted((fields ^ set(data)) - (_ADDED - set(data))):
-            raise PolicyError(f"key {wrong[0]!r} is {'missing' if wrong[0] in fields else 'unknown'}.")
+            raise PolicyError(f"key {short_repr(wrong[0])} is {'missing' if wrong[0] in fields else 'unknown'}.")
         return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.layers import Layers
 from rllib_reborn.experiments.overrides import parse_override, split_override
 from rllib_reborn.experiments.schema import Count, Positive
-from rllib_reborn.experiments.yaml_text import dump_yaml, parse_yaml
+from rllib_reborn.experiments.yaml_text import dump_yaml, read_yaml
 from rllib_reborn.settings import REASON_GIVEN, Settings, first_error
 
 #: What a value may be: a whole experiment is plain data, but what is searched stands in names, tables and Optuna.
@@ -349,11 +349,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     Raises:
         ExperimentError: As :func:`parse_sweep`, or the file cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} cannot be read: {error}.") from None
-    data = parse_yaml(text, str(path))
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise ExperimentError(f"{path} holds {type(data).__name__}; expected a mapping with 'base', 'space', 'seeds'.")
     layers = Layers()

@@ -13,6 +13,7 @@ from tests.architecture.source_files import PACKAGE
 
 #: From the bottom up. A package imports packages of lower rows only: neither of its own row nor of a higher one.
 LEVELS = (
+    ("parsing",),
     ("losses", "replay", "nets", "checkpoints", "evaluation"),
     ("plasticity",),
     ("policy",),

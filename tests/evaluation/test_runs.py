@@ -170,7 +170,7 @@ class TestNoRun:
             ("env: x", "'algorithm'"),
             ("algorithm: x\nenv: [1]", "'env'"),
             ("a: !!python/object/apply:os.system ['true']", "not plain YAML"),
-            ("a: &a [*a]", "plain tree"),
+            ("a: &a [*a]", "unfolds"),
             ("x: " + "1" * 1_000_001, "larger than"),
         ],
     )
@@ -184,7 +184,7 @@ class TestNoRun:
         lines = ["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
         folder = write_run(tmp_path / "a")
         (folder / "config.yaml").write_text("\n".join(lines))
-        with pytest.raises(RunError, match="plain tree"):
+        with pytest.raises(RunError, match="aliases"):
             read_run(folder)
 
 

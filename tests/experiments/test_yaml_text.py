@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rllib_reborn.experiments.errors import ExperimentError
-from rllib_reborn.experiments.yaml_text import MAX_ALIASES, MAX_BYTES, dump_yaml, parse_yaml
+from rllib_reborn.experiments.yaml_text import dump_yaml, parse_yaml
+from rllib_reborn.parsing.yaml_text import MAX_ALIASES, MAX_BYTES
 
 
 def refused(text: str) -> str:

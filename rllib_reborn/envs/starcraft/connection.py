@@ -20,14 +20,15 @@ from rllib_reborn.envs.starcraft.errors import (
     RequestTimeoutError,
 )
 from rllib_reborn.envs.starcraft.frames import MessageReader, frame
+from rllib_reborn.envs.starcraft.handshake import HandshakeSocket
 from rllib_reborn.envs.starcraft.installation import HOW_TO_GET_MAPS
 from rllib_reborn.envs.starcraft.packages import protocol, websocket_client
 from rllib_reborn.envs.starcraft.ports import LOCAL_HOST
 from rllib_reborn.envs.starcraft.settings import DIFFICULTIES, Timeouts
 
 _LOOK_EVERY_S = 0.05
-#: What is there already must be found.
-_LEAST_PATIENCE_S = 0.01
+#: The only status of HTTP after which both sides speak websocket.
+_SWITCHING = 101
 #: So many connections in a row that are ended at once are no accident of starting up.
 _REFUSALS = 5
 #: What no further attempt can change.
@@ -94,9 +95,14 @@ def _open(port: int, patience_s: float) -> socket_module.socket | None:
         opened = websocket.create_connection(
             f"ws://{LOCAL_HOST}:{port}/sc2api",
             timeout=patience_s,
-            socket=peer,
+            socket=HandshakeSocket(peer, patience_s),
             skip_utf8_validation=True,
+            redirect_limit=0,
         )
+        if opened.getstatus() != _SWITCHING:
+            status = opened.getstatus()
+            opened = None
+            raise LaunchError(f"answered the handshake on port {port} with status {status} and not {_SWITCHING}")
     except (websocket.WebSocketConnectionClosedException, ConnectionError) as error:
         raise _RefusedError from error
     except websocket.WebSocketBadStatusException as error:
@@ -306,8 +312,7 @@ class Connection:
         try:
             # Since it could have been answered, and not since we look: of many games that hang each had its time.
             passed = time.monotonic() - self._waiting_since
-            self._socket.settimeout(max(patience - passed, _LEAST_PATIENCE_S))
-            data = self._reader.message()
+            data = self._reader.message(patience - passed)
             self._waiting_since = time.monotonic()
         except TimeoutError as error:
             raise RequestTimeoutError(f"{name} was not answered within {patience:g} s") from error

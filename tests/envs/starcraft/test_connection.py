@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -237,3 +238,39 @@ def test_no_proxy_is_asked(serve, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "example.org")
     assert serve().ping() is not None
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 101 ok\r\n", b"HTTP/1.1 101 ok\r\nX: "])
+def test_a_handshake_that_trickles_or_never_ends(line):
+    def endless(peer):
+        with contextlib.suppress(OSError):
+            peer.sendall(line)
+            while True:
+                peer.sendall(b"x" * (2_000 if line.endswith(b" ") else 1))
+                time.sleep(0.02)
+
+    server = ScriptedServer(respond, endless)
+    try:
+        with pytest.raises(LaunchError):
+            connect(server.port, Timeouts(launch_s=0.5))
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"200 OK"])
+def test_a_handshake_that_leads_elsewhere_is_not_followed(status):
+    asked = []
+
+    def elsewhere(peer):
+        asked.append(peer.recv(4096))
+        with contextlib.suppress(OSError):
+            peer.sendall(b"HTTP/1.1 " + status + b"\r\nLocation: ws://127.0.0.1:9/\r\n\r\n")
+        return False
+
+    server = ScriptedServer(respond, elsewhere)
+    try:
+        with pytest.raises(LaunchError):
+            connect(server.port, Timeouts(launch_s=0.5))
+    finally:
+        server.close()
+    assert all(b"/sc2api" in request for request in asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -13,7 +14,7 @@ import websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_reborn.envs.starcraft.frames import ClosedError, MessageReader, frame
+from rllib_reborn.envs.starcraft.frames import MAX_MESSAGE, ClosedError, MessageReader, frame
 
 
 @pytest.fixture
@@ -109,3 +110,60 @@ def test_silence(pair):
     ours.settimeout(0.05)
     with pytest.raises(TimeoutError):
         MessageReader(ours).message()
+
+
+def head(first: int, size: int) -> bytes:
+    """The beginning of a server's frame that announces ``size`` bytes."""
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (head(0x82, 2**62), "too large"),
+        (head(0x82, MAX_MESSAGE + 1), "too large"),
+        ((head(0x02, 2**20) + b"x" * 2**20) + (head(0x00, MAX_MESSAGE) + b"x"), "too large"),
+        (head(0x89, 2**63), "too large"),
+        (bytes((0x89, 126, 0, 126)) + b"x" * 126, "too large"),
+        (bytes((0x09, 0)), "too large"),
+        (unmasked(0, b"x"), "out of order"),
+        (bytes((0x02, 0)) + unmasked(2, b"x"), "out of order"),
+        (bytes((0x83, 1)) + b"x", "unknown kind 3"),
+        (bytes((0x8F, 0)), "unknown kind 15"),
+        (bytes((0x02, 0)) + bytes((0x00, 0)) * 20_000, "more than"),
+        (unmasked(10, b"") * 20_000, "more than"),
+    ],
+    ids=range(12),
+)
+def test_what_is_no_message_is_refused_before_it_is_waited_for(pair, data, message):
+    ours, theirs = pair
+    sender = threading.Thread(target=_send, args=(theirs, data), daemon=True)
+    sender.start()
+    with pytest.raises(ClosedError, match=message):
+        MessageReader(ours).message(10.0)
+
+
+def _send(peer, data):
+    with contextlib.suppress(OSError):
+        peer.sendall(data)
+
+
+@pytest.mark.parametrize("begin", [b"", head(0x82, 1_000), bytes((0x02, 0))])
+def test_bytes_that_trickle_have_one_deadline_together(pair, begin):
+    """Each comes in time, the message never."""
+    ours, theirs = pair
+    stop = threading.Event()
+
+    def trickle():
+        _send(theirs, begin)
+        while not stop.wait(0.02):
+            _send(theirs, b"\x8a\x00" if begin == b"" else b"\x00\x00")
+
+    sender = threading.Thread(target=trickle, daemon=True)
+    sender.start()
+    try:
+        with pytest.raises(TimeoutError):
+            MessageReader(ours).message(0.3)
+    finally:
+        stop.set()
+        sender.join()
