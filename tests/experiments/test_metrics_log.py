@@ -38,7 +38,8 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     log.replace(rows_until(log.rows(), 1))
     log.append({"iteration": 2})
     assert [row["iteration"] for row in log.rows()] == [1, 2]
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "metrics.jsonl.before-1"]
+    assert (tmp_path / "metrics.jsonl.before-1").read_text() == text[: len(text) - 4]
 
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:

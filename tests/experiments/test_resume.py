@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
+from rllib_reborn.checkpoints.run_record import new_run_record
 from rllib_reborn.experiments.build import build_config, config_hash, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import dump_experiment, experiment_from_dict
@@ -30,6 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     folder = RunFolder(Path("runs/matrix-two_step_qmix_s0_20260101-000000"))
     folder.root.mkdir(parents=True)
     folder.config.write_text(dump_experiment(resolved()))
+    folder.record.write_text(new_run_record())
     log, store = MetricsLog(folder.metrics), CheckpointStore(folder.checkpoints)
     for iteration in range(1, 6):
         log.append({"iteration": iteration, "env_steps": 10 * iteration, "time/total_s": float(iteration)})
@@ -39,6 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
                 iteration=iteration,
                 env_steps=10 * iteration,
                 config_hash=config_hash(resolved()),
+                metrics=log.record,
             )
     return folder
 
@@ -100,7 +103,9 @@ def test_auto_starts_anew_where_there_is_nothing(run: RunFolder) -> None:
 def test_auto_starts_again_in_place_when_the_run_ended_before_its_first_checkpoint(run: RunFolder) -> None:
     for path in CheckpointStore(run.checkpoints).paths():
         path.rename(run.root.parent / path.name)
-    assert plan(out=run.root, resume="auto") == RunPlan(RunFolder(run.root))
+    planned = plan(out=run.root, resume="auto")
+    assert (planned.folder, planned.checkpoint, planned.rows) == (RunFolder(run.root), None, ())
+    assert planned.notes == (f"{run.metrics} has 5 rows and {run.root} no checkpoint: training begins anew.",)
     with pytest.raises(ExperimentError, match="other settings"):
         plan(out=run.root, resume="auto", training={"lr": 0.1})
 
@@ -142,7 +147,7 @@ def test_an_older_checkpoint_needs_a_folder_of_its_own(run: RunFolder) -> None:
 def test_other_settings_are_refused_by_name(run: RunFolder) -> None:
     with pytest.raises(ExperimentError, match=r"training\.lr is 0\.1 here and 0\.0005 there"):
         plan(resume=str(run.root), training={"lr": 0.1})
-    with pytest.raises(ExperimentError, match=r"config\.yaml, or start a new run"):
+    with pytest.raises(ExperimentError, match=r"config\.yaml, or begin a new run .*: train --from"):
         plan(resume="auto", training={"lr": 0.1})
 
 
