@@ -32,6 +32,10 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or not usable; the message is one sentence for the user."""
 
 
+class UnreadableError(CheckpointError):
+    """A file of a checkpoint cannot be read now; what is in it may be as it was."""
+
+
 class RunChangedError(CheckpointError):
     """Not the checkpoint but the folder of its run is no longer what it was: no other checkpoint of it would do."""
 
@@ -120,7 +124,9 @@ def read(folder: Path) -> Manifest:
         raise CheckpointError(
             f"{folder} has no {MANIFEST_NAME}, so it is an unfinished save or no checkpoint of rllib_reborn."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read ({error}); the checkpoint is damaged.") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); the checkpoint is damaged.") from None
     if not isinstance(content, dict) or content.pop("digest", None) != _digest(content):
         raise CheckpointError(f"{path} was changed after it was written; the checkpoint is damaged.")
@@ -153,7 +159,7 @@ def verify(folder: Path) -> Manifest:
     try:
         _compare(folder, manifest)
     except OSError as error:
-        raise CheckpointError(
+        raise UnreadableError(
             f"{error.filename or folder} cannot be read ({error}); the checkpoint is damaged."
         ) from None
     return manifest

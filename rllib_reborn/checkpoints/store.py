@@ -7,7 +7,6 @@ highest return in the last evaluation before it.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Collection
@@ -22,6 +21,7 @@ from rllib_reborn.checkpoints.manifest import (
     Manifest,
     RunChangedError,
     Saved,
+    UnreadableError,
 )
 from rllib_reborn.checkpoints.run_record import CHECKPOINT_NAME, check_identity, run_id
 from rllib_reborn.durability import flush_to_disk
@@ -43,16 +43,18 @@ class CheckpointStore:
         folder: Where they live; made by the first save.
         keep: Newest good checkpoints to keep, ``>= 1``, beside the best. Default 2: should the newest be damaged, there is
             another.
+        unusable: Names of checkpoints that are whole and turned out not to be restorable, so that they do not count.
 
     Raises:
         ValueError: ``keep`` is below 1.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = 2, unusable: Collection[str] = ()) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}; expected at least 1 checkpoint.")
         self.folder = folder
         self.keep = keep
+        self.unusable = frozenset(unusable)
 
     def save(
         self,
@@ -181,11 +183,17 @@ class CheckpointStore:
         older = [path for path in self.paths() if path != saved]
         if not older:
             return
-        good = {saved: manifests.read(saved)}
+        good, left = {saved: manifests.read(saved)}, set()
         for path in reversed(older):
-            with contextlib.suppress(CheckpointError):
-                good[path] = _sound(path)
-        kept = {*list(good)[: self.keep], *_best(good)}
+            try:
+                good[path] = manifests.verify(path)
+                check_identity(path, good[path])
+            except UnreadableError:
+                left.add(path)  # perhaps only now
+            except CheckpointError:
+                if good.pop(path, None) is not None:
+                    left.add(path)  # sound, and another run's or renamed: somebody has put it there
+        kept = {*[path for path in good if path.name not in self.unusable][: self.keep], *_best(good), *left}
         for path in older:
             if path not in kept:
                 try:

@@ -100,7 +100,8 @@ def plan_run(
         target.require_free()
     else:
         target = source
-        _require_newest(checkpoint)
+        if is_named:
+            _require_newest(checkpoint)
     return _plan_from(checkpoint, source, target, resolved, falls_back=not is_named)
 
 

@@ -212,7 +212,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
-        algo, plan = _restored(run, held)
+        algo, plan, passed_over = _restored(run, held)
         try:
             _begin_in(plan, log, events, dump_experiment(run.resolved, command))
         except OSError as error:
@@ -223,7 +223,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
             algo=algo,
             stop=experiment.stop,
             checkpointing=experiment.checkpoint,
-            store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
+            store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep, passed_over),
             log=log,
             events=events,
             config_hash=config_hash(run.resolved),
@@ -237,14 +237,15 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
 
 
-def _restored(run: PreparedRun, held: contextlib.ExitStack) -> tuple[Algorithm, RunPlan]:
-    """The algorithm with what the run goes on from, stopped when ``held`` is closed. Where no checkpoint was named, one that
-    cannot be restored, for whatever reason, is passed over for the one before.
+def _restored(run: PreparedRun, held: contextlib.ExitStack) -> tuple[Algorithm, RunPlan, list[str]]:
+    """The algorithm with what the run goes on from, stopped when ``held`` is closed; and the names of checkpoints that were
+    passed over. Where no checkpoint was named, one that cannot be restored, for whatever reason, is so for the one before.
 
     Raises:
         ExperimentError: What was to be restored cannot be.
     """
-    plan, passed_over = run.plan, []
+    plan = run.plan
+    passed_over: list[str] = []
     while True:
         checkpoint = plan.checkpoint if plan.fork is None else plan.fork.fork.checkpoint
         try:
@@ -255,7 +256,7 @@ def _restored(run: PreparedRun, held: contextlib.ExitStack) -> tuple[Algorithm, 
                 with _reading(checkpoint):
                     _restore(plan, algo)
                 held.enter_context(tried.pop_all())
-                return algo, plan
+                return algo, plan, passed_over
         except EnvContractError as error:  # no step is made yet
             raise ExperimentError(str(error)) from error
         except CheckpointError as error:

@@ -212,7 +212,7 @@ def test_an_earlier_format_says_so(store: CheckpointStore) -> None:
     data = json.loads((path / MANIFEST_NAME).read_text()) | {"format": 1}
     del data["digest"]
     (path / MANIFEST_NAME).write_text(json.dumps({**data, "digest": _digest(data)}))
-    with pytest.raises(CheckpointError, match="has the format 1, .* use the version that wrote it"):
+    with pytest.raises(CheckpointError, match=r"has the format 1, .* use the version that wrote it"):
         verify(path)
 
 
@@ -293,6 +293,40 @@ def test_a_checkpoint_that_was_damaged_unnoticed_does_not_count_as_one_to_keep(s
     flip_a_byte(second / "learner" / "weights.bin")
     third = save(store, 3)
     assert [path.name for path in store.paths()] == [first.name, third.name]
+
+
+def test_what_cannot_be_read_now_or_was_put_there_is_neither_counted_nor_removed(
+    store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CheckpointStore(tmp_path / "other" / "checkpoints")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text('{"run_id": "other"}')
+    foreign = save(other, 1)
+    first = save(store, 1)
+    (store.folder.parent / "config.yaml").write_text("")
+    shutil.copytree(foreign, store.folder / "checkpoint_000002")
+    second = save(store, 2)
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if second in path.parents:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return open_file(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        third = save(store, 3)
+        assert [path.name[-1] for path in store.paths()] == ["1", "2", "3", "4"]
+    fourth = save(store, 4)
+    assert [path.name[-1] for path in store.paths()] == ["2", "4", "5"]
+    assert (first.exists(), second.exists(), third.exists(), fourth.exists()) == (False, False, True, True)
+
+
+def test_one_that_could_not_be_restored_does_not_count(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2, unusable=["checkpoint_000002"])
+    for number in (1, 2, 3):
+        save(store, number)
+    assert [path.name[-1] for path in store.paths()] == ["1", "3"]
 
 
 def test_the_best_is_kept_beside_the_newest(store: CheckpointStore) -> None:

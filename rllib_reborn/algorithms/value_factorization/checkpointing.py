@@ -190,8 +190,9 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.AB
 def _require_complete(folder: Path) -> None:
     """Every part of a checkpoint that was begun must have its state, and every pickle its last byte."""
     learner = folder / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER
-    parts = [path.parent for path in folder.rglob(Checkpointable.METADATA_FILE_NAME)] if folder.is_dir() else []
-    for part in [*parts, *([learner] if parts else [])]:
+    files = list(folder.rglob("*")) if folder.is_dir() else []  # else it is elsewhere, s3://...
+    parts = {path.parent for path in files if path.suffix == ".pkl" or path.name == Checkpointable.METADATA_FILE_NAME}
+    for part in sorted(parts | ({learner} if parts else set())):
         pickles = sorted(part.glob("*.pkl"))
         if not any(path.name.endswith(f"{Checkpointable.STATE_FILE_NAME}.pkl") for path in pickles):
             raise OSError(f"{part} has no state; the process that should have written it could not.")
