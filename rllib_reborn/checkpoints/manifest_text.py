@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ MAX_BYTES = 4_000_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: More bytes than a file can have.
 _MOST = 2**63
+_LARGEST = sys.float_info.max
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def check_fields(content: dict[str, Any], types: dict[str, str], optional: froze
     Args:
         content: What :func:`read_content` gave, its format taken off.
         types: Field to its type as the class writes it: ``int`` (a count, >= 0), ``str``, ``dict[str, str]``,
-            ``dict[str, FileRecord]``, or one of these with ``| None``.
+            ``dict[str, FileRecord]``, ``LogRecord``, ``float`` (finite), or one of these with ``| None``.
         optional: Fields that may be missing.
 
     Raises:
@@ -87,21 +89,41 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
-def _is_records(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(one, dict)
-        and one.keys() == {"size", "sha256"}
-        and _is_count(one["size"])
-        and isinstance(one["sha256"], str)
-        and _SHA256.fullmatch(one["sha256"]) is not None
-        for one in value.values()
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_record(value: Any, count: str) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {count, "sha256"}
+        and _is_count(value[count])
+        and isinstance(value["sha256"], str)
+        and _SHA256.fullmatch(value["sha256"]) is not None
     )
 
 
-_IS_OF = {"int": _is_count, "str": _is_text, "dict[str, str]": _is_texts, "dict[str, FileRecord]": _is_records}
+def _is_log(value: Any) -> bool:
+    return _is_record(value, "rows")
+
+
+def _are_files(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_record(one, "size") for one in value.values())
+
+
+_IS_OF = {
+    "int": _is_count,
+    "str": _is_text,
+    "float": _is_number,
+    "LogRecord": _is_log,
+    "dict[str, str]": _is_texts,
+    "dict[str, FileRecord]": _are_files,
+}
 _WANTED = {
     "int": "a whole number >= 0",
     "str": "a text",
+    "float": "a number",
+    "LogRecord": "a count of rows and their SHA-256",
     "dict[str, str]": "an object of texts",
     "dict[str, FileRecord]": "for each file its size and SHA-256",
 }

@@ -47,20 +47,21 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     _check_video(args.video)
-    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+    from rllib_reborn.checkpoints import CheckpointError, require_folder
 
     with mistakes(CheckpointError):
-        checkpoint = resolve_checkpoint(args.checkpoint)
+        require_folder(args.checkpoint)
     from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.factories import UnknownEnvError
     from rllib_reborn.envs.team_game import GameUnavailableError
     from rllib_reborn.evaluation import mean_interval, proportion_interval
+    from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.studies.trained_policy import load_team
 
     show_ray_messages("error")
-    with mistakes(FileNotFoundError, UnknownEnvError, EnvContractError):
-        team = load_team(checkpoint)
+    with mistakes(FileNotFoundError, CheckpointError, UnknownEnvError, EnvContractError):
+        checkpoint, team = use_own_checkpoint(args.checkpoint, load_team)
     team.env_config = merged(team.env_config, env_options(args.overrides))
     with mistakes(ValueError, EnvContractError, GameUnavailableError):  # an option that the environment does not take
         wanted = args.num_envs or _games_of_training(team.env_name, checkpoint)

@@ -15,22 +15,26 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+    from rllib_reborn.checkpoints import CheckpointError, require_folder
 
     with mistakes(CheckpointError):
-        checkpoint = resolve_checkpoint(args.checkpoint)
+        require_folder(args.checkpoint)
     from rllib_reborn.policy import PolicyError
     from rllib_reborn.policy.files import SETTINGS_NAME, WEIGHTS_NAME, check_free
 
     with mistakes(PolicyError):
         check_free(args.out)  # before the seconds that loading takes
+    from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
-    from rllib_reborn.studies.export import export_policy
+    from rllib_reborn.studies.trained_policy import load_team
 
     show_ray_messages("error")
+    with mistakes(FileNotFoundError, CheckpointError):
+        _, team = use_own_checkpoint(args.checkpoint, load_team)
     try:
-        with mistakes(FileNotFoundError, PolicyError):
-            policy = export_policy(checkpoint, args.out)
+        with mistakes(PolicyError):
+            policy = team.portable()
+            policy.save(args.out)
     except OSError as error:
         raise CommandFailed(f"{args.out} cannot be written: {error}") from error
     spec = policy.spec

@@ -55,12 +55,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+    from rllib_reborn.checkpoints import CheckpointError, require_folder
 
     with mistakes(CheckpointError):
-        checkpoint = resolve_checkpoint(args.checkpoint)
+        require_folder(args.checkpoint)
     from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.plasticity.interventions import SurgeryRefused, make_intervention
     from rllib_reborn.studies.invariance import (
@@ -75,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(ValueError):
         intervention = make_intervention(_settings(args))
     with mistakes(FileNotFoundError, UnknownEnvError, ValueError):
-        team = load_team(checkpoint)
+        checkpoint, team = use_own_checkpoint(args.checkpoint, load_team)
     try:
         check_can_be_studied(intervention)
         sample = draw_sample(team, pairs=args.pairs, episodes=args.episodes, seed=args.seed)

@@ -61,11 +61,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rllib_reborn.checkpoints import CheckpointError, resolve_checkpoint
+    from rllib_reborn.checkpoints import CheckpointError, require_folder
 
     with mistakes(CheckpointError):
-        checkpoints = [resolve_checkpoint(path) for path in args.checkpoints]
+        for path in args.checkpoints:
+            require_folder(path)
+    from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
+
+    with mistakes(CheckpointError):  # all of them, before the first is studied
+        checkpoints = [use_own_checkpoint(path, lambda checkpoint: None)[0] for path in args.checkpoints]
 
     show_ray_messages("error")
     if not args.json:

@@ -118,12 +118,25 @@ def _run(args: argparse.Namespace) -> int:
         run = prepare_run(experiment, out=args.out, resume=args.resume, fork=_fork(args), team=team)
     outcome = _train(run, quiet=args.quiet, address=args.address)
     folder = run.plan.folder
+    for sentence in outcome.not_written:
+        print(f"not on the disk: {sentence}.")
+    if outcome.interrupted_by is not None and outcome.not_written:
+        print(
+            f"stopped by {outcome.interrupted_by} after {outcome.env_steps:,} env steps. Go on from what is on the disk "
+            f"with:\n  {_resume_command(folder, args.address)}"
+        )
+        return EXIT_FAILED
     if outcome.interrupted_by is not None:
         print(
             f"stopped by {outcome.interrupted_by} after {outcome.env_steps:,} env steps; a "
             f"checkpoint is saved. Go on with:\n  {_resume_command(folder, args.address)}"
         )
         return EXIT_FAILED
+    if outcome.not_written:
+        raise CommandFailed(
+            f"training has reached its end, and not all of it is on the disk; go on from what is with: "
+            f"{_resume_command(folder, args.address)}"
+        )
     _report(folder)
     video = folder.root / "episode.gif"
     print(f"next:\n  {program_here()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
@@ -269,6 +282,10 @@ def _report(folder: RunFolder) -> None:
         print(print_summary(write_report([folder.root], folder.report, command=command)))
     except NotReportedError as refusal:  # what was played is no StarCraft II; it was trained on all the same
         print(f"no report: {refusal}")
+    except OSError as error:
+        raise CommandFailed(
+            f"training is done, and its report could not be written ({error}); later: {command}"
+        ) from error
 
 
 COMMAND = Command(

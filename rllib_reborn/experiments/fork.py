@@ -18,9 +18,9 @@ from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.build import configure, differences
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
-from rllib_reborn.experiments.metrics_log import MetricsLog, rows_until
+from rllib_reborn.experiments.metrics_log import rows_of_checkpoint
+from rllib_reborn.experiments.own_config import is_own_config, read_config
 from rllib_reborn.experiments.run_folder import RunFolder, run_of_checkpoint
-from rllib_reborn.experiments.yaml_text import read_yaml
 
 Row = dict[str, Any]
 
@@ -48,6 +48,7 @@ class ForkPlan:
         iteration, env_steps: How far the source's checkpoint is.
         rows, events: What the source has written until there; none where the counters start anew.
         changes: ``key: before -> now`` of every other setting, where the source's are known.
+        notes: What of the source is not as it was, in sentences.
     """
 
     request: ForkRequest
@@ -57,6 +58,7 @@ class ForkPlan:
     rows: tuple[Row, ...]
     events: tuple[Row, ...]
     changes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def keeps_counters(self) -> bool:
@@ -106,24 +108,36 @@ def plan_fork(request: ForkRequest, config: ValueFactorizationConfig, resolved: 
         raise CheckpointError(f"{error} 'train --from' takes runs of 'train'.") from None
     run = run_of_checkpoint(checkpoint)
     source, changes = None, []
+    notes: list[str] = []
     if run is not None:
-        other = read_yaml(run.config)
-        source = configure(experiment_from_dict(other, str(run.config)))
-        changes = differences(other, resolved)
+        other = read_config(run)
+        if is_own_config(other, manifest):
+            source = configure(experiment_from_dict(other, str(run.config)))
+            changes = differences(other, resolved)
+        else:
+            notes.append(
+                f"{run.config} was changed after the run, so what it was is not known, and nothing is taken for equal."
+            )
     try:
         fork = Fork(checkpoint, source, config, frozenset(request.fresh))
         fork.check()
     except ForkError as error:
         raise ExperimentError(str(error)) from error
-    kept = run is not None and "counters" not in request.fresh
+    rows: list[Row] = []
+    events: list[Row] = []
+    if run is not None and "counters" not in request.fresh:
+        rows, changed = rows_of_checkpoint(run.metrics, manifest.metrics, manifest.iteration, one_each=True)
+        events, missing = rows_of_checkpoint(run.dormancy, manifest.events, manifest.iteration, one_each=False)
+        notes += [note for note in (changed, missing) if note is not None]
     return ForkPlan(
         request=dataclasses.replace(request, source=checkpoint),
         fork=fork,
         iteration=manifest.iteration,
         env_steps=manifest.env_steps,
-        rows=tuple(rows_until(MetricsLog(run.metrics).rows(), manifest.iteration)) if run and kept else (),
-        events=tuple(rows_until(MetricsLog(run.dormancy).rows(), manifest.iteration)) if run and kept else (),
+        rows=tuple(rows),
+        events=tuple(events),
         changes=tuple(f"{key}: {before} -> {now}" for key, before, now in changes),
+        notes=tuple(notes),
     )
 
 

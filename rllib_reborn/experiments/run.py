@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError, RayTaskError
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.algorithms.value_factorization.saved_team import expect_saved_team
+from rllib_reborn.algorithms.value_factorization.soundness import why_unsound
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
+from rllib_reborn.checkpoints.run_record import new_run_record
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.registry import is_stepped_as_arrays, launches_external_process
 from rllib_reborn.envs.team_env import TeamSpec
@@ -33,9 +38,11 @@ from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
 from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
+from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.studies.trained_policy import team_from_algo
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +85,11 @@ class OpenRun:
         try:
             yield
         except TrainingError:
-            self.prepared.plan.folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+            path, text = self.prepared.plan.folder.error, traceback.format_exc()
+            try:
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                logger.warning("%s could not be written (%s); this is what would be in it:\n%s", path, error, text)
             raise
 
     def evaluate_final(self) -> dict[str, Any]:
@@ -87,6 +98,7 @@ class OpenRun:
 
         Raises:
             EnvContractError: Games fail again and again.
+            OSError: The file cannot be written.
         """
         experiment = self.prepared.experiment
         team, resources = team_from_algo(self.algo), experiment.resources
@@ -114,12 +126,14 @@ class RunOutcome:
     Attributes:
         env_steps: How far it came, an iteration that was interrupted included.
         interrupted_by: Name of the signal that stopped it, or None: it reached its limit.
-        final_evaluation: Content of ``final_evaluation.json``; None when interrupted.
+        final_evaluation: Content of ``final_evaluation.json``; None when interrupted, or where it could not be written.
+        not_written: What is not on the disk, and why, in sentences.
     """
 
     env_steps: int
     interrupted_by: str | None
     final_evaluation: dict[str, Any] | None
+    not_written: tuple[str, ...] = ()
 
 
 def prepare_run(
@@ -167,9 +181,17 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         with Interruption() as interruption, opened.errors_written():
             opened.algo.interrupt_when(lambda: interruption.received is not None)
             opened.loop.run(interruption)
+        env_steps, not_written = opened.algo.counters.env_steps, tuple(opened.loop.not_written)
         if not opened.loop.has_ended:
-            return RunOutcome(opened.algo.counters.env_steps, interruption.received, None)
-        return RunOutcome(opened.algo.counters.env_steps, None, opened.evaluate_final())
+            return RunOutcome(env_steps, interruption.received, None, not_written)
+        try:
+            final = opened.evaluate_final()
+        except OSError as error:
+            path = run.plan.folder.final_evaluation
+            return RunOutcome(
+                env_steps, None, None, (*not_written, f"{path} could not be written: {root_cause(error)}")
+            )
+        return RunOutcome(env_steps, None, final, not_written)
 
 
 @contextlib.contextmanager
@@ -190,39 +212,109 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
-        expect_saved_team(run.config, plan.checkpoint if plan.fork is None else plan.fork.fork.checkpoint)
+        algo, plan, passed_over = _restored(run, held)
         try:
-            algo = held.enter_context(_built(run.config))
-            if plan.checkpoint is not None:
-                algo.restore_from_path(str(plan.checkpoint.resolve()))
-            if plan.fork is not None:
-                plan.fork.write_note(folder)
-                with plan.fork.state_in(folder) as state:
-                    algo.restore_from_path(str(state.resolve()))
-        except EnvContractError as error:  # no step is made yet
-            raise ExperimentError(str(error)) from error
-        write_text_atomically(folder.config, dump_experiment(run.resolved, command))
-        log.replace(list(plan.rows))
-        if plan.events or folder.dormancy.exists():
-            events.replace(list(plan.events))
-        # What an earlier, shorter run of this folder left behind would speak of another policy.
-        for outdated in (folder.final_evaluation, folder.error):
-            outdated.unlink(missing_ok=True)
+            _begin_in(plan, log, events, dump_experiment(run.resolved, command))
+        except OSError as error:
+            raise ExperimentError(
+                f"{folder.root} cannot be written ({error}); free the disk, or give another --out."
+            ) from error
         loop = TrainingLoop(
             algo=algo,
             stop=experiment.stop,
             checkpointing=experiment.checkpoint,
-            store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep),
+            store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep, passed_over),
             log=log,
             events=events,
             config_hash=config_hash(run.resolved),
             observer=observer,
             position=plan.progress,
             is_saved=plan.fork is None,
+            why_unsound=functools.partial(why_unsound, algo),
         )
         if plan.fork is not None:
             loop.save()  # from here on it needs its source no more
-        yield OpenRun(run, algo, loop)
+        yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
+
+
+def _restored(run: PreparedRun, held: contextlib.ExitStack) -> tuple[Algorithm, RunPlan, list[str]]:
+    """The algorithm with what the run goes on from, stopped when ``held`` is closed; and the names of checkpoints that were
+    passed over. Where no checkpoint was named, one that cannot be restored, for whatever reason, is so for the one before.
+
+    Raises:
+        ExperimentError: What was to be restored cannot be.
+    """
+    plan = run.plan
+    passed_over: list[str] = []
+    while True:
+        checkpoint = plan.checkpoint if plan.fork is None else plan.fork.fork.checkpoint
+        try:
+            with contextlib.ExitStack() as tried:
+                with _reading(checkpoint):
+                    expect_saved_team(run.config, checkpoint)
+                algo = tried.enter_context(_built(run.config))
+                with _reading(checkpoint):
+                    _restore(plan, algo)
+                held.enter_context(tried.pop_all())
+                return algo, plan, passed_over
+        except EnvContractError as error:  # no step is made yet
+            raise ExperimentError(str(error)) from error
+        except CheckpointError as error:
+            if checkpoint is None or not plan.falls_back:
+                raise ExperimentError(str(error)) from error
+            logger.warning("%s Trying the checkpoint before it.", error)
+            passed_over.append(checkpoint.name)
+            try:
+                plan = _plan(run, passed_over)
+            except CheckpointError:
+                raise ExperimentError(f"{error} No checkpoint before it can be used either.") from error
+
+
+@contextlib.contextmanager
+def _reading(checkpoint: Path | None) -> Iterator[None]:
+    """Whatever goes wrong inside with what a checkpoint holds (a pickle can raise anything) is a CheckpointError."""
+    try:
+        yield
+    except (EnvContractError, CheckpointError):
+        raise
+    except Exception as error:
+        lost_process = isinstance(error, RayError) and not isinstance(error, RayTaskError)
+        if checkpoint is None or lost_process:
+            raise
+        raise CheckpointError(f"{checkpoint} cannot be restored ({root_cause(error)}).") from error
+
+
+def _restore(plan: RunPlan, algo: Algorithm) -> None:
+    if plan.checkpoint is not None:
+        algo.restore_from_path(str(plan.checkpoint.resolve()))
+    if plan.fork is not None:
+        plan.fork.write_note(plan.folder)
+        with plan.fork.state_in(plan.folder) as state:
+            algo.restore_from_path(str(state.resolve()))
+
+
+def _begin_in(plan: RunPlan, log: MetricsLog, events: MetricsLog, config: str) -> None:
+    """Write what a run folder has before the first iteration, keeping beside what of its rows is cut off."""
+    folder = plan.folder
+    write_text_atomically(folder.config, config)
+    if plan.checkpoint is None or plan.checkpoint.resolve().parent.parent != folder.root.resolve():
+        write_text_atomically(folder.record, new_run_record())
+    kept = log.replace(plan.rows)
+    kept_events = events.replace(plan.events) if plan.events or folder.dormancy.exists() else None
+    for note in plan.notes:
+        logger.warning("%s", note)
+    for path in (kept, kept_events):
+        if path is not None:
+            logger.warning("What the run had beyond its checkpoint is kept as it was in %s.", path)
+    # What an earlier, shorter run of this folder left behind would speak of another policy.
+    for outdated in (folder.final_evaluation, folder.error):
+        outdated.unlink(missing_ok=True)
+
+
+def _plan(run: PreparedRun, passed_over: Collection[str] = ()) -> RunPlan:
+    return plan_run(
+        run.experiment, run.config, run.resolved, run.plan.folder.root, run.resume, run.fork, passed_over=passed_over
+    )
 
 
 def _require_as_planned(run: PreparedRun) -> None:
@@ -233,7 +325,7 @@ def _require_as_planned(run: PreparedRun) -> None:
     """
     root = run.plan.folder.root
     try:
-        now = plan_run(run.experiment, run.config, run.resolved, root, run.resume, run.fork)
+        now = _plan(run)
     except CheckpointError as error:
         raise ExperimentError(str(error)) from error
     if _decisions(now) != _decisions(run.plan):

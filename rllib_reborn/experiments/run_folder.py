@@ -8,7 +8,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rllib_reborn.checkpoints.resolve import CHECKPOINTS_FOLDER
+from rllib_reborn.checkpoints.run_record import CHECKPOINTS_FOLDER, RUN_FILE
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import LOCK_NAME, OWNER_NAME, locked_folder
 
@@ -31,6 +31,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved experiment; can be run again as it is."""
         return self.root / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Which run this is (:mod:`rllib_reborn.checkpoints.run_record`)."""
+        return self.root / RUN_FILE
 
     @property
     def metrics(self) -> Path:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
 from rllib_reborn.runtime.interruption import InterruptedIterationError
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -79,6 +83,8 @@ class TrainingLoop:
         observer: Notified of every row and checkpoint.
         position: How far the run is; at the start that of the checkpoint it goes on from.
         is_saved: Whether that checkpoint is in ``store``.
+        why_unsound: Why no checkpoint should be made of the state of ``algo``, by the last iteration's row (None: it was
+            broken off); None: it is sound.
         clock: Seconds; replaced in tests.
     """
 
@@ -92,9 +98,14 @@ class TrainingLoop:
     observer: Observer
     position: RunPosition = dataclasses.field(default_factory=RunPosition)
     is_saved: bool = True
+    why_unsound: Callable[[Row | None], str | None] = lambda row: None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        self._not_saved: str | None = None
+        self._is_retried = False
+        self._row: Row | None = None
+        self._eval_return: float | None = None
         self._saved_at = (self.position.iteration or None) if self.is_saved else None
         self._saved_time = self.clock()
         self._interrupted_env_steps = 0
@@ -131,7 +142,7 @@ class TrainingLoop:
         try:
             done = self._iterate()
         except InterruptedIterationError as error:
-            self._saved_at, self._interrupted_env_steps = None, error.env_steps
+            self._saved_at, self._interrupted_env_steps, self._row = None, error.env_steps, None
             raise
         self._interrupted_env_steps = 0
         if self._is_due(before, self.position.env_steps):
@@ -139,18 +150,53 @@ class TrainingLoop:
         return done
 
     def save(self) -> None:
-        """A checkpoint of all that was trained, unless there is one."""
+        """A checkpoint of all that was trained, unless there is one, or that is broken, or the disk does not take it: then
+        the reason is warned of, the checkpoints that are there stay, and it is tried again after the next iteration (of a
+        broken state) or when the next one is due (of the disk). See :attr:`not_written`."""
         if self._saved_at == self.position.iteration:
             return
-        path = self.store.save(
-            functools.partial(_write_checkpoint, self.algo.save_to_path),
-            iteration=self.position.iteration,
-            env_steps=self.position.env_steps,
-            config_hash=self.config_hash,
-            interrupted_env_steps=self._interrupted_env_steps,
-        )
+        reason = self.why_unsound(self._row)
+        if reason is not None:
+            sentence = f"no checkpoint is made after {self.position.env_steps:,} env steps, because {reason}"
+            self._note_not_saved(sentence, is_new=not self._is_retried)
+            self._is_retried = True
+            return
+        try:
+            path = self.store.save(
+                functools.partial(_write_checkpoint, self.algo.save_to_path),
+                iteration=self.position.iteration,
+                env_steps=self.position.env_steps,
+                config_hash=self.config_hash,
+                interrupted_env_steps=self._interrupted_env_steps,
+                metrics=self.log.record,
+                events=self.events.record,
+                eval_return=self._eval_return,
+            )
+        except (OSError, CheckpointError) as error:
+            self._saved_time = self.clock()
+            self._note_not_saved(
+                f"the checkpoint after {self.position.env_steps:,} env steps could not be written to {self.store.folder}: "
+                f"{root_cause(error)}"
+            )
+            return
         self._saved_at, self._saved_time = self.position.iteration, self.clock()
+        self._not_saved, self._is_retried, self._eval_return = None, False, None
         self.observer.on_checkpoint(path)
+
+    @property
+    def not_written(self) -> list[str]:
+        """What of all that was trained is not on the disk, and why, in sentences; empty: all is."""
+        found = [] if self._not_saved is None else [self._not_saved]
+        for log in (self.events, self.log):
+            error = log.flush()
+            if error is not None:
+                found.append(f"{len(log.waiting)} rows could not be written to {log.path}: {error}")
+        return found
+
+    def _note_not_saved(self, sentence: str, *, is_new: bool = True) -> None:
+        self._not_saved = sentence
+        if is_new:
+            logger.warning("%s; the checkpoints that are there stay, and it is tried again.", sentence)
 
     def _iterate(self) -> Iteration:
         try:
@@ -159,15 +205,23 @@ class TrainingLoop:
             raise
         except Exception as error:
             raise TrainingError(
-                f"training broke off after {self.position.env_steps:,} env steps: {_root_cause(error)}"
+                f"training broke off after {self.position.env_steps:,} env steps: {root_cause(error)}"
             ) from error
         iteration = self.position.iteration + 1
         row = {"iteration": iteration, **result["team"]}
         # Events first: a crash in between leaves events of an iteration without a row, which a resume cuts off.
         events = [{"iteration": iteration, **event} for event in result.get("plasticity", ())]
-        for event in events:
-            self.events.append(event)
-        self.log.append(row)
+        try:
+            for event in events:
+                self.events.append(event)
+            self.log.append(row)
+        except OSError as error:  # for so long that memory is short
+            raise TrainingError(
+                f"training ends after {row['env_steps']:,} env steps: rows cannot be written: {error}"
+            ) from error
+        self._row = row
+        if row.get("eval/return_mean") is not None and math.isfinite(row["eval/return_mean"]):
+            self._eval_return = float(row["eval/return_mean"])
         self.position = RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
         self.observer.on_row(row)
         return Iteration(row, events)
@@ -175,14 +229,14 @@ class TrainingLoop:
     def _is_due(self, before: int, now: int) -> bool:
         interval, seconds = self.checkpointing.interval_env_steps, self.checkpointing.interval_s
         by_steps = interval is not None and now // interval > before // interval
-        return by_steps or (seconds is not None and self.clock() - self._saved_time >= seconds)
+        return self._is_retried or by_steps or (seconds is not None and self.clock() - self._saved_time >= seconds)
 
 
 def _write_checkpoint(save: Callable[[str], str], folder: Path) -> None:
     save(str(folder.absolute()))
 
 
-def _root_cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """Kind and first line of what went wrong; for an error that travelled through Ray, of the original."""
     # Ray's RayTaskError keeps the original in ``cause``; its own text is a whole remote traceback.
     original = getattr(error, "cause", None)

@@ -14,3 +14,7 @@ class ParseError(ValueError):
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(" ".join(problem.split()))
         self.line = line
+
+
+class ReadError(ParseError):
+    """The file system does not let a file be read; what is in it may be as it was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from rllib_reborn.parsing.errors import ParseError
+from rllib_reborn.parsing.errors import ParseError, ReadError
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
@@ -17,7 +17,8 @@ def read_file(path: Path, most_bytes: int) -> bytes:
 
     Raises:
         FileNotFoundError: There is none.
-        ParseError: It is larger, no regular file (a device or a pipe may never end), or cannot be read.
+        ReadError: It cannot be read.
+        ParseError: It is larger, or no regular file (a device or a pipe may never end).
     """
     try:
         status = path.stat()
@@ -31,5 +32,5 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ParseError(f"cannot be read: {error.strerror or error}") from None
+        raise ReadError(f"cannot be read: {error.strerror or error}") from None
     raise ParseError(f"is larger than {most_bytes:,} bytes, which is more than such a file can need, and was not read")

@@ -13,7 +13,7 @@ def export_policy(checkpoint: str | Path, path: str | Path) -> Policy:
     you trust: RLlib unpickles them.
 
     Raises:
-        FileNotFoundError: ``checkpoint`` is no checkpoint of an algorithm.
+        FileNotFoundError, CheckpointError: See :func:`load_team`.
         PolicyError: ``path`` holds something already, or see :func:`policy_from_module`.
     """
     policy = load_team(checkpoint).portable()

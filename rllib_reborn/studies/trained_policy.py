@@ -12,6 +12,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE
+from rllib_reborn.checkpoints import CheckpointError, check_listed
 from rllib_reborn.envs.registry import is_stepped_as_arrays, make_same_team_env
 from rllib_reborn.envs.render import drawing_remedy
 from rllib_reborn.envs.rollout import EpisodeOutcome, Rollout, Transition, equal_quotas
@@ -184,19 +185,25 @@ class _Film:
 
 
 def load_team(checkpoint: str | Path) -> TrainedPolicy:
-    """The team of a checkpoint folder (written by ``algo.save_to_path``); only load checkpoints you trust: RLlib pickles.
+    """The team of a checkpoint folder (of ``train``, or written by ``algo.save_to_path``); only load checkpoints you trust:
+    RLlib pickles.
 
     Raises:
         FileNotFoundError: The folder is no checkpoint of an algorithm.
+        CheckpointError: It is a damaged one, another run's, renamed, or what is in it cannot be read.
     """
     folder = Path(checkpoint).absolute()  # RLlib takes a relative path for a URI without a scheme
+    check_listed(folder)
     module_folder = folder / TEAM_MODULE
     if not module_folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is no checkpoint of an algorithm: it has no {module_folder.relative_to(folder)}."
         )
-    module = RLModule.from_checkpoint(module_folder)
-    return TrainedPolicy(module, module.model_config["env"], module.model_config["env_config"])
+    try:
+        module = RLModule.from_checkpoint(module_folder)
+        return TrainedPolicy(module, module.model_config["env"], module.model_config["env_config"])
+    except Exception as error:  # a pickle can raise anything
+        raise CheckpointError(f"the networks in {folder} cannot be read ({type(error).__name__}: {error}).") from error
 
 
 def team_from_algo(algorithm: Any) -> TrainedPolicy:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.checkpoints.resolve import CHECKPOINTS_FOLDER
+from rllib_reborn.checkpoints.run_record import CHECKPOINTS_FOLDER
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import LOCK_NAME

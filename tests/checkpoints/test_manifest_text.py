@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.checkpoints import MANIFEST_NAME, CheckpointError
+from rllib_reborn.checkpoints import MANIFEST_NAME, CheckpointError, LogRecord
 from rllib_reborn.checkpoints.manifest import FORMAT, read
 
 RECORD = {"size": 3, "sha256": "0" * 64}
@@ -22,7 +22,13 @@ SOUND: dict[str, Any] = {
     "versions": {"ray": "2.60"},
     "files": {"learner/weights.bin": RECORD},
     "interrupted_env_steps": 0,
+    "name": "checkpoint_000001",
+    "run_id": "0f",
+    "metrics": {"rows": 2, "sha256": "1" * 64},
+    "events": None,
+    "eval_return": 1.5,
 }
+MAY_BE_MISSING = {"interrupted_env_steps", "metrics", "events", "eval_return"}
 
 
 def written(folder: Path, content: dict[str, Any]) -> Path:
@@ -38,11 +44,12 @@ def without(name: str) -> dict[str, Any]:
 
 
 def test_a_sound_one_is_read_and_a_field_with_a_default_may_be_missing(tmp_path: Path) -> None:
-    assert read(written(tmp_path, SOUND)).files["learner/weights.bin"].size == 3
+    found = read(written(tmp_path, SOUND))
+    assert (found.files["learner/weights.bin"].size, found.metrics, found.events) == (3, LogRecord(2, "1" * 64), None)
     assert read(written(tmp_path, without("interrupted_env_steps"))).interrupted_env_steps == 0
 
 
-@pytest.mark.parametrize("name", sorted(SOUND.keys() - {"interrupted_env_steps"}))
+@pytest.mark.parametrize("name", sorted(SOUND.keys() - MAY_BE_MISSING))
 def test_a_missing_key(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match=name):
         read(written(tmp_path, without(name)))
@@ -56,6 +63,11 @@ def test_a_missing_key(tmp_path: Path, name: str) -> None:
         ({"iteration": 1.0}, r"iteration 1\.0"),
         ({"env_steps": True}, "env_steps True"),
         ({"env_steps": 10**400}, "env_steps .*401 characters"),
+        ({"eval_return": float("inf")}, "eval_return|JSON"),
+        ({"eval_return": "1"}, "eval_return '1'; expected a number"),
+        ({"metrics": {"rows": 1}}, "metrics .*; expected a count of rows"),
+        ({"events": {"rows": -1, "sha256": "1" * 64}}, "events"),
+        ({"name": 3}, "name 3"),
         ({"config_hash": None}, "config_hash None; expected a text"),
         ({"versions": ["ray"]}, "versions"),
         ({"versions": {"ray": 2}}, "expected an object of texts"),

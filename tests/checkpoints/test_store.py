@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +20,9 @@ from rllib_reborn.checkpoints import (
     resolve_checkpoint,
     verify,
 )
+from rllib_reborn.checkpoints import manifest as manifests
 from rllib_reborn.checkpoints.manifest import read
+from rllib_reborn.checkpoints.manifest_text import digest as _digest
 
 
 def content(text: str) -> Callable[[Path], None]:
@@ -28,8 +34,14 @@ def content(text: str) -> Callable[[Path], None]:
     return write
 
 
-def save(store: CheckpointStore, number: int) -> Path:
-    return store.save(content(f"save {number}"), iteration=number, env_steps=number * 10, config_hash="abc")
+def save(store: CheckpointStore, number: int, eval_return: float | None = None) -> Path:
+    return store.save(
+        content(f"save {number}"),
+        iteration=number,
+        env_steps=number * 10,
+        config_hash="abc",
+        eval_return=eval_return,
+    )
 
 
 @pytest.fixture
@@ -100,6 +112,130 @@ def test_damage_is_named_and_the_one_before_is_used(
         assert str(second / file) in caplog.text
 
 
+ADDITIONS: dict[str, Callable[[Path], Any]] = {
+    "what Ray prefers": lambda folder: (folder / "learner" / "module_state.msgpack").write_bytes(b"x"),
+    "a hidden file": lambda folder: (folder / "learner" / ".hidden").write_bytes(b""),
+    "a second manifest": lambda folder: shutil.copy(folder / MANIFEST_NAME, folder / "learner" / MANIFEST_NAME),
+    "an empty folder": lambda folder: (folder / "learner" / "other_policy").mkdir(),
+    "a link": lambda folder: (folder / "learner" / "link").symlink_to(folder / "state.json"),
+    "a link to a folder": lambda folder: (folder / "again").symlink_to(folder / "learner"),
+    "a pipe": lambda folder: os.mkfifo(folder / "pipe"),
+}
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_whatever_is_added_is_found(store: CheckpointStore, addition: str) -> None:
+    first, second = save(store, 1), save(store, 2)
+    ADDITIONS[addition](second)
+    with pytest.raises(CheckpointError, match=r"is not in manifest\.json"):
+        resolve_checkpoint(second)
+    assert resolve_checkpoint(store.folder) == first
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_link(path: Path) -> None:
+    """To a file of the same content."""
+    path.rename(path.parents[3] / "moved")
+    path.symlink_to(path.parents[3] / "moved")
+
+
+@pytest.mark.parametrize("replace", [replace_by_folder, replace_by_link])
+@pytest.mark.parametrize("file", ["learner/weights.bin", MANIFEST_NAME])
+def test_what_is_no_longer_a_file_is_found(store: CheckpointStore, replace: Callable[[Path], None], file: str) -> None:
+    first, second = save(store, 1), save(store, 2)
+    replace(second / file)
+    with pytest.raises(CheckpointError):
+        resolve_checkpoint(second)
+    found = store.latest_valid()
+    assert found is not None
+    assert found[0] == first
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_passed_over_and_its_number_not_used(store: CheckpointStore) -> None:
+    first = save(store, 1)
+    (store.folder / "checkpoint_000002").write_text("")
+    found = store.latest_valid()
+    assert found is not None
+    assert found[0] == first
+    assert save(store, 3).name == "checkpoint_000003"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("file", ["weights.bin", MANIFEST_NAME])
+def test_a_file_that_cannot_be_read_is_passed_over_with_the_reason(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, file: str, number: int
+) -> None:
+    first, second = save(store, 1), save(store, 2)
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == file and second in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=rf"{file} cannot be read\W.*{os.strerror(number)}"):
+        resolve_checkpoint(second)
+    assert resolve_checkpoint(store.folder) == first
+    assert os.strerror(number) in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{}", "[]", "null", '{"format": 2}', "\x00", '{"digest": "x", "files": 3}']
+)
+def test_a_manifest_that_says_nothing_is_passed_over(store: CheckpointStore, text: str) -> None:
+    first, second = save(store, 1), save(store, 2)
+    (second / MANIFEST_NAME).write_text(text)
+    with pytest.raises(CheckpointError):
+        resolve_checkpoint(second)
+    assert resolve_checkpoint(store.folder) == first
+
+
+@pytest.mark.parametrize("change", [{"files": {}, "iteration": None, "more": 1}, {"files": 3}, {"metrics": [1]}])
+def test_a_manifest_of_wrong_keys_with_the_right_digest_is_passed_over(
+    store: CheckpointStore, change: dict[str, Any]
+) -> None:
+    first, second = save(store, 1), save(store, 2)
+    data = json.loads((second / MANIFEST_NAME).read_text()) | change
+    del data["digest"]
+    (second / MANIFEST_NAME).write_text(json.dumps({**data, "digest": _digest(data)}))
+    with pytest.raises(CheckpointError):
+        resolve_checkpoint(second)
+    assert resolve_checkpoint(store.folder) == first
+
+
+def test_an_earlier_format_says_so(store: CheckpointStore) -> None:
+    path = save(store, 1)
+    data = json.loads((path / MANIFEST_NAME).read_text()) | {"format": 1}
+    del data["digest"]
+    (path / MANIFEST_NAME).write_text(json.dumps({**data, "digest": _digest(data)}))
+    with pytest.raises(CheckpointError, match=r"has the format 1, .* use the version that wrote it"):
+        verify(path)
+
+
+def test_what_was_verified_is_read_again_once_a_file_has_changed(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(store, 1)
+    read_files: list[str] = []
+    sha256 = manifests.file_sha256
+    monkeypatch.setattr(manifests, "file_sha256", lambda file: read_files.append(file.name) or sha256(file))
+    monkeypatch.setattr(manifests, "_SETTLED_S", -1.0)  # as if the save were long ago
+    verify(path)
+    verify(path)
+    assert read_files == ["weights.bin", "state.json"]
+    file = path / "state.json"
+    before = file.stat()
+    flip_a_byte(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(CheckpointError, match="checksum"):
+        verify(path)
+
+
 def test_every_byte_of_the_manifest_counts(store: CheckpointStore) -> None:
     path = save(store, 1)
     manifest = path / MANIFEST_NAME
@@ -151,6 +287,86 @@ def test_a_damaged_checkpoint_does_not_push_out_a_good_one(store: CheckpointStor
     assert store.latest_valid() is not None
     third = save(store, 3)
     assert [path.name for path in store.paths()] == [first.name, third.name]
+
+
+def test_a_checkpoint_that_was_damaged_unnoticed_does_not_count_as_one_to_keep(store: CheckpointStore) -> None:
+    first, second = save(store, 1), save(store, 2)
+    flip_a_byte(second / "learner" / "weights.bin")
+    third = save(store, 3)
+    assert [path.name for path in store.paths()] == [first.name, third.name]
+
+
+def test_what_cannot_be_read_now_or_was_put_there_is_neither_counted_nor_removed(
+    store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CheckpointStore(tmp_path / "other" / "checkpoints")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text('{"run_id": "other"}')
+    foreign = save(other, 1)
+    first = save(store, 1)
+    (store.folder.parent / "config.yaml").write_text("")
+    shutil.copytree(foreign, store.folder / "checkpoint_000002")
+    second = save(store, 2)
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if second in path.parents:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return open_file(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        third = save(store, 3)
+        assert [path.name[-1] for path in store.paths()] == ["1", "2", "3", "4"]
+    fourth = save(store, 4)
+    assert [path.name[-1] for path in store.paths()] == ["2", "4", "5"]
+    assert (first.exists(), second.exists(), third.exists(), fourth.exists()) == (False, False, True, True)
+
+
+def test_one_that_could_not_be_restored_does_not_count(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2, unusable=["checkpoint_000002"])
+    for number in (1, 2, 3):
+        save(store, number)
+    assert [path.name[-1] for path in store.paths()] == ["1", "3"]
+
+
+def test_the_best_is_kept_beside_the_newest(store: CheckpointStore) -> None:
+    for number, eval_return in enumerate([3.0, 8.0, None, 2.0, 7.0, None], 1):
+        save(store, number, eval_return)
+    assert [path.name[-1] for path in store.paths()] == ["2", "5", "6"]
+    save(store, 7, 8.0)  # as good, and newer
+    assert [path.name[-1] for path in store.paths()] == ["6", "7"]
+
+
+def test_what_a_full_disk_leaves_is_removed_and_the_next_save_tries_again(store: CheckpointStore) -> None:
+    first = save(store, 1)
+
+    def fill(folder: Path) -> None:
+        content("half")(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        store.save(fill, iteration=2, env_steps=20, config_hash="abc")
+    assert list(store.folder.iterdir()) == [first]
+    assert save(store, 3).name == "checkpoint_000002"
+
+
+def test_what_cannot_be_pruned_is_warned_of_and_the_save_counts(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2):
+        save(store, number)
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        save(store, 3)
+    assert "could not be removed" in caplog.text
+    assert [path.name[-1] for path in store.paths()] == ["2", "3"]
+    save(store, 4)
+    assert sorted(path.name[-1] for path in store.folder.iterdir()) == ["3", "4"]
 
 
 def test_keep_of_zero_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
+from rllib_reborn.checkpoints.run_record import new_run_record
 from rllib_reborn.experiments.build import build_config, config_hash, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import dump_experiment, experiment_from_dict
@@ -30,6 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     folder = RunFolder(Path("runs/matrix-two_step_qmix_s0_20260101-000000"))
     folder.root.mkdir(parents=True)
     folder.config.write_text(dump_experiment(resolved()))
+    folder.record.write_text(new_run_record())
     log, store = MetricsLog(folder.metrics), CheckpointStore(folder.checkpoints)
     for iteration in range(1, 6):
         log.append({"iteration": iteration, "env_steps": 10 * iteration, "time/total_s": float(iteration)})
@@ -39,6 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
                 iteration=iteration,
                 env_steps=10 * iteration,
                 config_hash=config_hash(resolved()),
+                metrics=log.record,
             )
     return folder
 
@@ -100,7 +103,9 @@ def test_auto_starts_anew_where_there_is_nothing(run: RunFolder) -> None:
 def test_auto_starts_again_in_place_when_the_run_ended_before_its_first_checkpoint(run: RunFolder) -> None:
     for path in CheckpointStore(run.checkpoints).paths():
         path.rename(run.root.parent / path.name)
-    assert plan(out=run.root, resume="auto") == RunPlan(RunFolder(run.root))
+    planned = plan(out=run.root, resume="auto")
+    assert (planned.folder, planned.checkpoint, planned.rows) == (RunFolder(run.root), None, ())
+    assert planned.notes == (f"{run.metrics} has 5 rows and {run.root} no checkpoint: training begins anew.",)
     with pytest.raises(ExperimentError, match="other settings"):
         plan(out=run.root, resume="auto", training={"lr": 0.1})
 
@@ -142,7 +147,7 @@ def test_an_older_checkpoint_needs_a_folder_of_its_own(run: RunFolder) -> None:
 def test_other_settings_are_refused_by_name(run: RunFolder) -> None:
     with pytest.raises(ExperimentError, match=r"training\.lr is 0\.1 here and 0\.0005 there"):
         plan(resume=str(run.root), training={"lr": 0.1})
-    with pytest.raises(ExperimentError, match=r"config\.yaml, or start a new run"):
+    with pytest.raises(ExperimentError, match=r"config\.yaml, or begin a new run .*: train --from"):
         plan(resume="auto", training={"lr": 0.1})
 
 
@@ -164,3 +169,95 @@ def test_missing_and_foreign_checkpoints(run: RunFolder, tmp_path: Path) -> None
     (tmp_path / "tune" / "rllib_checkpoint.json").write_text("{}")
     with pytest.raises(ExperimentError, match="runs of 'train' only"):
         plan(resume=str(tmp_path / "tune"))
+
+
+class TestTheRunIsWhatItWas:
+    """Rows and config are compared with the checkpoint."""
+
+    def test_one_damaged_byte_drops_one_row_and_is_said(self, run: RunFolder) -> None:
+        lines = run.metrics.read_bytes().splitlines(keepends=True)
+        run.metrics.write_bytes(lines[0] + b"\x00" + lines[1][1:] + b"".join(lines[2:]))
+        planned = plan(resume="auto")
+        assert iterations(planned) == [1, 3, 4]
+        assert planned.progress == RunPosition(4, 40, 4.0)
+        (note,) = planned.notes
+        assert "it had 4 rows, of which 3 can be read, damaged are the lines 2;" in note
+
+    @pytest.mark.parametrize("byte", [b"\n", b"\r", b"}", b"\xff"])
+    def test_whatever_byte_it_is(self, run: RunFolder, byte: bytes) -> None:
+        data = run.metrics.read_bytes()
+        at = data.index(b"\n") + 15  # in the number of row 2
+        run.metrics.write_bytes(data[:at] + byte + data[at + 1 :])
+        planned = plan(resume="auto")
+        assert iterations(planned) in ([1, 3, 4], [1, 2, 3, 4])
+        assert len(planned.notes) == 1
+
+    def test_a_number_that_was_changed_is_said(self, run: RunFolder) -> None:
+        run.metrics.write_text(run.metrics.read_text().replace('"env_steps": 20', '"env_steps": 21'))
+        planned = plan(resume="auto")
+        assert iterations(planned) == [1, 2, 3, 4]
+        assert "is not as it was when the checkpoint was saved" in planned.notes[0]
+
+    def test_rows_that_are_gone_or_doubled_are_said(self, run: RunFolder) -> None:
+        lines = run.metrics.read_text().splitlines(keepends=True)
+        for text, left in (
+            ("".join(lines[:2]), [1, 2]),
+            ("".join([*lines[:2], *lines]), [1, 2, 3, 4]),
+            ("".join(reversed(lines)), [4]),
+            ("", []),
+        ):
+            run.metrics.write_text(text)
+            planned = plan(resume="auto")
+            assert iterations(planned) == left
+            assert "it had 4 rows" in planned.notes[0]
+        run.metrics.unlink()
+        assert "is empty or gone; these are missing" in plan(resume="auto").notes[0]
+
+    def test_what_has_not_changed_is_not_mentioned(self, run: RunFolder) -> None:
+        assert plan(resume="auto").notes == ()
+
+    @pytest.mark.parametrize("resume", ["auto", "run", "checkpoint"])
+    def test_without_its_config_it_does_not_go_on(self, run: RunFolder, resume: str) -> None:
+        run.config.unlink()
+        asked = {"auto": "auto", "run": str(run.root), "checkpoint": str(run.checkpoints / "checkpoint_000002")}[resume]
+        with pytest.raises((ExperimentError, CheckpointError), match=r"config\.yaml is missing, .* put it back"):
+            plan(resume=asked, training={"gamma": 0.5})
+
+    @pytest.mark.parametrize("edited", [{"gamma": 0.5}, {"lr": 0.1}])
+    def test_under_an_edited_config_it_does_not_go_on(self, run: RunFolder, edited: dict[str, Any]) -> None:
+        run.config.write_text(dump_experiment(resolved(training=edited)))
+        with pytest.raises(ExperimentError, match=r"config\.yaml was changed after .* train --from"):
+            plan(resume="auto", training=edited)
+        with pytest.raises(ExperimentError, match=r"config\.yaml was changed after .* train --from"):
+            plan(resume=str(run.root))
+
+    @pytest.mark.parametrize("section", ["resources", "checkpoint", "logging", "stop"])
+    def test_what_changes_nothing_may_be_edited(self, run: RunFolder, section: str) -> None:
+        values = {"resources": {"num_env_runners": 3}, "checkpoint": {"keep": 9}, "logging": {"level": "info"}}
+        run.config.write_text(dump_experiment(resolved(**{section: values.get(section, {"env_steps": 77})})))
+        assert_goes_on(plan(resume="auto"), run)
+
+    @pytest.mark.parametrize("text", ["", "[]", "seed: 2001-01-01", "{", "\x00"])
+    def test_a_config_that_is_none_is_refused(self, run: RunFolder, text: str) -> None:
+        run.config.write_text(text)
+        with pytest.raises(ExperimentError, match=r"config\.yaml"):
+            plan(resume="auto")
+
+    def test_a_checkpoint_of_another_run_is_passed_over_and_refused_by_name(
+        self, run: RunFolder, tmp_path: Path
+    ) -> None:
+        run.record.write_text(new_run_record())
+        with pytest.raises(CheckpointError, match="is of another run"):
+            plan(resume="auto")
+        with pytest.raises(CheckpointError, match="is of another run"):
+            plan(resume=str(run.checkpoints / "checkpoint_000001"))
+
+    def test_a_checkpoint_that_cannot_be_restored_is_passed_over(self, run: RunFolder) -> None:
+        experiment = experiment_from_dict(resolved())
+        again = plan_run(
+            experiment, build_config(experiment), resolved(), None, "auto", passed_over=["checkpoint_000002"]
+        )
+        assert again.checkpoint is not None
+        assert again.checkpoint.name == "checkpoint_000001"
+        assert again.falls_back
+        assert not plan(resume=str(run.checkpoints / "checkpoint_000002")).falls_back

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
 from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.checkpoints.manifest import read
+from rllib_reborn.checkpoints.run_record import run_id
 from rllib_reborn.experiments import run as runs
 from rllib_reborn.experiments.build import config_hash
 from rllib_reborn.experiments.errors import ExperimentError
@@ -67,6 +73,7 @@ def a_run(folder: RunFolder, resolved: dict[str, Any], first: int, last: int) ->
         iteration=last,
         env_steps=last,
         config_hash=config_hash(resolved),
+        metrics=log.record,
     )
 
 
@@ -127,6 +134,126 @@ def test_what_has_not_changed_is_trained(
         runs.execute_run(run, observer=None)  # type: ignore[arg-type]
     assert started[:2] == ["ray", "algorithm"]
     assert len(started) == (2 if resume is None else 3)
+
+
+@pytest.mark.parametrize("asked", ["auto", "run", "checkpoint"])
+def test_a_checkpoint_that_cannot_be_restored_is_refused_where_it_is_named_and_passed_over_else(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: list[str],
+    caplog: pytest.LogCaptureFixture,
+    asked: str,
+) -> None:
+    """Its files are those that were saved, and still nothing can be made of them."""
+    folder = RunFolder(tmp_path / "run")
+    resolved = runs.prepare_run(EXPERIMENT, out=tmp_path / "other").resolved
+    a_run(folder, resolved, 1, 2)
+    a_run(folder, resolved, 3, 5)
+
+    def restore(plan: Any, algo: Any) -> None:
+        started.append(plan.checkpoint.name)
+        if plan.checkpoint.name == "checkpoint_000002":
+            raise pickle.UnpicklingError("pickle data was truncated")
+
+    monkeypatch.setattr(runs, "_restore", restore)
+    out, resume = {
+        "auto": (folder.root, "auto"),
+        "run": (None, str(folder.root)),
+        "checkpoint": (None, str(folder.checkpoints / "checkpoint_000002")),
+    }[asked]
+    run = runs.prepare_run(EXPERIMENT, out=out, resume=resume)
+    before = contents(folder)
+    with pytest.raises(ExperimentError if asked == "checkpoint" else TrainedError) as caught:
+        runs.execute_run(run, observer=None)  # type: ignore[arg-type]
+    reason = "checkpoint_000002 cannot be restored (UnpicklingError: pickle data was truncated)."
+    if asked == "checkpoint":
+        assert str(caught.value).endswith(reason)
+        assert contents(folder) == before
+    else:
+        assert f"{reason} Trying the checkpoint before it." in caplog.text
+        assert started == ["ray", "algorithm", "checkpoint_000002", "algorithm", "checkpoint_000001"]
+        assert [row["iteration"] for row in MetricsLog(folder.metrics).rows()] == [1, 2]
+        kept = MetricsLog(folder.root / "metrics.jsonl.before-1").rows()
+        assert [row["iteration"] for row in kept] == [1, 2, 3, 4, 5]
+
+
+def test_where_no_checkpoint_can_be_restored_nothing_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    resolved = runs.prepare_run(EXPERIMENT, out=tmp_path / "other").resolved
+    a_run(folder, resolved, 1, 2)
+    a_run(folder, resolved, 3, 5)
+
+    def restore(plan: Any, algo: Any) -> None:
+        raise KeyError("value_factorization")
+
+    monkeypatch.setattr(runs, "_restore", restore)
+    run = runs.prepare_run(EXPERIMENT, out=folder.root, resume="auto")
+    before = contents(folder)
+    with pytest.raises(ExperimentError, match=r"checkpoint_000001 cannot be restored .* No checkpoint before it"):
+        runs.execute_run(run, observer=None)  # type: ignore[arg-type]
+    assert contents(folder) == before
+
+
+def test_a_process_that_is_lost_while_restoring_says_nothing_of_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    a_run(folder, runs.prepare_run(EXPERIMENT, out=tmp_path / "other").resolved, 1, 2)
+
+    def restore(plan: Any, algo: Any) -> None:
+        raise RayActorError
+
+    monkeypatch.setattr(runs, "_restore", restore)
+    with pytest.raises(RayActorError):
+        runs.execute_run(runs.prepare_run(EXPERIMENT, out=folder.root, resume="auto"), observer=None)  # type: ignore[arg-type]
+
+
+def test_checkpoints_deleted_and_metrics_kept_begins_anew_and_keeps_them_beside(
+    tmp_path: Path, started: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    a_run(folder, runs.prepare_run(EXPERIMENT, out=tmp_path / "other").resolved, 1, 3)
+    before = folder.metrics.read_bytes()
+    shutil.rmtree(folder.checkpoints)
+    run = runs.prepare_run(EXPERIMENT, out=folder.root, resume="auto")
+    with pytest.raises(TrainedError):
+        runs.execute_run(run, observer=None)  # type: ignore[arg-type]
+    assert folder.metrics.read_bytes() == b""
+    assert (folder.root / "metrics.jsonl.before-1").read_bytes() == before
+    assert "has 3 rows and" in caplog.text
+    assert "metrics.jsonl.before-1" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = runs.prepare_run(EXPERIMENT, out=tmp_path / "run")
+    monkeypatch.setattr(runs, "write_text_atomically", refuse)
+    with pytest.raises(ExperimentError, match=r"cannot be written .*No space left.* free the disk"):
+        runs.execute_run(run, observer=None)  # type: ignore[arg-type]
+
+
+def test_a_run_and_its_checkpoints_have_one_id_and_a_branch_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    source, target = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "branch")
+    with pytest.raises(TrainedError):
+        runs.execute_run(runs.prepare_run(EXPERIMENT, out=source.root), observer=None)  # type: ignore[arg-type]
+    first = run_id(source.root)
+    assert first
+    a_run(source, runs.prepare_run(EXPERIMENT, out=target.root).resolved, 1, 2)
+    assert read(source.checkpoints / "checkpoint_000001").run_id == first
+    for out in (source.root, target.root):
+        run = runs.prepare_run(EXPERIMENT, out=out, resume=str(source.root))
+        with pytest.raises(TrainedError):
+            runs.execute_run(run, observer=None)  # type: ignore[arg-type]
+    assert run_id(source.root) == first
+    assert run_id(target.root) not in (first, None)
 
 
 def test_a_run_that_could_not_start_leaves_its_folder_free(

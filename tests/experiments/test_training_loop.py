@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from rllib_reborn.checkpoints import CheckpointStore
+from rllib_reborn.checkpoints.manifest import read
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
@@ -231,6 +236,117 @@ def test_checkpoints_come_by_the_clock_too(tmp_path: Path) -> None:
     run.train()
     # Looking at the clock costs two seconds here, at each iteration and at each save.
     assert run.saved() == [30, 60, 90, 100]
+
+
+class Disk:
+    """A disk that is full while ``is_full``."""
+
+    def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None:
+        self.is_full = False
+        mkdir, write = Path.mkdir, MetricsLog._write
+
+        def refuse_folder(path: Path, *args: Any, **kwargs: Any) -> None:
+            if self.is_full and path.name.startswith(".unfinished"):
+                raise OSError(number, os.strerror(number))
+            mkdir(path, *args, **kwargs)
+
+        def refuse_rows(log: MetricsLog, data: bytes) -> None:
+            if self.is_full:
+                raise OSError(number, os.strerror(number))
+            write(log, data)
+
+        monkeypatch.setattr(Path, "mkdir", refuse_folder)
+        monkeypatch.setattr(MetricsLog, "_write", refuse_rows)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ESTALE])
+def test_training_goes_on_where_the_disk_fails_and_the_next_save_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    algo = Counter()
+    run = Run(tmp_path, StopSection(iterations=10), 20, algo)
+    disk = Disk(run, monkeypatch, number)
+    train = algo.train
+
+    def filling() -> dict[str, Any]:
+        disk.is_full = 3 <= algo.iterations + 1 <= 6
+        return train()
+
+    algo.train = filling  # type: ignore[method-assign]
+    assert run.train().iteration == 10
+    assert run.saved() == [20, 80, 100]
+    assert [row["iteration"] for row in run.log.rows()] == list(range(1, 11))
+    assert run.loop.not_written == []
+    assert f"the checkpoint after 40 env steps could not be written to {run.store.folder}" in caplog.text
+    assert os.strerror(number) in caplog.text
+
+
+def test_a_disk_that_stays_full_is_said_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    algo = Counter()
+    run = Run(tmp_path, StopSection(iterations=5), 20, algo)
+    disk = Disk(run, monkeypatch)
+    train = algo.train
+
+    def filling() -> dict[str, Any]:
+        disk.is_full = algo.iterations >= 2
+        return train()
+
+    algo.train = filling  # type: ignore[method-assign]
+    run.train()
+    assert run.saved() == [20]
+    checkpoint, rows = run.loop.not_written
+    assert checkpoint.startswith("the checkpoint after 50 env steps could not be written")
+    assert rows.startswith(f"3 rows could not be written to {run.log.path}: [Errno 28]")
+    disk.is_full = False
+    run.loop.save()
+    assert run.loop.not_written == []
+    assert run.saved() == [20, 50]
+
+
+def test_a_disk_error_that_came_through_ray_is_one(tmp_path: Path) -> None:
+    algo = Counter()
+
+    def save(path: str) -> str:
+        raise RayTaskError("save", "traceback", OSError(errno.ENOSPC, "No space left")).as_instanceof_cause()
+
+    algo.save_to_path = save  # type: ignore[method-assign]
+    run = Run(tmp_path, StopSection(iterations=2), None, algo)
+    run.train()
+    assert "No space left" in run.loop.not_written[0]
+
+
+def test_no_checkpoint_is_made_of_a_broken_state_and_none_is_pruned_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    algo = Counter()
+    run = Run(tmp_path, StopSection(iterations=9), 20, algo)
+    run.store.keep = 1
+    run.loop.why_unsound = lambda row: (
+        "a weight is not finite" if 3 <= algo.iterations <= 6 or algo.iterations == 9 else None
+    )
+    run.train()
+    # Tried again with the next iteration, not with the next interval.
+    assert run.saved() == [80]
+    assert [path.name for path in run.store.paths()] == ["checkpoint_000003"]
+    (sentence,) = run.loop.not_written
+    assert sentence == "no checkpoint is made after 90 env steps, because a weight is not finite"
+    assert caplog.text.count("no checkpoint is made") == 2  # once for each time that it broke
+
+
+def test_the_manifest_knows_the_rows_and_the_evaluation_since_the_checkpoint_before(tmp_path: Path) -> None:
+    class Evaluated(Counter):
+        def train(self) -> dict[str, Any]:
+            result = super().train()
+            evaluation = {1: 5.0, 2: None, 3: None, 5: math.nan}.get(self.iterations)
+            result["team"] |= {"eval/return_mean": evaluation}
+            return result
+
+    run = Run(tmp_path, StopSection(iterations=5), 20, Evaluated())
+    run.train()
+    manifests = [read(path) for path in run.store.paths()]
+    assert [manifest.eval_return for manifest in manifests] == [5.0, None, None]
+    assert [manifest.metrics.rows for manifest in manifests if manifest.metrics] == [2, 4, 5]
+    assert manifests[-1].metrics == run.log.record
 
 
 class TestInterruption:

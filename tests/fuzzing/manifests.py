@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rllib_reborn.checkpoints import MANIFEST_NAME, CheckpointError
-from rllib_reborn.checkpoints.manifest import describe, read
+from rllib_reborn.checkpoints.manifest import LogRecord, Saved, describe, read
 from tests.fuzzing.changes import as_json, changed_bytes, changed_tree
 from tests.fuzzing.running import Target
 
+_ROWS = LogRecord(3, "0" * 64)
+SAVED = Saved(iteration=3, env_steps=400, config_hash="0" * 16, metrics=_ROWS, events=_ROWS, eval_return=2.5)
 _FOLDER = tempfile.TemporaryDirectory(prefix="fuzz_manifests_")
 _PATH = Path(_FOLDER.name) / MANIFEST_NAME
 
@@ -25,7 +27,7 @@ def _sound() -> dict[str, Any]:
         (folder / "learner").mkdir()
         for file in ("state.json", "learner/weights.bin"):
             (folder / file).write_text(file)
-        manifest = describe(folder, iteration=3, env_steps=400, config_hash="0" * 16)
+        manifest = describe(folder, SAVED, name="checkpoint_000003", run_id="0f")
         content: dict[str, Any] = json.loads(manifest.to_json())
     del content["digest"]
     return content

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
 
 from rllib_reborn.algorithms.value_factorization.checkpoint_components import (
     REMOTE_GAMES,
@@ -20,6 +22,7 @@ from rllib_reborn.algorithms.value_factorization.counters import TrainingCounter
 from rllib_reborn.algorithms.value_factorization.rllib_calls import AlgorithmCalls
 from rllib_reborn.algorithms.value_factorization.saved_team import saved_team
 from rllib_reborn.callbacks.scheduler import PlasticityScheduler
+from rllib_reborn.checkpoints import check_listed
 from rllib_reborn.envs.same_team import require_same_team
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.replay import EpisodeReplay
@@ -28,6 +31,8 @@ from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
 
+#: The last byte of every pickle.
+_PICKLE_END = b"."
 #: Key of our counters and random streams in an algorithm's state.
 _OWN_STATE = "value_factorization"
 
@@ -110,12 +115,24 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
     @classmethod
     @override(Algorithm)
     def from_checkpoint(cls, path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """As RLlib's.
+
+        Raises:
+            CheckpointError: ``path`` is a checkpoint of ``train`` and damaged, renamed, or another run's.
+        """
+        check_listed(Path(path))
         return super().from_checkpoint(_absolute(path), *args, **kwargs)
 
     @override(Algorithm)
     def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
-        """As RLlib's, but a relative path is one (RLlib takes it for a URI without a scheme and fails)."""
+        """As RLlib's, but a relative path is one (RLlib takes it for a URI without a scheme and fails), and what a learner
+        in another process could not write is an error (RLlib looks at no answer of it).
+
+        Raises:
+            OSError: The disk is full, cannot be written, ...
+        """
         saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
+        _require_complete(Path(saved))
         return saved
 
     @override(Algorithm)
@@ -124,7 +141,9 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
 
         Raises:
             OtherTeamError: The checkpoint is of another team; nothing is restored.
+            CheckpointError: ``path`` is a checkpoint of ``train`` and damaged, renamed, or another run's.
         """
+        check_listed(Path(path))
         saved = saved_team(Path(path))
         if saved is not None:
             self._require_same_team(saved)
@@ -166,6 +185,22 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
         if not hasattr(self, "_remote_games"):
             self._remote_games = RemoteGamesComponent(self.env_runner_group, self.config)
         return self._remote_games
+
+
+def _require_complete(folder: Path) -> None:
+    """Every part of a checkpoint that was begun must have its state, and every pickle its last byte."""
+    learner = folder / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER
+    files = list(folder.rglob("*")) if folder.is_dir() else []  # else it is elsewhere, s3://...
+    parts = {path.parent for path in files if path.suffix == ".pkl" or path.name == Checkpointable.METADATA_FILE_NAME}
+    for part in sorted(parts | ({learner} if parts else set())):
+        pickles = sorted(part.glob("*.pkl"))
+        if not any(path.name.endswith(f"{Checkpointable.STATE_FILE_NAME}.pkl") for path in pickles):
+            raise OSError(f"{part} has no state; the process that should have written it could not.")
+        for path in pickles:
+            with path.open("rb") as file:
+                file.seek(max(path.stat().st_size - 1, 0))
+                if file.read() != _PICKLE_END:
+                    raise OSError(f"{path} is cut off; the process that should have written it could not.")
 
 
 def _absolute(path: str | Path) -> str:

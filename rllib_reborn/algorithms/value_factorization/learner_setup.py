@@ -59,6 +59,11 @@ class LearnerSetup(TorchLearner):
         """The agents' networks as a module of their own, on the CPU."""
         return self.module[DEFAULT_MODULE_ID].unwrapped().inference_copy().to("cpu")
 
+    @property
+    def nonfinite_in_row(self) -> int:
+        """How many of the last updates were skipped without one that was taken since."""
+        return int(self._nonfinite_in_row)
+
     def refused_intervention(self) -> str | None:
         """Why an intervention of the config cannot be applied to these networks: found before training and not at its first
         application, perhaps hours later. None: all can."""
