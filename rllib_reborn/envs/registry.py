@@ -250,7 +250,7 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
         env = factory(num_envs=num_envs, **kwargs)
     except (ValueError, GameUnavailableError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # what ends the process is no environment either
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{name!r} cannot be built with the options {dict(kwargs)}: {what}") from error
     if not isinstance(env, VectorTeamEnv):

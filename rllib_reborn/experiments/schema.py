@@ -27,9 +27,13 @@ from rllib_reborn.plasticity.interventions import make_intervention, to_dict
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.settings import REASON_GIVEN, Settings
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+# Upper ends are far above all use; beyond them a run would wait or allocate without end.
+Count = Annotated[int, Field(ge=1, le=10**15)]
+Episodes = Annotated[int, Field(ge=1, le=10**6)]
+Processes = Annotated[int, Field(ge=0, le=10_000)]
+Share = Annotated[float, Field(ge=0, le=10_000)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
 
 # The placeholder of a key that was not given. It is never read: only keys in ``model_fields_set`` are.
 NOT_GIVEN: Any = None
@@ -96,10 +100,10 @@ class EvaluationSection(Settings):
     """
 
     interval_env_steps: Count | None = 10_000
-    episodes: Count = 32
-    num_env_runners: CountOrZero = 0
+    episodes: Episodes = 32
+    num_env_runners: Processes = 0
     parallel_to_training: bool = False
-    final_episodes: Count = 64
+    final_episodes: Episodes = 64
 
     @pydantic.model_validator(mode="after")
     def _parallel_needs_runners(self) -> Self:
@@ -128,15 +132,15 @@ class ResourcesSection(Settings):
         num_cpus_per_learner: Cores that Ray books for each; null: RLlib decides.
     """
 
-    num_env_runners: CountOrZero = 0
-    num_envs_per_env_runner: Count = 8
-    num_cpus_per_env_runner: Annotated[float, Field(ge=0)] = 1.0
+    num_env_runners: Processes = 0
+    num_envs_per_env_runner: Annotated[int, Field(ge=1, le=100_000)] = 8
+    num_cpus_per_env_runner: Share = 1.0
     custom_resources_per_env_runner: dict[str, Positive] = Field(default_factory=dict)
-    sample_timeout_s: Positive = 600.0
-    wait_timeout_s: Positive | None = None
-    num_learners: CountOrZero = 0
-    num_gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
-    num_cpus_per_learner: Annotated[float, Field(ge=0)] | None = None
+    sample_timeout_s: Seconds = 600.0
+    wait_timeout_s: Seconds | None = None
+    num_learners: Annotated[int, Field(ge=0, le=1_000)] = 0
+    num_gpus_per_learner: Share = 0.0
+    num_cpus_per_learner: Share | None = None
 
     @pydantic.field_validator("custom_resources_per_env_runner")
     @classmethod
@@ -164,7 +168,7 @@ class CheckpointSection(Settings):
 
     replay: Literal["full", "none"] = "full"
     interval_env_steps: Count | None = 50_000
-    interval_s: Positive | None = None
+    interval_s: Seconds | None = None
     keep: Count = 2
 
 
@@ -188,7 +192,7 @@ class StopSection(Settings):
 
     env_steps: Count | None = None
     iterations: Count | None = None
-    time_s: Positive | None = None
+    time_s: Seconds | None = None
 
     def fraction(self, *, env_steps: float, iteration: int, time_s: float) -> float:
         """How far a run is, by the limit that is nearest; 1 or more: it has ended."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,25 @@ from rllib_reborn.algorithms.value_factorization.settings import (
 from rllib_reborn.plasticity.interventions import Intervention
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.settings import parse
+from rllib_reborn.short_repr import short_repr
+
+#: The largest value of each count and number, far above all use: beyond it a run would wait or allocate without end.
+_MOST: Mapping[str, float] = {
+    "num_env_runners": 10_000,
+    "num_learners": 1_000,
+    "evaluation_num_env_runners": 10_000,
+    "num_envs_per_env_runner": 100_000,
+    "batch_episodes": 1_000_000,
+    "buffer_episodes": 1_000_000_000,
+    "learning_starts_episodes": 1_000_000_000,
+    "n_step": 1_000_000,
+    "nonfinite_patience": 1_000_000_000,
+    "episodes_per_sample": 1_000_000,
+    "evaluation_duration": 1_000_000,
+    "updates_per_episode": 100_000,
+}
+#: Numbers that become float32.
+_MOST_NUMBER = 1e30
 
 
 def check(config: Any) -> None:
@@ -70,12 +89,15 @@ def check_types(config: Any) -> None:
     """Settings that RLlib's own checks compare with numbers."""
     for name in ("num_env_runners", "num_learners", "evaluation_num_env_runners"):
         _check_whole(name, getattr(config, name), 0)
+    _check_whole("num_envs_per_env_runner", config.num_envs_per_env_runner, 1)
     if not isinstance(config.double_q, bool):
         raise ValueError(f"double_q is {config.double_q!r}; expected True or False.")
     if isinstance(config.lr, list | tuple):
         _check_schedule("lr", config.lr)
     else:
-        _check_number("lr", config.lr, above=0, alternative="a schedule such as [[0, 1e-3], [1_000_000, 1e-4]]")
+        _check_number(
+            "lr", config.lr, above=0, high=_MOST_NUMBER, alternative="a schedule such as [[0, 1e-3], [1_000_000, 1e-4]]"
+        )
     if config.env_steps_per_evaluation is not None:
         _check_whole("evaluation interval_env_steps", config.env_steps_per_evaluation, 1, alternative="None")
 
@@ -102,17 +124,20 @@ def _check_numbers(config: Any) -> None:
         raise ValueError(
             f"batch_episodes is {config.batch_episodes}, which {learners} learners cannot share equally; use a multiple."
         )
-    _check_number("updates_per_episode", config.updates_per_episode, above=0)
+    most_updates = _MOST["updates_per_episode"]
+    _check_number("updates_per_episode", config.updates_per_episode, above=0, high=most_updates)
+    for one in config.parse_interventions():
+        if one.replay_ratio is not None:
+            _check_number(f"updates_per_episode of {one.kind!r}", one.replay_ratio, above=0, high=most_updates)
     if config.td_lambda is not None:
         _check_number("td_lambda", config.td_lambda, low=0, high=1, alternative="None")
         if config.n_step != 1:
             raise ValueError(f"n_step is {config.n_step} and td_lambda {config.td_lambda}; use one of them.")
     _check_number("gamma", config.gamma, low=0, high=1)
     if config.grad_clip is not None:
-        _check_number("grad_clip", config.grad_clip, above=0, alternative="None")
+        _check_number("grad_clip", config.grad_clip, above=0, high=_MOST_NUMBER, alternative="None")
     if config.grad_clip_by != "global_norm":
         raise ValueError(f"grad_clip_by is {config.grad_clip_by!r}; only 'global_norm' is supported.")
-    _check_whole("num_envs_per_env_runner", config.num_envs_per_env_runner, 1)
     if config.episodes_per_sample is not None:
         _check_whole("episodes_per_sample", config.episodes_per_sample, 1, alternative="None")
     if config.seed is not None:
@@ -142,13 +167,16 @@ def _check_evaluation(config: Any) -> None:
         )
     if config.evaluation_duration < 1:
         raise ValueError(f"evaluation_duration is {config.evaluation_duration}; expected at least 1 episode.")
+    _check_whole("evaluation_duration", config.evaluation_duration, 1)
 
 
 def _check_whole(name: str, value: Any, low: int, *, alternative: str = "") -> None:
     """Raise ValueError unless ``value`` is a whole number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         other = f", or {alternative}" if alternative else ""
-        raise ValueError(f"{name} is {value!r}; expected a whole number >= {low}{other}.")
+        raise ValueError(f"{name} is {short_repr(value)}; expected a whole number >= {low}{other}.")
+    if int(value) > _MOST.get(name, math.inf):
+        raise ValueError(f"{name} is {short_repr(value)}; expected a whole number in {low}..{_MOST[name]:,}.")
 
 
 def _check_number(
@@ -161,11 +189,16 @@ def _check_number(
     alternative: str = "",
 ) -> None:
     """Raise ValueError unless ``value`` is a finite number in low..high and greater than ``above``."""
-    good = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    good = (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and bool(-math.inf < value < math.inf)
+    )
     if not good or not (low <= value <= high and value > above):
         wanted = f"> {above:g}" if low == -math.inf else f">= {low:g}" if high == math.inf else f"in {low:g}..{high:g}"
+        wanted += f" and <= {high:g}" if good and value > high and low == -math.inf else ""
         other = f", or {alternative}" if alternative else ""
-        raise ValueError(f"{name} is {value!r}; expected a number {wanted}{other}.")
+        raise ValueError(f"{name} is {short_repr(value)}; expected a number {wanted}{other}.")
 
 
 def _check_schedule(name: str, value: Sequence[Any]) -> None:

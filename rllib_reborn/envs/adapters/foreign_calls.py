@@ -30,7 +30,7 @@ def shown(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """``error`` in one line."""
     return _one_line(f"{type(error).__name__}: {error}".rstrip(": ."))
 
@@ -57,7 +57,7 @@ def ask(title: str, call: str, function: Callable[..., Any], *args: Any, remedy:
         return function(*args)
     except (GameUnavailableError, FaultyGameError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FaultyGameError(f"{title}: {call} raised {raised(error)}; {remedy}.") from error
 
 
@@ -78,7 +78,7 @@ def reset_env(env: Any, seed: int, title: str, library: str) -> tuple[Any, Any]:
                 "def reset(self, seed=None, options=None), and draw all that is random from the seed."
             ) from error
         _fail(title, "reset()", error, library)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _fail(title, "reset()", error, library)
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise FaultyGameError(
@@ -107,7 +107,7 @@ def step_env(
         returned = env.step(actions)
     except (GameUnavailableError, FaultyGameError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = error.args[0] if isinstance(error, KeyError) and error.args else None
         if missing is not None and missing in agents and isinstance(actions, dict) and missing not in actions:
             raise FaultyGameError(
@@ -130,7 +130,7 @@ def _count(returned: Any) -> str:
     return f"{len(returned)} values" if isinstance(returned, tuple | list) else shown(returned)
 
 
-def _fail(title: str, call: str, error: Exception, library: str) -> NoReturn:
+def _fail(title: str, call: str, error: BaseException, library: str) -> NoReturn:
     """Raise what ``call`` raised as a sentence."""
     remedy = _FIX
     if "values to unpack" in str(error):

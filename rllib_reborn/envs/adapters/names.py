@@ -307,7 +307,7 @@ def _call(
     check_options(name, factory, env_options)
     try:
         return factory(**env_options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # what ends the process is no environment either
         # Makers of the suites pass **kwargs on, so that a wrong option shows here only; so does what a suite lacks.
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ValueError(f"{name!r} cannot be built with the options {shown or env_options}: {what}") from error
