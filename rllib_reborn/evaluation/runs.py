@@ -30,6 +30,7 @@ from rllib_reborn.evaluation.origin import (
     read_place,
     run_name,
 )
+from rllib_reborn.secret_settings import without_secrets
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -211,7 +212,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
-    config = _read_config(folder)
+    config = without_secrets(_read_config(folder))
     rows, unreadable, replaced = _read_metrics(folder)
     versions = _game_versions(rows)
     if any(version.startswith(_MOCK_SERVER) for version in versions):

@@ -35,6 +35,7 @@ from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.secret_settings import hidden, without_secrets
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 
@@ -78,7 +79,7 @@ class OpenRun:
         try:
             yield
         except TrainingError:
-            self.prepared.plan.folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+            self.prepared.plan.folder.error.write_text(hidden(traceback.format_exc()), encoding="utf-8")
             raise
 
     def evaluate_final(self) -> dict[str, Any]:
@@ -187,6 +188,8 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
+        if without_secrets(experiment.env_config) != experiment.env_config:
+            folder.root.chmod(0o700)  # config.yaml and the checkpoints hold them
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))

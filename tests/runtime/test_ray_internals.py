@@ -7,6 +7,7 @@ from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.tune.registry import get_trainable_cls
 from ray.tune.trainable import trainable
+from ray.util import get_node_ip_address
 from ray.util.debug import reset_log_once
 
 from rllib_reborn import QMIXConfig
@@ -145,3 +146,12 @@ def test_what_ray_has_given_up_is_known_by_its_value():
     assert ray_internals.is_deprecated_setting("enable_rl_module_api")
     assert not ray_internals.is_deprecated_setting("num_epochs")
     assert not ray_internals.is_deprecated_setting("not_there")
+
+
+def test_nodes_on_localhost_changes_the_address_that_a_new_ray_takes(monkeypatch):
+    # A Ray that runs already keeps its own; nodes_on_localhost is for one that starts.
+    monkeypatch.setattr("ray._private.worker._global_node", None)
+    before = get_node_ip_address()
+    with ray_internals.nodes_on_localhost():
+        assert get_node_ip_address() == "127.0.0.1"
+    assert get_node_ip_address() == before
