@@ -35,6 +35,7 @@ from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.runtime.process_tuning import share_one_heap
 from rllib_reborn.secret_settings import hidden, without_secrets
 from rllib_reborn.studies.trained_policy import team_from_algo
 
@@ -191,6 +192,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         if without_secrets(experiment.env_config) != experiment.env_config:
             folder.root.chmod(0o700)  # config.yaml and the checkpoints hold them
         _require_as_planned(run)
+        share_one_heap()  # before Ray starts its threads
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
         expect_saved_team(run.config, plan.checkpoint if plan.fork is None else plan.fork.fork.checkpoint)

@@ -32,6 +32,14 @@ class NoFolderAtHome(Algorithm):
         if self._storage:
             super()._setup_logdir()
 
+    def setup(self, config: Any) -> None:
+        """As RLlib's, which gives ``logdir`` to env runners; ours write nothing there, so no folder is made for them."""
+        made, self._logdir = self._logdir, self._logdir or tempfile.gettempdir()
+        try:
+            super().setup(config)
+        finally:
+            self._logdir = made
+
     @property
     def logdir(self) -> str:
         """Tune's folder of the trial, or a temporary one."""

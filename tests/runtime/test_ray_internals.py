@@ -108,13 +108,17 @@ def test_rllib_does_not_warn_of_its_own_module_config(caplog):
     assert "RLModuleConfig" not in caplog.text
 
 
-def test_an_algorithm_makes_no_folder_at_home(monkeypatch, tmp_path):
+def test_an_algorithm_makes_no_folder_at_home_nor_for_temporary_files(monkeypatch, tmp_path):
     monkeypatch.setattr(trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     config = QMIXConfig().environment("matrix/two_step").debugging(log_level="ERROR")
     algo = config.build_algo()
     try:
         algo.train()
         assert not (tmp_path / "ray_results").exists()
+        assert list(temporary.glob("QMIX_*")) == []
         assert Path(algo.logdir).is_dir()
         assert algo.logdir == algo.logdir
     finally:
