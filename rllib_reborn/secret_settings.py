@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,8 +47,11 @@ def without_secrets(value: Any, key: str = "") -> Any:
 
 
 def remember_secrets(settings: Mapping[str, Any]) -> None:
-    """Make :func:`hidden` know the secrets of an environment's settings, for as long as this process lives."""
+    """Make :func:`hidden` know the secrets of an environment's settings, for as long as this process lives, and hide them in
+    all that is logged, tracebacks included."""
     new = {found for found in _texts(settings, "") if len(found) >= _SHORTEST} - set(_known)
+    if new and not _known:
+        _hide_in_logs()
     _known[:] = sorted([*_known, *new], key=len, reverse=True)
 
 
@@ -66,3 +71,21 @@ def _texts(value: Any, key: str) -> list[str]:
     if not isinstance(value, str):
         return []
     return [value] if is_secret(key) else [found[2] for found in _URL_PASSWORD.finditer(value)]
+
+
+def _hide_in_logs() -> None:
+    before = logging.getLogRecordFactory()
+
+    def record_without_secrets(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        try:
+            shown = hidden(record.getMessage())
+        except (TypeError, ValueError):  # a wrong format, which the handler reports
+            return record
+        record.msg, record.args = shown, ()
+        if record.exc_info and record.exc_info[0] is not None:
+            # A formatter takes this text in place of its own.
+            record.exc_text = hidden("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return record
+
+    logging.setLogRecordFactory(record_without_secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ def unreachable(num_envs: int = 1, **options: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(secret_settings, "_known", [])
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,20 @@ def test_games_that_fail_log_none(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         EnvRestarts(lambda: Env(), "env", seed=None, restart_failed=True).make_env(failure)
     assert "cannot log in" in caplog.text
+    assert "SEKRET" not in caplog.text
+
+
+def test_logs_show_none_whoever_logs(caplog: pytest.LogCaptureFixture) -> None:
+    remember_secrets(SECRETS)
+    with caplog.at_level(logging.INFO):
+        logging.getLogger("somebody").info("%s and %d", SECRETS, 3)
+        try:
+            raise RuntimeError(f"cannot log in with {SECRETS}")
+        except RuntimeError:
+            logging.getLogger("ray").exception("failed")
+    assert "and 3" in caplog.text
+    assert "cannot log in" in caplog.text
+    assert "***" in caplog.text
     assert "SEKRET" not in caplog.text
 
 

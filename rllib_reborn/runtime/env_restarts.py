@@ -72,7 +72,7 @@ class EnvRestarts:
                 f"{self._name!r} failed {self.failures_in_row} time(s) in a row without a finished episode in "
                 f"between, last with {type(cause).__name__}: {hidden(str(cause))}"
             ) from cause
-        logger.warning("Env %r failed (%s); it is made again.", self._name, hidden(repr(cause)))
+        logger.warning("Env %r failed (%r); it is made again.", self._name, cause)
         try:
             return self._make_env()
         except Exception as error:

@@ -269,7 +269,7 @@ class ExecutorTeamEnv(VectorTeamEnv):
         for row, failure in failures.items():
             where = f"step {self._steps[row]}" if during == "step" else during
             then = ", and is rebuilt at its next reset" if failure.gone else ""
-            detail = hidden(failure.line if self._traceback_logged else f"\n{failure.text.rstrip()}")
+            detail = failure.line if self._traceback_logged else f"\n{failure.text.rstrip()}"
             self.last_failure = hidden(failure.line)
             logger.warning("Game %d failed in %s (episode seed %d)%s: %s", row, where, self._seeds[row], then, detail)
             self._traceback_logged = True
