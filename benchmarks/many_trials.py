@@ -36,8 +36,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import psutil
+
+from benchmarks.straight_line import Line, line_through
 
 SEEDS = 2
 OVER = re.compile(r"\((\d+) of \d+ over")
@@ -61,31 +62,6 @@ def sweep_text(trials: int, concurrency: int, iterations: int, steps: int) -> st
             "",
         ]
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A straight line through points.
-
-    Attributes:
-        slope: Per trial.
-        residual: Root mean square of what the points lie off.
-        halves: Slopes through the first and through the second half of the points.
-    """
-
-    slope: float
-    residual: float
-    halves: tuple[float, float]
-
-
-def line_through(x: Sequence[float], y: Sequence[float]) -> Line:
-    """Least squares; at least four points with different ``x``."""
-    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    slope, start = np.polyfit(xs, ys, 1)
-    off = ys - (start + slope * xs)
-    middle = len(xs) // 2
-    halves = [float(np.polyfit(xs[part], ys[part], 1)[0]) for part in (slice(0, middle), slice(middle, None))]
-    return Line(float(slope), float(np.sqrt(np.mean(off**2))), (halves[0], halves[1]))
 
 
 def count_files(root: Path) -> tuple[int, int]:

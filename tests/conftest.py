@@ -21,6 +21,12 @@ def pytest_addoption(parser):
         default=200,
         help="faults in the long StarCraft training test; its short sample in `make test` keeps its own number",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=100,
+        help="SIGKILLs in the long series of tests/reliability, over all kinds of runs",
+    )
 
 
 @pytest.fixture(scope="module")

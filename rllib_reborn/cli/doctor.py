@@ -9,12 +9,13 @@ import json
 import os
 import platform
 import shutil
-import stat
 import sys
 from pathlib import Path
 
 from rllib_reborn._version import __version__
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command
+from rllib_reborn.cli.doctor_network import check_network
+from rllib_reborn.cli.finding import Finding
 
 MARKS = {True: "ok", False: "PROBLEM", None: "-"}
 GIGABYTE = 1e9
@@ -27,23 +28,6 @@ OPTIONAL = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What.
-        ok: True: fine. False: something will not work. None: optional and not there, or not applicable.
-        sentence: What was found.
-        remedy: What to do; empty where there is nothing to do.
-    """
-
-    name: str
-    ok: bool | None
-    sentence: str
-    remedy: str = ""
-
-
 def examine() -> list[Finding]:
     """All findings about this machine."""
     return [
@@ -54,7 +38,7 @@ def examine() -> list[Finding]:
         check_cores(os.process_cpu_count() if hasattr(os, "process_cpu_count") else _affinity_cores()),
         check_memory(_available_memory()),
         check_shared_memory(Path("/dev/shm")),
-        check_auth_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")),
+        *check_network(),
         *(check_extra(name, purpose) for name, purpose in OPTIONAL.items()),
         check_smac(),
         check_starcraft_packages(),
@@ -130,21 +114,6 @@ def check_shared_memory(path: Path) -> Finding:
         f"{text}, so that Ray falls back to slow files on disk",
         "in a container, start it with --shm-size=2g",
     )
-
-
-def check_auth_token(path: Path) -> Finding:
-    """Ray's token lets anyone who reads it run code in the cluster."""
-    if not path.exists():
-        return Finding("ray_auth_token", None, f"{path} is not there; Ray makes it when it first starts")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return Finding(
-            "ray_auth_token",
-            False,
-            f"{path} has mode {mode:04o}: other users can read it and run code in your cluster",
-            f"chmod 600 {path}",
-        )
-    return Finding("ray_auth_token", True, f"{path} has mode {mode:04o}")
 
 
 def check_extra(name: str, purpose: str) -> Finding:

@@ -102,16 +102,18 @@ def experiment_request(args: argparse.Namespace) -> ExperimentRequest | None:
 
 
 def composed_yaml(loaded: LoadedExperiment, request: ExperimentRequest) -> str:
-    """The experiment with every default, as YAML with the source of each key.
+    """The experiment with every default, as YAML with the source of each key; secrets of the environment as ``***``.
 
     Raises:
         ExperimentError: The algorithm is unknown, or refuses a setting.
     """
     from rllib_reborn.experiments.annotated_yaml import annotated_yaml, source_in
     from rllib_reborn.experiments.build import configure, resolved_dict
+    from rllib_reborn.secret_settings import without_secrets
 
     experiment = loaded.experiment
     resolved = resolved_dict(experiment, configure(experiment))
     name = "+".join((request.name, *request.interventions))
     head = f"# {name}: behind each key the file that sets it, or 'the name', 'command line' or 'default'.\n"
+    resolved["env_config"] = without_secrets(resolved["env_config"])
     return head + annotated_yaml(resolved, source_in(loaded.layers, request.overrides))

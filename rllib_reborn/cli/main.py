@@ -29,6 +29,7 @@ from rllib_reborn.cli import (
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
+from rllib_reborn.secret_settings import hidden
 from rllib_reborn.suggestions import did_you_mean
 
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
@@ -113,7 +114,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _tell(message: str, status: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {hidden(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 

@@ -21,6 +21,7 @@ from rllib_reborn.envs.same_team import OtherTeamError, require_same_team
 from rllib_reborn.envs.starcraft import names as starcraft_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
+from rllib_reborn.secret_settings import hidden, remember_secrets, without_secrets
 
 
 def _matrix_entry(game: str) -> EnvEntry:
@@ -146,6 +147,7 @@ def _make(
 ) -> VectorTeamEnv:
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
+    remember_secrets(kwargs)
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.make(num_envs, **kwargs)
@@ -191,6 +193,7 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
 
 def team_spec_in_order(agent_ids: Sequence[str], name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
     """As :func:`team_spec`; games of named agents take the order of ``agent_ids`` where they have these names."""
+    remember_secrets(kwargs)
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.spec(**kwargs)
@@ -252,7 +255,9 @@ def _call_by_path(name: str, num_envs: int, kwargs: Mapping[str, Any]) -> Vector
         raise
     except (Exception, SystemExit) as error:  # what ends the process is no environment either
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{name!r} cannot be built with the options {dict(kwargs)}: {what}") from error
+        raise ValueError(
+            f"{name!r} cannot be built with the options {without_secrets(kwargs)}: {hidden(what)}"
+        ) from error
     if not isinstance(env, VectorTeamEnv):
         raise ValueError(f"{name!r} returned a {type(env).__name__}; expected a VectorTeamEnv.")
     if env.num_envs != num_envs:

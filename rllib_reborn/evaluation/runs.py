@@ -30,6 +30,7 @@ from rllib_reborn.evaluation.origin import (
 )
 from rllib_reborn.parsing import ParseError, parse_json, read_file
 from rllib_reborn.parsing.yaml_text import MAX_BYTES, MAX_VALUES, parse_yaml
+from rllib_reborn.secret_settings import without_secrets
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -215,7 +216,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
-    config = _read_config(folder)
+    config = without_secrets(_read_config(folder))
     found = _read_metrics(folder)
     try:
         metrics, left_out, first = table_of(found.rows)

@@ -13,6 +13,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment, experiment_model
 from rllib_reborn.replay.fields import field_layout
 from rllib_reborn.replay.memory import ReplayMemoryError, available_memory, check_fits, largest_size
+from rllib_reborn.secret_settings import without_secrets
 
 # What may differ between a run and its resumption. None of it changes how is learnt; another number of runners or of their
 # games ("resources") changes which episodes are played, and running ones are dropped then, with a warning.
@@ -111,13 +112,14 @@ def first_difference(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str |
     arguments = {key for key in left if key.startswith("env_config.")}
     for key in sorted(arguments | right.keys()):
         if key.split(".")[0] not in FREE_ON_RESUME and left.get(key) != right.get(key):
-            return f"{key} is {left.get(key)!r} here and {right.get(key)!r} there"
+            mine_shown, other_shown = (without_secrets(side.get(key), key) for side in (left, right))
+            return f"{key} is {mine_shown!r} here and {other_shown!r} there"
     return None
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """``(key, before, now)`` of every setting that is another one, ``stop`` and what concerns files and processes aside. Of
-    interventions of other kinds the kinds alone."""
+    interventions of other kinds the kinds alone; secrets as ``***``."""
     kinds = [[one["kind"] for one in data.get("interventions") or []] for data in (before, now)]
     if kinds[0] == kinds[1]:
         before, now = _by_place(before), _by_place(now)
@@ -125,7 +127,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple
         before, now = dict(before) | {"interventions": kinds[0]}, dict(now) | {"interventions": kinds[1]}
     left, right = _flat(before), _flat(now)
     return [
-        (key, left.get(key), right.get(key))
+        (key, without_secrets(left.get(key), key), without_secrets(right.get(key), key))
         for key in sorted(left.keys() | right.keys())
         if key.split(".")[0] not in FREE_ON_RESUME and left.get(key) != right.get(key)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
 from rllib_reborn.envs.contract import EnvContractError
@@ -12,6 +11,7 @@ from rllib_reborn.envs.registry import ENVS, is_built_per_game, launches_externa
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.own_ray import cluster_address
 from rllib_reborn.experiments.schema import Experiment
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def check_env(experiment: Experiment) -> TeamSpec:
     if entry is not None and entry.check is not None:
         team = check_env_name(experiment)
         # On a cluster the game is where the runners are, and need not be here.
-        if experiment.resources.num_env_runners == 0 or not os.environ.get("RAY_ADDRESS"):
+        if experiment.resources.num_env_runners == 0 or cluster_address() is None:
             try:
                 entry.check(**experiment.env_config)
             except GameUnavailableError as error:

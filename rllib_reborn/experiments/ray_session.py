@@ -13,11 +13,11 @@ import ray
 import torch
 
 from rllib_reborn.experiments.errors import ExperimentError
+from rllib_reborn.experiments.own_ray import OWN_RAY, cluster_address, listening_on_localhost, own_ray_options
 from rllib_reborn.experiments.schema import Experiment
 
 logger = logging.getLogger(__name__)
 
-_LOCAL_HOST = "127.0.0.1"
 _SHOWN_CHARACTERS = 300
 
 
@@ -44,16 +44,10 @@ def ray_session(experiment: Experiment) -> Iterator[None]:
         # Workers repeat RLlib's warnings, which no logging level of the driver reaches.
         "log_to_driver": level != "error",
     }
-    if not os.environ.get("RAY_ADDRESS"):
-        options |= {
-            # Ray of our own: without this one that somebody else has started on this machine would be joined.
-            "address": "local",
-            "num_cpus": cpus_needed(experiment),
-            "include_dashboard": experiment.logging.dashboard,
-            "dashboard_host": _LOCAL_HOST,
-        }
-        own = custom_resources_needed(experiment)
-        options |= {"resources": own} if own else {}
+    if cluster_address() is None:
+        options |= own_ray_options(
+            cpus_needed(experiment), custom_resources_needed(experiment), dashboard=experiment.logging.dashboard
+        )
     start_ray(options)
     try:
         check_custom_resources(experiment)
@@ -66,8 +60,13 @@ def start_ray(options: dict[str, Any]) -> None:
     """``ray.init(**options)``; where Ray does not come up, as on a machine that is busy just then, once more.
 
     Raises:
-        ExperimentError: It did not come up twice.
+        ExperimentError: It did not come up twice; or as :func:`listening_on_localhost`.
     """
+    with listening_on_localhost() if options.get("address") == OWN_RAY else contextlib.nullcontext():
+        _start_or_try_again(options)
+
+
+def _start_or_try_again(options: dict[str, Any]) -> None:
     for is_last in (False, True):
         try:
             ray.init(**options)
@@ -75,7 +74,7 @@ def start_ray(options: dict[str, Any]) -> None:
         except Exception as error:
             ray.shutdown()  # what has come up of it
             what = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARACTERS].rstrip(". ")
-            address = os.environ.get("RAY_ADDRESS")
+            address = cluster_address()
             if is_last and address and "address" not in options:
                 raise ExperimentError(
                     f"the Ray cluster {address!r} (RAY_ADDRESS, --address) cannot be reached: {what}; see whether it runs "
@@ -159,7 +158,7 @@ def check_gpus(experiment: Experiment) -> None:
     """
     needed = gpus_needed(experiment)
     in_driver = experiment.resources.num_learners == 0
-    if needed == 0 or (os.environ.get("RAY_ADDRESS") and not in_driver):
+    if needed == 0 or (cluster_address() is not None and not in_driver):
         return
     # Learner processes may sit anywhere in a cluster; a learner in the driver needs a GPU of this machine.
     whole_cluster = ray.is_initialized() and not in_driver

@@ -40,6 +40,8 @@ from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.runtime.process_tuning import share_one_heap
+from rllib_reborn.secret_settings import hidden, without_secrets
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 logger = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class OpenRun:
         try:
             yield
         except TrainingError:
-            path, text = self.prepared.plan.folder.error, traceback.format_exc()
+            path, text = self.prepared.plan.folder.error, hidden(traceback.format_exc())
             try:
                 path.write_text(text, encoding="utf-8")
             except OSError as error:
@@ -209,7 +211,10 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
+        if without_secrets(experiment.env_config) != experiment.env_config:
+            folder.root.chmod(0o700)  # config.yaml and the checkpoints hold them
         _require_as_planned(run)
+        share_one_heap()  # before Ray starts its threads
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
         algo, plan, passed_over = _restored(run, held)

@@ -9,6 +9,7 @@ from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.rollout import EnvCallError
 from rllib_reborn.envs.team_env import VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
+from rllib_reborn.secret_settings import hidden
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class EnvRestarts:
         if self.failures_in_row >= _MAX_FAILURES_IN_ROW or not self._restart_failed:
             raise EnvContractError(
                 f"{self._name!r} failed {self.failures_in_row} time(s) in a row without a finished episode in "
-                f"between, last with {type(cause).__name__}: {cause}"
+                f"between, last with {type(cause).__name__}: {hidden(str(cause))}"
             ) from cause
         logger.warning("Env %r failed (%r); it is made again.", self._name, cause)
         try:

@@ -1,14 +1,16 @@
-"""Settings of a worker process that make its dense maths fast."""
+"""Settings of a process: those that make a learner's dense maths fast, and one that keeps a driver from growing."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from typing import Any
 
 import torch
 
 # glibc's mallopt() parameters (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def skip_filling_empty_buffers() -> None:
@@ -33,9 +35,25 @@ def tune_for_dense_math(num_cpus: float | str) -> None:
     skip_filling_empty_buffers()
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(1 if isinstance(num_cpus, str) else max(1, int(num_cpus)))
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_MAX, 0)
-            libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-            libc.mallopt(_M_TOP_PAD, 64 * 2**20)
+    libc = _glibc()
+    if libc is not None:
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def share_one_heap() -> None:
+    """Let all threads that this process starts from now on allocate from one heap, unless ``MALLOC_ARENA_MAX`` is set.
+
+    glibc gives each thread a heap of its own, and Ray has some thirty threads that hand on messages: what one allocates
+    another frees, and the heaps grow without an end while what is in use stays the same (3 MB in 1,000 iterations).
+    """
+    libc = _glibc()
+    if libc is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        libc.mallopt(_M_ARENA_MAX, 1)
+
+
+def _glibc() -> Any:
+    """The C library where it is glibc's, else None."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") else None

@@ -5,10 +5,13 @@ When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these br
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
+from ray._private import ray_constants
 from ray.rllib.algorithms import algorithm as rllib_algorithm
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -30,6 +33,14 @@ class NoFolderAtHome(Algorithm):
     def _setup_logdir(self) -> None:
         if self._storage:
             super()._setup_logdir()
+
+    def setup(self, config: Any) -> None:
+        """As RLlib's, which gives ``logdir`` to env runners; ours write nothing there, so no folder is made for them."""
+        made, self._logdir = self._logdir, self._logdir or tempfile.gettempdir()
+        try:
+            super().setup(config)
+        finally:
+            self._logdir = made
 
     @property
     def logdir(self) -> str:
@@ -126,3 +137,16 @@ def is_deprecated_setting(name: str) -> bool:
         or vars(AlgorithmConfig()).get(name) == DEPRECATED_VALUE
         or (vars(AlgorithmConfig()).get(f"_{name}") == DEPRECATED_VALUE)
     )
+
+
+@contextlib.contextmanager
+def nodes_on_localhost() -> Iterator[None]:
+    """A local Ray that ``ray.init`` starts inside has the address 127.0.0.1, and all its processes listen there and nowhere
+    else. Ray does that where it cannot be a cluster (macOS, Windows); elsewhere it would
+    listen on every interface, and take ``_node_ip_address="127.0.0.1"`` for the machine's address in the network."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before

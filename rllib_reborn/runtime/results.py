@@ -13,6 +13,7 @@ import numpy as np
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.rollout import EpisodeOutcome
 from rllib_reborn.replay.episode_replay import EpisodeBlock
+from rllib_reborn.secret_settings import hidden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,9 @@ class RunnerError:
     @staticmethod
     def of(failure: Exception) -> RunnerError:
         if isinstance(failure, EnvContractError):
-            return RunnerError(str(failure), True)
+            return RunnerError(hidden(str(failure)), True)
         name = type(failure).__name__
-        return RunnerError(f"env runner failed with {name}: {failure}\n{traceback.format_exc()}", False)
+        return RunnerError(hidden(f"env runner failed with {name}: {failure}\n{traceback.format_exc()}"), False)
 
     def raise_here(self) -> None:
         """Raise it in this process.

@@ -14,6 +14,7 @@ from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.nets.risk_agent import RiskLevelPredictor
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec
 from rllib_reborn.policy.files import Weights
+from rllib_reborn.secret_settings import without_secrets
 
 #: Modules that hold other modules, or no weights.
 _NO_WEIGHTS = (AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity)
@@ -55,7 +56,7 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         obs_scale=team.obs_scale,
         algorithm=module.algorithm if algorithm is None else algorithm,
         env=str(module.model_config.get("env", "")),
-        env_config=dict(module.model_config.get("env_config", {})),
+        env_config=without_secrets(module.model_config.get("env_config", {})),
     )
     return Policy(spec, plain_weights(module.agents))
 

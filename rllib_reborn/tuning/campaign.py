@@ -27,6 +27,7 @@ from rllib_reborn.experiments.build import build_config, check_replay_fits
 from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
+from rllib_reborn.experiments.own_ray import cluster_address, own_ray_options
 from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages, start_ray
 from rllib_reborn.experiments.schema import Experiment
@@ -407,16 +408,11 @@ def _ray_for(sweep: Sweep) -> Iterator[None]:
     experiment = _largest(sweep)
     show_ray_messages(experiment.logging.level)
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    if not os.environ.get("RAY_ADDRESS"):
+    if cluster_address() is None:
         at_once = sweep.concurrency or 1
         own = {name: amount * at_once for name, amount in custom_resources_needed(experiment).items()}
-        options |= {
-            "address": "local",
-            "num_cpus": max(os.cpu_count() or 1, cpus_needed(experiment) * at_once),
-            "include_dashboard": experiment.logging.dashboard,
-            "dashboard_host": "127.0.0.1",
-            **({"resources": own} if own else {}),
-        }
+        num_cpus = max(os.cpu_count() or 1, cpus_needed(experiment) * at_once)
+        options |= own_ray_options(num_cpus, own, dashboard=experiment.logging.dashboard)
     start_ray(options)
     try:
         yield

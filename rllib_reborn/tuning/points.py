@@ -15,6 +15,7 @@ import numpy as np
 from rllib_reborn.evaluation.origin import PREFIX_FOLDER
 from rllib_reborn.experiments.load import load
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.secret_settings import without_secrets
 from rllib_reborn.tuning.sweep import Arm, Sweep
 
 #: What runs of a sweep have unless it says otherwise: replays of many runs would fill any disk.
@@ -95,12 +96,19 @@ def runs_of(sweep: Sweep, points: Iterable[Point]) -> list[SweepRun]:
 def point_name(sweep: Sweep, values: Mapping[str, Any]) -> str:
     """``beta=2,lr=0.000316``: short keys and values, fit for a folder."""
     labels = short_keys(list(sweep.space))
-    name = ",".join(f"{labels[key]}={_shown(value)}" for key, value in values.items())
+    name = ",".join(f"{labels[key]}={_shown(_without_secrets(key, value))}" for key, value in values.items())
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "-", name)
     if len(name) > _LONGEST_NAME:
         digest = hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()[:8]
         name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
     return name
+
+
+def _without_secrets(key: str, value: Any) -> Any:
+    """``value``; one that holds a secret as a part of its hash, so that points of a sweep still have different names."""
+    if without_secrets(value, key) == value:
+        return value
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def short_keys(keys: list[str]) -> dict[str, str]:

@@ -187,18 +187,6 @@ class TestDoctor:
         assert doctor.check_shared_memory(tmp_path).ok is False
         assert "--shm-size" in doctor.check_shared_memory(tmp_path).remedy
 
-    def test_the_token_must_be_private(self, tmp_path: Path) -> None:
-        token = tmp_path / "auth_token"
-        assert doctor.check_auth_token(token).ok is None
-        token.write_text("secret")
-        for mode, ok in ((0o644, False), (0o640, False), (0o604, False), (0o600, True), (0o400, True)):
-            token.chmod(mode)
-            finding = doctor.check_auth_token(token)
-            assert finding.ok is ok
-            assert "secret" not in finding.sentence + finding.remedy
-        token.chmod(0o644)
-        assert doctor.check_auth_token(token).remedy == f"chmod 600 {token}"
-
     def test_smac_is_told_from_smac3(self) -> None:
         assert doctor.check_smac(["smac/facade/smac_ac_facade.py"]).ok is False
         assert "pip uninstall smac" in doctor.check_smac(["smac/main/smbo.py"]).remedy

@@ -13,6 +13,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.tune.registry import get_trainable_cls
 from ray.tune.trainable import trainable
+from ray.util import get_node_ip_address
 from ray.util.debug import reset_log_once
 
 from rllib_reborn import QMIXConfig
@@ -113,13 +114,17 @@ def test_rllib_does_not_warn_of_its_own_module_config(caplog):
     assert "RLModuleConfig" not in caplog.text
 
 
-def test_an_algorithm_makes_no_folder_at_home(monkeypatch, tmp_path):
+def test_an_algorithm_makes_no_folder_at_home_nor_for_temporary_files(monkeypatch, tmp_path):
     monkeypatch.setattr(trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     config = QMIXConfig().environment("matrix/two_step").debugging(log_level="ERROR")
     algo = config.build_algo()
     try:
         algo.train()
         assert not (tmp_path / "ray_results").exists()
+        assert list(temporary.glob("QMIX_*")) == []
         assert Path(algo.logdir).is_dir()
         assert algo.logdir == algo.logdir
     finally:
@@ -192,3 +197,12 @@ algo.stop()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150)
     assert "trained" in done.stdout, done.stderr
     return done.stdout + done.stderr
+
+
+def test_nodes_on_localhost_changes_the_address_that_a_new_ray_takes(monkeypatch):
+    # A Ray that runs already keeps its own; nodes_on_localhost is for one that starts.
+    monkeypatch.setattr("ray._private.worker._global_node", None)
+    before = get_node_ip_address()
+    with ray_internals.nodes_on_localhost():
+        assert get_node_ip_address() == "127.0.0.1"
+    assert get_node_ip_address() == before

@@ -21,6 +21,7 @@ from rllib_reborn.envs.vectorize.game_executor import (
     GameFailedError,
     ResultBuffers,
 )
+from rllib_reborn.secret_settings import hidden
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +270,7 @@ class ExecutorTeamEnv(VectorTeamEnv):
             where = f"step {self._steps[row]}" if during == "step" else during
             then = ", and is rebuilt at its next reset" if failure.gone else ""
             detail = failure.line if self._traceback_logged else f"\n{failure.text.rstrip()}"
-            self.last_failure = failure.line
+            self.last_failure = hidden(failure.line)
             logger.warning("Game %d failed in %s (episode seed %d)%s: %s", row, where, self._seeds[row], then, detail)
             self._traceback_logged = True
 
