@@ -21,8 +21,14 @@ from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.metrics_log import rows_of_checkpoint
 from rllib_reborn.experiments.own_config import is_own_config, read_config
 from rllib_reborn.experiments.run_folder import RunFolder, run_of_checkpoint
+from rllib_reborn.parsing import parse_json, read_file
 
 Row = dict[str, Any]
+
+#: Two lines for each setting that a fork changes.
+_MOST_BYTES = 1_000_000
+#: What a fork may leave out.
+FRESH = frozenset({"replay", "optimizer", "counters"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,9 +165,12 @@ def iterations_before_fork(folder: RunFolder) -> int:
 
 def _note(folder: RunFolder) -> dict[str, Any] | None:
     try:
-        note: dict[str, Any] = json.loads(folder.fork.read_text(encoding="utf-8"))
+        note = parse_json(read_file(folder.fork, _MOST_BYTES), most_bytes=_MOST_BYTES)
+        sound = isinstance(note["source"], str) and isinstance(note["fresh"], list) and set(note["fresh"]) <= FRESH
+        if not sound or not isinstance(note["iteration"], int) or "\0" in note["source"]:
+            raise ValueError("it names no source, iteration and parts")
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ExperimentError(f"{folder.fork} was damaged ({error}); fork into another --out.") from None
-    return note
+    return dict(note)

@@ -20,8 +20,11 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import LOCK_NAME
 from rllib_reborn.experiments.fork import ForkRequest
 from rllib_reborn.experiments.run_folder import SET_ASIDE, RunFolder
+from rllib_reborn.parsing import parse_json, read_file
 
 MEMBER_FILE = "member.json"
+#: Some hundred bytes an exchange.
+_MOST_BYTES = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,12 @@ def exchanges(point_folder: Path) -> list[Exchange]:
     """
     path = point_folder / MEMBER_FILE
     try:
-        return [Exchange(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        noted = parse_json(read_file(path, _MOST_BYTES), most_bytes=_MOST_BYTES)
+        found = [Exchange(**one) for one in noted]
+        for one in found:
+            if not (isinstance(one.source, str) and isinstance(one.values, dict) and isinstance(one.env_steps, int)):
+                raise ValueError("an exchange has a source, values and env_steps")
+        return found
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:

@@ -16,10 +16,15 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.folder_lock import locked_folder
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.run_folder import RunFolder
+from rllib_reborn.parsing import ParseError, parse_json, read_file
+from rllib_reborn.short_repr import short_repr
 from rllib_reborn.tuning.points import Point, SweepRun, known_points, runs_of
 from rllib_reborn.tuning.population import exchanges
 from rllib_reborn.tuning.stop_request import StopRequest
 from rllib_reborn.tuning.sweep import Sweep, dump_sweep, read_sweep
+
+#: A point has a value for each setting that is searched.
+_MOST_BYTES = 1_000_000
 
 
 class RunState(enum.StrEnum):
@@ -114,10 +119,22 @@ class SweepFolder:
         write_text_atomically(path, json.dumps(dict(point.values)) + "\n")
 
     def chosen_points(self) -> list[Point]:
-        """Points that a searcher has chosen, in the order of their folders' names."""
+        """Points that a searcher has chosen, in the order of their folders' names.
+
+        Raises:
+            ExperimentError: A point's file was damaged.
+        """
         found = []
         for path in sorted(self.root.glob("*/point.json")):
-            found.append(Point(path.parent.name, json.loads(path.read_text(encoding="utf-8"))))
+            try:
+                values = parse_json(read_file(path, _MOST_BYTES), most_bytes=_MOST_BYTES)
+            except ParseError as error:
+                raise ExperimentError(f"{path} {error}; remove it and the point's run folders.") from None
+            if not isinstance(values, dict):
+                raise ExperimentError(
+                    f"{path} holds {short_repr(values)}, no values of a point; remove it and the point's run folders."
+                )
+            found.append(Point(path.parent.name, values))
         return found
 
     def runs(self, sweep: Sweep) -> list[SweepRun]:
