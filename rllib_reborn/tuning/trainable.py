@@ -18,7 +18,7 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.fork import ForkRequest, iterations_before_fork
 from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
-from rllib_reborn.experiments.training_loop import TrainingError
+from rllib_reborn.experiments.training_loop import TrainingError, TrainingLoop
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
 from rllib_reborn.tuning.population import Exchange, beginning, note_exchange
@@ -148,7 +148,11 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
             self._broken = False
             if loop.has_ended:
                 loop.save()
-                run.evaluate_final()
+                _require_written(loop)
+                try:
+                    run.evaluate_final()
+                except OSError as error:
+                    raise TrainingError(f"the final evaluation could not be written: {error}") from error
         if objective not in self._known:
             raise NeverMeasuredError(
                 f"objective {objective!r} was never measured in this run; its metrics are {', '.join(sorted(self._known))}."
@@ -209,12 +213,12 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         run = self._opened()
         run.loop.save()
-        folder = run.prepared.plan.folder
-        return {
-            "run": self._given.name,
-            "checkpoint": str(CheckpointStore(folder.checkpoints).paths()[-1].resolve()),
-            "env_steps": run.loop.position.env_steps,
-        }
+        newest = CheckpointStore(run.prepared.plan.folder.checkpoints).latest_valid()
+        if newest is None:
+            _require_written(run.loop)
+            raise TrainingError(f"{self._given.name} has no checkpoint, though one was asked for.")
+        path, manifest = newest
+        return {"run": self._given.name, "checkpoint": str(path.resolve()), "env_steps": manifest.env_steps}
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Of this run: nothing, its folder is at least as far. Of another one: this run goes on from that."""
@@ -270,6 +274,13 @@ class _NoObserver:
 
     def on_wait(self, reason: str) -> None:
         pass
+
+
+def _require_written(loop: TrainingLoop) -> None:
+    """Raise where not all that was trained is on the disk."""
+    missing = loop.not_written
+    if missing:
+        raise TrainingError(f"not all of it is on the disk: {'; '.join(missing)}")
 
 
 def _settings(interventions: list[dict[str, Any]], first: int = 0) -> dict[str, Any]:

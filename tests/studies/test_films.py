@@ -125,8 +125,10 @@ class TestCommand:
 
         def evaluate(name: str, *argv: str) -> int:
             monkeypatch.setattr("rllib_reborn.studies.trained_policy.load_team", lambda path: team(name))
-            monkeypatch.setattr("rllib_reborn.checkpoints.resolve_checkpoint", lambda path: Path("checkpoint"))
-            return main(["evaluate", "checkpoint", "--episodes", "2", *argv])
+            checkpoint = tmp_path / "checkpoint"
+            checkpoint.mkdir(exist_ok=True)
+            (checkpoint / "rllib_checkpoint.json").write_text("{}")
+            return main(["evaluate", str(checkpoint), "--episodes", "2", *argv])
 
         return evaluate
 
