@@ -93,7 +93,7 @@ class OpenRun:
         resource_request = final_resource_request(experiment)
         if resource_request is not None:
             # The runners are done, and give back what they booked.
-            self.algo.runners.stop()
+            self.algo.stop_runners()
         final = evaluate_final(
             team,
             env=experiment.env,
