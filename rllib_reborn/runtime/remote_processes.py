@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_reborn.runtime import ray_internals
-from rllib_reborn.runtime.limits import MOST_LOSSES_IN_ROW, STOP_S
+from rllib_reborn.limits import MOST_LOSSES_IN_ROW, STOP_S
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep
-from rllib_reborn.envs.team_game import TeamGame
+from rllib_reborn.envs.team_game import GameObs, GameStep, TeamGame
 from tests.fakes.envs import MaskedWalk
 
 
@@ -76,16 +76,14 @@ class HangingGame(TeamGame):
         self.spec = TeamSpec(n_agents=2, n_actions=2, obs_dim=1, state_dim=1, episode_limit=5)
         self._flag, self._at, self._calls, self._time = flag, at, 0, 0
 
-    def _obs(self) -> TeamObs:
-        return TeamObs(np.zeros((2, 1), np.float32), np.zeros(1, np.float32), np.ones((2, 2), bool))
+    def _obs(self) -> GameObs:
+        return GameObs(np.zeros((2, 1), np.float32), np.zeros(1, np.float32), np.ones((2, 2), bool))
 
-    def reset(self, seed: int) -> TeamObs:
+    def reset(self, seed: int) -> GameObs:
         self._time = 0
         return self._obs()
 
-    def step(self, actions: np.ndarray) -> Any:
-        from rllib_reborn.envs.team_game import GameStep
-
+    def step(self, actions: np.ndarray) -> GameStep:
         self._calls += 1
         hang_once(self._flag, self._calls, self._at)
         self._time += 1

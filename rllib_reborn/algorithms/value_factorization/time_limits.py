@@ -7,7 +7,7 @@ from typing import Any, Self
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_reborn.algorithms.value_factorization.environment import EnvironmentConfig
-from rllib_reborn.runtime.limits import ANSWER_S, EVALUATION_S, LEARNER_S, SAMPLE_S
+from rllib_reborn.limits import ANSWER_S, EVALUATION_S, LEARNER_S, SAMPLE_S
 
 
 class TimeLimitsConfig(EnvironmentConfig):

@@ -15,8 +15,14 @@ SAMPLE_S, EVALUATION_S = 600.0, 600.0
 #: Processes close their games at the end, before they are ended.
 STOP_S = 5.0
 
-#: A game in a process or on a thread of its own steps, where ``step_timeout_s`` is not given.
+#: A game in a process or on a thread of its own answers any call, where ``step_timeout_s`` is not given.
 GAME_STEP_S = 600.0
+#: Where it is: whatever is not a step (a reset may start a program) may take so many times as long as one.
+SLOW_CALL_FACTOR = 10
+#: A child process of games is up (Python started, modules imported), whatever the load.
+GAME_PROCESS_START_S = 120.0
+#: Games close, before their processes are ended or their threads left alone.
+CLOSE_GAMES_S = 10.0
 
 #: From the second SIGINT, SIGTERM or SIGHUP to the end, whatever hangs.
 SECOND_SIGNAL_S = 8.0
