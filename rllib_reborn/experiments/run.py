@@ -35,6 +35,7 @@ from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.runtime.standstill import standstill_announced
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 
@@ -164,12 +165,16 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
     with open_run(run, observer, command) as opened:
-        with Interruption() as interruption, opened.errors_written():
+        with Interruption() as interruption:
             opened.algo.interrupt_when(lambda: interruption.received is not None)
-            opened.loop.run(interruption)
-        if not opened.loop.has_ended:
-            return RunOutcome(opened.algo.counters.env_steps, interruption.received, None)
-        return RunOutcome(opened.algo.counters.env_steps, None, opened.evaluate_final())
+            with opened.errors_written():
+                opened.loop.run(interruption)
+            final = None
+            if opened.loop.has_ended:
+                # All that was learnt is saved.
+                with contextlib.suppress(KeyboardInterrupt), interruption.at_once():
+                    final = opened.evaluate_final()
+        return RunOutcome(opened.algo.counters.env_steps, None if final else interruption.received, final)
 
 
 @contextlib.contextmanager
@@ -187,6 +192,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
+        held.enter_context(standstill_announced(observer.on_wait))
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))

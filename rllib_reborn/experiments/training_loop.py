@@ -38,7 +38,7 @@ class Observer(Protocol):
         """A checkpoint is complete."""
 
     def on_wait(self, reason: str) -> None:
-        """The cluster has no room yet."""
+        """Nothing moves, and why: the cluster has no room yet, or a process does not answer. Called on any thread."""
 
 
 class Iteration(NamedTuple):

@@ -54,7 +54,9 @@ class HangingWalk(MaskedWalk):
 
     def step(self, actions: np.ndarray) -> TeamStep:
         self._perhaps("step")
-        return super().step(actions)
+        step = super().step(actions)
+        step.info.setdefault("failed", np.zeros(self.num_envs, bool))  # asked for by the checks before training
+        return step
 
     def reset(self, **kwargs: Any) -> TeamObs:
         self._perhaps("reset")

@@ -13,6 +13,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from rllib_reborn.algorithms.value_factorization.evaluation import EvaluatedAlgorithm
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.remote_processes import LearnersLostError
+from rllib_reborn.runtime.standstill import standstill_announced
 
 _SAMPLED = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
 
@@ -54,7 +55,8 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
         self._taken_back, self.whole_env_steps = done, None
         evaluated = self.counters.last_evaluation_env_steps
         try:
-            results: dict[str, Any] = super().step()
+            with standstill_announced(progress=lambda: (self.counters.updates, self.counters.env_steps)):
+                results: dict[str, Any] = super().step()
         except InterruptedIterationError as error:
             self._give_back()
             self.counters.interrupted_env_steps = error.env_steps = self._sampled() - before
