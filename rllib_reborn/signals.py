@@ -36,7 +36,7 @@ def let_go_of_terminal() -> None:
 
 
 def _is_gone(number: int) -> bool:
-    """Whether a descriptor belongs to a terminal that was closed: it is none any more, and its state cannot be asked for."""
+    """Whether a descriptor belongs to a terminal that was closed, and does not count as one any more."""
     try:
         os.ttyname(number)
     except OSError as error:
@@ -47,9 +47,9 @@ def _is_gone(number: int) -> bool:
 class SecondSignal:
     """Once started, a second signal ends this process and all that it has started, whatever hangs in it.
 
-    The first one is left to whoever handles it. Python's own handlers run between two of its instructions, so they never run
-    where the main thread waits inside of a library; but the number of every signal is written to a pipe at once, and a thread
-    of this class reads it.
+    The first one is left to whoever handles it. Python's own handlers run between two of its instructions, so they never
+    run where the main thread waits inside of a library; but the number of every signal is written to a pipe at once, and a
+    thread of this class reads it.
     """
 
     def __init__(self, limit_s: float = SECOND_SIGNAL_S) -> None:
@@ -77,7 +77,9 @@ class SecondSignal:
         number = received[1]
         name = signal.Signals(number).name
         with contextlib.suppress(OSError, ValueError):
-            os.write(2, f"error: did not end within {self._limit_s:g} s of a second {name}, and is ended now.\n".encode())
+            os.write(
+                2, f"error: did not end within {self._limit_s:g} s of a second {name}, and is ended now.\n".encode()
+            )
         end_everything(_BY_SIGNAL + number)
 
 

@@ -26,7 +26,9 @@ print(child.pid, flush=True)
 """
 STUCK = WATCHED + "wait_in_c()\n"
 #: Takes 0.1 s to end, and ends in good order.
-ORDERLY = WATCHED + """
+ORDERLY = (
+    WATCHED
+    + """
 try:
     time.sleep(300)
 except KeyboardInterrupt:
@@ -36,6 +38,7 @@ except KeyboardInterrupt:
     time.sleep(0.1)
     sys.exit(7)
 """
+)
 
 
 @contextlib.contextmanager
@@ -130,7 +133,14 @@ def test_output_to_a_terminal_that_is_gone_goes_nowhere():
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_ends_training_that_hangs_and_leaves_nothing_behind(tmp_path, first, runners):
     flag = tmp_path / "stuck"
-    argv = ["--env", "tests.fakes.stuck:StuckWalk", "--algorithm", "qmix", f"env_config.flag={flag}", "stop.env_steps=9000"]
+    argv = [
+        "--env",
+        "tests.fakes.stuck:StuckWalk",
+        "--algorithm",
+        "qmix",
+        f"env_config.flag={flag}",
+        "stop.env_steps=9000",
+    ]
     argv += [f"resources.num_env_runners={runners}", "env_config.at=3", "--out", str(tmp_path / "run")]
     printed = (tmp_path / "printed").open("w+")
     process = subprocess.Popen([sys.executable, "-m", "rllib_reborn", "train", *argv], stdout=printed, stderr=printed)

@@ -1,5 +1,5 @@
-"""When games that fail again and again are given up: by how often they fail in so many env steps, for all kinds of environments
-alike, and whatever the length of an episode."""
+"""When games that fail again and again are given up: by how often they fail in so many env steps, for all kinds of
+environments alike, and whatever the length of an episode."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.contract import EnvContractError
 
-#: From this share of env steps on, in which a game fails without a finished episode in between, it is given up. Episodes that
-#: last longer than a few dozen steps are then hardly ever finished.
+#: From this share of env steps on, in which a game fails without a finished episode in between, it is given up. Episodes
+#: that last longer than a few dozen steps are then hardly ever finished.
 _MOST_RATE = 0.1
 #: Failures, for each game, before a rate is judged: once is no rate.
 _ENOUGH = 10

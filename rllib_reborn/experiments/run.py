@@ -103,6 +103,7 @@ class OpenRun:
             seed=experiment.seed,
             num_envs=None if is_stepped_as_arrays(experiment.env) else resources.num_envs_per_env_runner,
             resource_request=resource_request,
+            timeout_s=_final_timeout_s(experiment),
         )
         write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
         return final
@@ -192,7 +193,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
-        held.enter_context(standstill_announced(observer.on_wait))
+        held.enter_context(standstill_announced(lambda line: observer.on_wait(line)))
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
@@ -267,6 +268,12 @@ def final_resource_request(experiment: Experiment) -> dict[str, Any] | None:
         "num_cpus": resources.num_cpus_per_env_runner,
         "resources": dict(resources.custom_resources_per_env_runner),
     }
+
+
+def _final_timeout_s(experiment: Experiment) -> float:
+    """For its episodes as long as an evaluation in between may take for its own."""
+    times = max(1.0, experiment.evaluation.final_episodes / experiment.evaluation.episodes)
+    return experiment.resources.evaluation_timeout_s * times
 
 
 @contextlib.contextmanager

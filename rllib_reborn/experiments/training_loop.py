@@ -125,8 +125,8 @@ class TrainingLoop:
 
         Raises:
             InterruptedIterationError: ``algo`` has broken it off. There is no row of it yet; :meth:`save` keeps its part.
-            TrainingError: The iteration failed. What was trained is saved where its state is whole; the checkpoints that were
-                there stay, and none is made of a broken state.
+            TrainingError: The iteration failed. What was trained is saved where its state is whole; the checkpoints that
+                were there stay, and none is made of a broken state.
         """
         before = self.position.env_steps
         try:

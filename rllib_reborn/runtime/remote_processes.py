@@ -8,8 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_reborn.runtime import ray_internals
 from rllib_reborn.limits import MOST_LOSSES_IN_ROW, STOP_S
+from rllib_reborn.runtime import ray_internals
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """Says what a program waits for where nothing moves any more: after half a minute, and then every minute.
 
-Nothing is noted while things go on, so that it costs nothing: a thread looks every few seconds where the watched thread is. Where
-that has not changed, nor have the clocks of training and of the games that are played there, the calls under way say what is waited
-for.
+Nothing is noted while things go on, so that it costs nothing: a thread looks every few seconds where the watched thread is.
+Where that has not changed, nor have the clocks of training and of the games that are played there, the calls under way say
+what is waited for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rllib_reborn.limits import FIRST_LINE_S, LOOK_EVERY_S, NEXT_LINE_S
 logger = logging.getLogger(__name__)
 
 _Say = Callable[[str], None]
+_PACKAGE = __name__.split(".")[0]
 
 
 def _asked(local: Mapping[str, Any]) -> str:
@@ -34,27 +35,23 @@ def _games(local: Mapping[str, Any]) -> str:
     return f"the games of {rollout.name!r} in this process, after {rollout.env_steps:,} env steps"
 
 
-#: By module and name of a call, what a program waits for that is inside of it; the innermost one counts. None: it says so
-#: itself.
-_WAITS: Mapping[tuple[str, str], str | Callable[[Mapping[str, Any]], str] | None] = {
-    ("rllib_reborn.runtime.ray_internals", "WatchedActorManager._fetch_result"): _asked,
-    ("rllib_reborn.runtime.remote_sampling", "RemoteSampling.collect"): None,
-    ("rllib_reborn.experiments.cluster_room", "wait_for_room"): None,
-    ("rllib_reborn.envs.rollout", "Rollout.run"): _games,
-    ("rllib_reborn.envs.rollout", "Rollout.begin"): "the games in this process to begin",
-    ("rllib_reborn.algorithms.value_factorization.learner_updates", "run_updates"): "an update of the learners",
-    ("rllib_reborn.algorithms.value_factorization.evaluation", "EvaluatedAlgorithm.setup"): (
-        "the processes of the algorithm to start"
-    ),
-    ("rllib_reborn.algorithms.value_factorization.evaluation", "EvaluatedAlgorithm.step"): "an evaluation",
-    ("rllib_reborn.algorithms.value_factorization.evaluation", "EvaluatedAlgorithm.cleanup"): "the processes to end",
-    ("rllib_reborn.checkpoints.store", "CheckpointStore.save"): "a checkpoint to be written",
-    ("rllib_reborn.algorithms.value_factorization.checkpointing", "CheckpointedAlgorithm.restore_from_path"): (
-        "a checkpoint to be read"
-    ),
-    ("rllib_reborn.experiments.metrics_log", "MetricsLog.append"): "a row to be written",
-    ("rllib_reborn.experiments.final_evaluation", "evaluate_final"): "the final evaluation",
-    ("rllib_reborn.experiments.ray_session", "start_ray"): "Ray to start",
+#: By the name of a call of this package, what a program waits for that is inside of it; the innermost one counts. None: it
+#: says so itself.
+_WAITS: Mapping[str, str | Callable[[Mapping[str, Any]], str] | None] = {
+    "WatchedActorManager._fetch_result": _asked,
+    "RemoteSampling.collect": None,
+    "wait_for_room": None,
+    "Rollout.run": _games,
+    "Rollout.begin": "the games in this process to begin",
+    "run_updates": "an update of the learners",
+    "EvaluatedAlgorithm.setup": ("the processes of the algorithm to start"),
+    "EvaluatedAlgorithm.step": "an evaluation",
+    "EvaluatedAlgorithm.cleanup": "the processes to end",
+    "CheckpointStore.save": "a checkpoint to be written",
+    "CheckpointedAlgorithm.restore_from_path": ("a checkpoint to be read"),
+    "MetricsLog.append": "a row to be written",
+    "evaluate_final": "the final evaluation",
+    "start_ray": "Ray to start",
 }
 
 
@@ -156,7 +153,7 @@ def _place(frame: FrameType | None) -> object:
     place: list[object] = []
     for one in _calls(frame):
         place += (id(one.f_code), one.f_lasti)
-        if _name(one) == ("rllib_reborn.envs.rollout", "Rollout.run"):
+        if _name(one) == "Rollout.run":
             place.append(one.f_locals["self"].env_steps)
     return place
 
@@ -166,11 +163,11 @@ def what_for(frame: FrameType | None) -> str | None:
     first_of_ours = None
     for one in _calls(frame):
         name = _name(one)
-        if name in _WAITS:
+        if name is not None and name in _WAITS:
             what = _WAITS[name]
             return what(one.f_locals) if callable(what) else what
-        if first_of_ours is None and name[0].startswith("rllib_reborn."):
-            first_of_ours = f"{name[1]}() of {name[0]}"
+        if name is not None and first_of_ours is None:
+            first_of_ours = f"{name}() of {one.f_globals['__name__']}"
     return first_of_ours or "something outside of this package"
 
 
@@ -181,5 +178,7 @@ def _calls(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _name(frame: FrameType) -> tuple[str, str]:
-    return frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+def _name(frame: FrameType) -> str | None:
+    """Of a call of this package; None: it is of another one."""
+    module: str = frame.f_globals.get("__name__", "")
+    return frame.f_code.co_qualname if module.split(".")[0] == _PACKAGE else None

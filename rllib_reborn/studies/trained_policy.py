@@ -105,9 +105,7 @@ class TrainedPolicy:
         made = self.make_env(count, drawable=record)
         env = CheckedEnv(made, made.spec, self.env_name)
         film = _Film(env, self.env_name) if record else None
-        restarts = EnvRestarts(
-            lambda: self._made_again(env, record), self.env_name, seed=seed, restart_failed=True
-        )
+        restarts = EnvRestarts(lambda: self._made_again(env, record), self.env_name, seed=seed, restart_failed=True)
 
         def on_step(transition: Transition) -> None:
             if film is not None:
@@ -122,7 +120,9 @@ class TrainedPolicy:
         def recover(failure: EnvCallError) -> None:
             if film is not None:
                 film.drop()
-            restarts.begin_again(failure, lambda another: setattr(env, "env", another), rollout.begin, rollout.env_steps)
+            restarts.begin_again(
+                failure, lambda another: setattr(env, "env", another), rollout.begin, rollout.env_steps
+            )
 
         try:
             actor = self.make_actor(count, seed, _EXPLORATION_SALT, epsilon)

@@ -45,7 +45,9 @@ def test_a_tenth_of_the_steps_is_given_up_soon(between, failures):
         steps.pass_by(between)
         steps.fail()
     steps.pass_by(between)
-    with pytest.raises(EnvContractError, match=rf"failed {failures} times in {between * 10} env steps without a finished"):
+    with pytest.raises(
+        EnvContractError, match=rf"failed {failures} times in {between * 10} env steps without a finished"
+    ):
         steps.fail()
 
 
@@ -69,7 +71,7 @@ def test_a_call_that_raises_loses_all_games_and_is_judged_alike():
         steps.pass_by(2)
         steps.budget.all_failed(ValueError("no"), steps.env_steps)
     steps.pass_by(2)
-    with pytest.raises(EnvContractError, match="failed 20 times in 20 env steps.*, last with ValueError: no; run"):
+    with pytest.raises(EnvContractError, match=r"failed 20 times in 20 env steps.*, last with ValueError: no; run"):
         steps.budget.all_failed(ValueError("no"), steps.env_steps)
     steps = Steps()
     for _ in range(190):

@@ -185,7 +185,9 @@ def test_the_episode_of_a_failed_game_does_not_count_and_is_played_again() -> No
 
 def test_games_that_fail_again_and_again_are_given_up() -> None:
     made, _, transitions = rollout(ScriptedGames([-1], [-1]))
-    with pytest.raises(EnvContractError, match="the games of 'some/game' failed 20 times in 20 env steps without a finished episode"):
+    with pytest.raises(
+        EnvContractError, match="the games of 'some/game' failed 20 times in 20 env steps without a finished episode"
+    ):
         made.run(episodes=1)
     assert len(transitions) == 10
 

@@ -336,7 +336,7 @@ def test_crashes_in_evaluation_are_counted_apart():
 
 
 def test_an_env_that_always_crashes_ends_with_a_sentence():
-    with pytest.raises(EnvContractError, match="failed 40 times in 0 env steps.*the game process died"):
+    with pytest.raises(EnvContractError, match=r"failed 40 times in 0 env steps.*the game process died"):
         runner(env_config={"fault": "raise_always"}).sample(num_episodes=1)
 
 

@@ -25,8 +25,8 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
     is_interrupted: Callable[[], bool] = bool
     #: Of :attr:`TrainingCounters.interrupted_env_steps`, what RLlib's own count lacks at present.
     _taken_back = 0
-    #: Env steps of the iteration that an error has broken off, where all state is whole nevertheless, so that a checkpoint can
-    #: be made of it; None: there was no such error.
+    #: Env steps of the iteration that an error has broken off, where all state is whole nevertheless, so that a checkpoint
+    #: can be made of it; None: there was no such error.
     whole_env_steps: int | None = None
 
     @abc.abstractmethod

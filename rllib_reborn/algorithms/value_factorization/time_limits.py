@@ -27,9 +27,7 @@ class TimeLimitsConfig(EnvironmentConfig):
         # RLlib's is half an hour, in which no other runner samples.
         self.env_runner_restore_timeout_s = ANSWER_S
 
-    def time_limits(
-        self, *, answer_timeout_s: float = NotProvided, learner_timeout_s: float = NotProvided
-    ) -> Self:
+    def time_limits(self, *, answer_timeout_s: float = NotProvided, learner_timeout_s: float = NotProvided) -> Self:
         """Sets how long processes are waited for; ``env_runners(sample_timeout_s=...)`` and
         ``evaluation(evaluation_sample_timeout_s=...)`` set it for sampling and evaluating.
 

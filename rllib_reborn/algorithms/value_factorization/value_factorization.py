@@ -35,7 +35,7 @@ from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.runtime.interruption import InterruptedIterationError
-from rllib_reborn.runtime.results import Collected, without_errors
+from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
 from rllib_reborn.settings import parse
 
@@ -141,7 +141,9 @@ class ValueFactorization(InterruptibleAlgorithm):
                     self.reward_scaler.observe(block.fields["reward"])
                 self.replay.add(block)
             self.counters.add(answer)
-        without_errors(collected)  # raises the first one, once what is sound is taken in
+        for answer in collected:  # what is sound is taken in
+            if answer.error is not None:
+                answer.error.raise_here()
 
     def _make_updates(self, count: int) -> Iterator[Update]:
         """``count`` updates: a batch each, and what is due. One is drawn while earlier ones are still under way."""
