@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from rllib_reborn.limits import FIRST_LINE_S, LOOK_EVERY_S, NEXT_LINE_S
+from rllib_reborn.runtime.hung_call import HungCalls
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class _Watched:
     def __init__(self, thread: int, say: _Say, clock: Callable[[], float]) -> None:
         self.thread = thread
         self.progress: Callable[[], object] = tuple
+        self.hung_calls: HungCalls | None = None
         self._say = say
         self._clock = clock
         self._place: object = None
@@ -77,6 +79,8 @@ class _Watched:
             self._place, self._since, self._next = place, now, FIRST_LINE_S
             return
         waited = now - self._since
+        if self.hung_calls is not None and waited >= self.hung_calls.limit_s and (call := _call_of_games(frame)):
+            self.hung_calls.end(call)
         if waited >= self._next:
             what = what_for(frame)
             if what is not None:
@@ -94,27 +98,29 @@ _thread: threading.Thread | None = None
 def standstill_announced(
     say: _Say = logger.warning,
     progress: Callable[[], object] | None = None,
+    hung_calls: HungCalls | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[None]:
-    """While this thread stands still inside, say what it waits for. Where it is watched already, ``progress`` alone is used.
+    """While this thread stands still inside, say what it waits for. Where it is watched already, ``progress`` and
+    ``hung_calls`` alone are used.
 
     Args:
         say: Is given each message, on another thread.
         progress: Something that changes while things go on, where the calls under way may not.
+        hung_calls: Ends calls of environments that are played in this thread; None: they may take for ever.
         clock: Seconds; replaced in tests.
     """
     here = threading.get_ident()
     outer = next((one for one in _watched if one.thread == here), None)
     watched = _Watched(here, say, clock) if outer is None else outer
-    before = watched.progress
-    if progress is not None:
-        watched.progress = progress
+    before = watched.progress, watched.hung_calls
+    watched.progress, watched.hung_calls = progress or watched.progress, hung_calls or watched.hung_calls
     if outer is None:
         _add(watched)
     try:
         yield
     finally:
-        watched.progress = before
+        watched.progress, watched.hung_calls = before
         if outer is None:
             _watched.remove(watched)
 
@@ -169,6 +175,11 @@ def what_for(frame: FrameType | None) -> str | None:
         if name is not None and first_of_ours is None:
             first_of_ours = f"{name}() of {one.f_globals['__name__']}"
     return first_of_ours or "something outside of this package"
+
+
+def _call_of_games(frame: FrameType | None) -> FrameType | None:
+    """The call of an environment that a thread is in."""
+    return next((one for one in _calls(frame) if _name(one) in ("CheckedEnv.step", "CheckedEnv.reset")), None)
 
 
 def _calls(frame: FrameType | None) -> Iterator[FrameType]:

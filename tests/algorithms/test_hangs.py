@@ -180,6 +180,21 @@ def a_game_on_a_thread_of_a_runner(build: Any, tmp_path: Path) -> None:
     train_until(build(GAME, team={"workers": "threads"}, at=20), is_replaced)
 
 
+def a_batch_in_the_driver(build: Any, tmp_path: Path) -> None:
+    algorithm = build(runners=0, at=20)
+    row = train_until(algorithm, lambda row: row["faults/env_failures"] > 0)
+    assert row["faults/env_failures"] == 1
+    assert 0 < row["faults/episodes_dropped"] <= 4, "those that had begun"
+    train_until(algorithm, lambda row: row["updates"] > 5)
+
+
+def an_inline_game_in_the_driver(build: Any, tmp_path: Path) -> None:
+    algorithm = build(GAME, runners=0, at=20)
+    row = train_until(algorithm, lambda row: row["faults/env_failures"] > 0)
+    assert (row["faults/env_failures"], row["faults/episodes_dropped"]) == (1, 1)
+    train_until(algorithm, lambda row: row["updates"] > 5)
+
+
 def every_runner_again_and_again(build: Any, tmp_path: Path) -> None:
     algorithm = build(always=True, at=2)
     with pytest.raises(RunnersLostError, match=r"2 env runners were lost \d+ times without an answer in between"):
@@ -201,6 +216,8 @@ CASES = (
     a_game_in_a_process,
     a_game_on_a_thread,
     a_game_on_a_thread_of_a_runner,
+    a_batch_in_the_driver,
+    an_inline_game_in_the_driver,
     every_runner_again_and_again,
 )
 SAMPLE = (a_runner_that_is_saved, a_learner_that_is_saved)

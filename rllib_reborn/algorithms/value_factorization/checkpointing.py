@@ -151,9 +151,9 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.AB
         """Count the processes that were lost since this was called last. The games of a runner went with it, each in the
         middle of an episode."""
         for kind, processes in self.processes.items():
-            losses, count = processes.take_losses(), self.counters.processes_lost
-            count[kind] = count.get(kind, 0) + losses.lost
-            count[f"{kind}_hung"] = count.get(f"{kind}_hung", 0) + losses.hung
+            losses, before = processes.take_losses(), self.counters.processes_lost
+            now = {kind: before.get(kind, 0) + losses.lost, f"{kind}_hung": before.get(f"{kind}_hung", 0) + losses.hung}
+            self.counters.processes_lost = before | now  # a new one: a saved state may hold the one before
             if kind == "runners":
                 self.counters.episodes_dropped += losses.lost * self.config.num_envs_per_env_runner
 
