@@ -30,6 +30,7 @@ from rllib_reborn.cli import (
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
 from rllib_reborn.secret_settings import hidden
+from rllib_reborn.signals import watch_for_second_signal
 from rllib_reborn.suggestions import did_you_mean
 
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.command in _USE_RAY:
             ensure_writable_home()
+            if argv is None:  # this process is the command, and nothing else
+                watch_for_second_signal()
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except UsageError as mistake:

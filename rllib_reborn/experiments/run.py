@@ -41,6 +41,7 @@ from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.runtime.process_tuning import share_one_heap
+from rllib_reborn.runtime.standstill import standstill_announced
 from rllib_reborn.secret_settings import hidden, without_secrets
 from rllib_reborn.studies.trained_policy import team_from_algo
 
@@ -107,7 +108,7 @@ class OpenRun:
         resource_request = final_resource_request(experiment)
         if resource_request is not None:
             # The runners are done, and give back what they booked.
-            self.algo.runners.stop()
+            self.algo.stop_runners()
         final = evaluate_final(
             team,
             env=experiment.env,
@@ -116,6 +117,7 @@ class OpenRun:
             seed=experiment.seed,
             num_envs=None if is_stepped_as_arrays(experiment.env) else resources.num_envs_per_env_runner,
             resource_request=resource_request,
+            timeout_s=_final_timeout_s(experiment),
         )
         write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
         return final
@@ -179,21 +181,23 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         ExperimentError: As :func:`open_run`.
         TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
-    with open_run(run, observer, command) as opened:
-        with Interruption() as interruption, opened.errors_written():
-            opened.algo.interrupt_when(lambda: interruption.received is not None)
+    with open_run(run, observer, command) as opened, Interruption() as interruption:
+        opened.algo.interrupt_when(lambda: interruption.received is not None)
+        with opened.errors_written():
             opened.loop.run(interruption)
         env_steps, not_written = opened.algo.counters.env_steps, tuple(opened.loop.not_written)
         if not opened.loop.has_ended:
             return RunOutcome(env_steps, interruption.received, None, not_written)
+        final = None
         try:
-            final = opened.evaluate_final()
+            # All that was learnt is saved.
+            with contextlib.suppress(KeyboardInterrupt), interruption.at_once():
+                final = opened.evaluate_final()
         except OSError as error:
             path = run.plan.folder.final_evaluation
-            return RunOutcome(
-                env_steps, None, None, (*not_written, f"{path} could not be written: {root_cause(error)}")
-            )
-        return RunOutcome(env_steps, None, final, not_written)
+            not_written = (*not_written, f"{path} could not be written: {root_cause(error)}")
+            return RunOutcome(env_steps, None, None, not_written)
+        return RunOutcome(env_steps, None if final else interruption.received, final, not_written)
 
 
 @contextlib.contextmanager
@@ -213,6 +217,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         held.enter_context(folder.locked())
         if without_secrets(experiment.env_config) != experiment.env_config:
             folder.root.chmod(0o700)  # config.yaml and the checkpoints hold them
+        held.enter_context(standstill_announced(lambda line: observer.on_wait(line)))
         _require_as_planned(run)
         share_one_heap()  # before Ray starts its threads
         held.enter_context(ray_session(experiment))
@@ -358,6 +363,12 @@ def final_resource_request(experiment: Experiment) -> dict[str, Any] | None:
         "num_cpus": resources.num_cpus_per_env_runner,
         "resources": dict(resources.custom_resources_per_env_runner),
     }
+
+
+def _final_timeout_s(experiment: Experiment) -> float:
+    """For its episodes as long as an evaluation in between may take for its own."""
+    times = max(1.0, experiment.evaluation.final_episodes / experiment.evaluation.episodes)
+    return experiment.resources.evaluation_timeout_s * times
 
 
 @contextlib.contextmanager
