@@ -9,6 +9,7 @@ from s2clientprotocol import sc2api_pb2
 
 from rllib_reborn.envs.starcraft.connection import Connection
 from rllib_reborn.envs.starcraft.errors import StarCraftError
+from rllib_reborn.envs.starcraft.field import terrain_of
 from rllib_reborn.envs.starcraft.settings import Timeouts
 from tests.fuzzing.changes import changed_bytes
 from tests.fuzzing.running import Target
@@ -23,6 +24,7 @@ def _responses() -> list[bytes]:
     """What a game answers to :func:`read`'s requests."""
     info = sc2api_pb2.Response(id=1, status=3)
     info.game_info.start_raw.map_size.x = info.game_info.start_raw.map_size.y = 8
+    info.game_info.start_raw.playable_area.p1.x = info.game_info.start_raw.playable_area.p1.y = 7
     for grid in (info.game_info.start_raw.pathing_grid, info.game_info.start_raw.terrain_height):
         grid.bits_per_pixel, grid.data, grid.size.x, grid.size.y = 8, b"\1" * 64, 8, 8
     observed = sc2api_pb2.Response(id=2, status=3)
@@ -81,7 +83,7 @@ def read(data: bytes) -> None:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
         connection = Connection(ours, _QUICK)
-        connection.game_info()
+        terrain_of(connection.game_info())
         connection.turn(connection.looking())
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.fuzzing.running import Target, assert_harmless, feed, feed_elsewhere
 from tests.fuzzing.targets import NAMES, target
 
-SAMPLE = {"yaml": 300, "manifest": 400, "policy": 200, "metrics": 60, "frames": 400}
+SAMPLE = {"yaml": 150, "manifest": 400, "policy": 200, "metrics": 60, "frames": 400}
 SERIES = 100_000
 
 

@@ -22,11 +22,14 @@ from rllib_reborn.envs.smac.unit_types import UNIT_TYPES
 from rllib_reborn.envs.smac.units import Units
 from rllib_reborn.envs.starcraft.commands import commands_of
 from rllib_reborn.envs.starcraft.connection import Ask, Asked
-from rllib_reborn.envs.starcraft.errors import LaunchError, StarCraftError
+from rllib_reborn.envs.starcraft.errors import InstallationError, LaunchError, StarCraftError
 from rllib_reborn.envs.starcraft.field import ALLY, ENEMY, UnitReader, terrain_of
+from rllib_reborn.envs.starcraft.frames import MAX_MESSAGE
+from rllib_reborn.envs.starcraft.installation import HOW_TO_GET_MAPS
 from rllib_reborn.envs.starcraft.launch import RunningGame, check_ready, launch
 from rllib_reborn.envs.starcraft.launch_slots import launch_slot
 from rllib_reborn.envs.starcraft.settings import GameSettings
+from rllib_reborn.parsing import ParseError, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +150,7 @@ class Battle:
             self.version = self._running.version
             connection = self._running.connection
             name = str(map_file.relative_to(installation.root / "Maps"))
-            connection.create_game(name, map_file.read_bytes(), scenario.enemy_race, settings.difficulty, seed)
+            connection.create_game(name, _content(map_file), scenario.enemy_race, settings.difficulty, seed)
             player = connection.join_game(scenario.ally_race)
             if player != ALLY:
                 raise LaunchError(f"the game made us player {player}; expected {ALLY}")
@@ -281,3 +284,15 @@ class Battle:
             path.write_bytes(replay)
         except (OSError, StarCraftError) as error:
             logger.warning("The replay %s could not be saved: %s", path, error)
+
+
+def _content(map_file: Path) -> bytes:
+    """The map as it is sent to the game.
+
+    Raises:
+        InstallationError: It cannot be read, or is larger than a message may be.
+    """
+    try:
+        return read_file(map_file, MAX_MESSAGE)
+    except (ParseError, FileNotFoundError) as error:
+        raise InstallationError(f"the map {map_file} {error}", HOW_TO_GET_MAPS) from None

@@ -20,6 +20,9 @@ from rllib_reborn.envs.starcraft.installation import HOW_TO_GET_MAPS
 #: Arrays of :class:`Units` that the game reports at every look.
 _REPORTED = ("x", "y", "health", "shield", "energy", "cooldown", "health_max", "shield_max")
 
+#: Cells of a map in each direction; the game's own limit is 256.
+_MOST_CELLS = 1024
+
 #: Owners in raw data: the player who joined, and the computer.
 ALLY, ENEMY = 1, 2
 
@@ -32,11 +35,20 @@ def terrain_of(game_info: Any) -> Terrain:
     downwards (as SMAC reads it). Heights are the bytes of ``terrain_height`` over 255, as they are sent.
 
     Raises:
-        InstallationError: A picture is not of the map's size or of another depth.
+        InstallationError: The map has no size, its playable area is not on it, or a picture is not of its size or of
+            another depth.
     """
     start = game_info.start_raw
     low, high = start.playable_area.p0, start.playable_area.p1
     map_x, map_y = int(start.map_size.x), int(start.map_size.y)
+    if not (0 < map_x <= _MOST_CELLS and 0 < map_y <= _MOST_CELLS):
+        raise InstallationError(f"the game reports a map of {map_x} x {map_y} cells", "take 4.10 (docs/starcraft.md)")
+    if not (0 <= low.x < high.x <= map_x and 0 <= low.y < high.y <= map_y):
+        raise InstallationError(
+            f"the game reports a playable area from ({low.x}, {low.y}) to ({high.x}, {high.y}) on a map of {map_x} x "
+            f"{map_y} cells",
+            "take 4.10 (docs/starcraft.md)",
+        )
     pathing = _picture(start.pathing_grid, "pathing_grid", map_x, map_y, depths=(1, 8))
     if start.pathing_grid.bits_per_pixel == 8:
         pathing = (pathing == 0)[:, ::-1]

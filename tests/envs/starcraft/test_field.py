@@ -46,6 +46,18 @@ class TestArena:
         assert np.argwhere(terrain.pathing).tolist() == [[3, 1]]
         assert terrain.terrain_height[3, 1] == np.float32(19 / 255)
 
+    @pytest.mark.parametrize("size", [(-1, -1), (0, 0), (16, -8), (2**30, 2**30), (1_025, 1)])
+    def test_a_map_without_a_size(self, size):
+        with pytest.raises(InstallationError, match="reports a map of"):
+            terrain_of(game_info(self.HEIGHTS, 8, self.HEIGHTS, size))
+
+    @pytest.mark.parametrize("end", [(1, 7), (15, 2), (17, 7), (15, 9), (-3, 7)])
+    def test_a_playable_area_that_is_not_on_the_map(self, end):
+        info = game_info(self.HEIGHTS, 8, self.HEIGHTS, (16, 8))
+        info.start_raw.playable_area.p1.x, info.start_raw.playable_area.p1.y = end
+        with pytest.raises(InstallationError, match="playable area"):
+            terrain_of(info)
+
     def test_one_byte_a_cell_is_upside_down_and_says_what_cannot_be_walked_on(self):
         grid = np.full((8, 16), 255, np.uint8)
         grid[8 - 1 - 1, 3] = 0
