@@ -43,6 +43,8 @@ SETTINGS = (
     "evaluation.episodes=8",
     "evaluation.final_episodes=400",
     "checkpoint.interval_env_steps=200",
+    "checkpoint.keep=2",
+    "checkpoint.replay=full",
     "logging.report_interval_env_steps=100",
 )
 
