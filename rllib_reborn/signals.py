@@ -55,6 +55,7 @@ class SecondSignal:
     def __init__(self, limit_s: float = SECOND_SIGNAL_S) -> None:
         self._limit_s = limit_s
         self._numbers: Sequence[int] = ending_signals()
+        self._received: list[int] = []
 
     def start(self) -> None:
         """Watch from now on, until the process ends. In the main thread."""
@@ -69,12 +70,19 @@ class SecondSignal:
                 signal.signal(number, _end_in_good_order)
         threading.Thread(target=self._watch, args=(ours,), name="second signal", daemon=True).start()
 
+    def end(self, status: int) -> None:
+        """To be called when all is done: where a second signal came, end at once. Python's own end of a process that Ray was
+        in takes seconds, in which no thread runs that could cut it short."""
+        if len(self._received) > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            end_everything(status)
+
     def _watch(self, pipe: socket.socket) -> None:
-        received: list[int] = []
-        while len(received) < 2:
-            received += [number for number in pipe.recv(64) if number in self._numbers]
+        while len(self._received) < 2:
+            self._received += [number for number in pipe.recv(64) if number in self._numbers]
         time.sleep(self._limit_s)
-        number = received[1]
+        number = self._received[1]
         name = signal.Signals(number).name
         with contextlib.suppress(OSError, ValueError):
             os.write(
@@ -100,7 +108,9 @@ def _end_in_good_order(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def watch_for_second_signal() -> None:
-    """Start a :class:`SecondSignal`, in a process that is one command and nothing else."""
+def watch_for_second_signal() -> SecondSignal:
+    """A :class:`SecondSignal` that is started, in a process that is one command and nothing else."""
+    watch = SecondSignal()
     if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
-        SecondSignal().start()
+        watch.start()
+    return watch

@@ -220,7 +220,7 @@ CASES = (
     an_inline_game_in_the_driver,
     every_runner_again_and_again,
 )
-SAMPLE = (a_runner_that_is_saved, a_learner_that_is_saved)
+SAMPLE = (a_learner_that_is_saved,)
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,9 @@ def test_a_run_that_its_environment_ends_has_saved_all_and_goes_on(tmp_path: Pat
     argv += ["resources.num_envs_per_env_runner=4", "logging.report_interval_env_steps=200", "seed=1"]
     argv += ["training.updates_per_episode=0.1", "evaluation.interval_env_steps=null", "evaluation.final_episodes=2"]
     assert main(argv) == 2
-    written = capsys.readouterr().err
-    assert "what was trained is saved" in written
-    assert f"--resume {folder}" in written
+    printed = capsys.readouterr().err
+    assert "what was trained is saved" in printed
+    assert f"--resume {folder}" in printed
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     (newest,) = (folder / "checkpoints").iterdir()
     manifest = json.loads((newest / "manifest.json").read_text())
