@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -130,7 +131,8 @@ class SilentDisplay:
         """Shows nothing."""
 
     def on_wait(self, reason: str) -> None:
-        """Shows nothing."""
+        """Print it all the same: nobody should wonder whether training has died."""
+        print(reason, file=sys.stderr, flush=True)
 
 
 class LineDisplay(SilentDisplay):

@@ -29,6 +29,7 @@ from rllib_reborn.cli import (
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
+from rllib_reborn.signals import SecondSignal, watch_for_second_signal
 from rllib_reborn.suggestions import did_you_mean
 
 # These modules import nothing slow: Ray and torch come in only when a command that needs them runs.
@@ -58,6 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; ``argv`` is without the program's name."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    watch: SecondSignal | None = None
     try:
         # As 'python -m' has it, so that an environment in the present folder has a name here too.
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
@@ -65,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         if arguments.command in _USE_RAY:
             ensure_writable_home()
+            if argv is None:  # this process is the command, and nothing else
+                watch = watch_for_second_signal()
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except UsageError as mistake:
@@ -72,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandFailed as failure:
         return _tell(str(failure), EXIT_FAILED)
     except KeyboardInterrupt:
-        return _tell("interrupted.", EXIT_FAILED)
+        _tell("interrupted.", EXIT_FAILED)
+        if watch is not None:
+            watch.end(EXIT_FAILED)
+        return EXIT_FAILED
     except BrokenPipeError:
         # The reader (head, less) has closed; the rest of the output must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -95,6 +95,7 @@ class Rollout:
 
     Attributes:
         obs: Present observations; None before the first :meth:`begin`.
+        env_steps: Taken so far, all games and all calls together.
         lengths, returns: [B] of the running episodes.
     """
 
@@ -112,6 +113,7 @@ class Rollout:
         self.actor = actor
         self.name = name
         self.obs: TeamObs | None = None
+        self.env_steps = 0
         self.lengths = np.zeros(env.num_envs, np.int64)
         self.returns = np.zeros(env.num_envs, np.float64)
         self._on_begin = on_begin
@@ -154,13 +156,13 @@ class Rollout:
         num_envs, limit, has_win = self.env.num_envs, self.env.spec.episode_limit, self.env.spec.has_win
         no_game = np.zeros(num_envs, np.bool_)
         played = np.zeros(num_envs, np.int64)
-        finished = taken = 0
+        finished, before = 0, self.env_steps
         while (
             bool((played < quotas).any())
             if quotas is not None
             else finished < episodes
             if episodes is not None
-            else taken < (steps or 0)
+            else self.env_steps - before < (steps or 0)
         ):
             assert self.obs is not None, "begin() comes before run()"
             try:
@@ -169,7 +171,7 @@ class Rollout:
             except EnvCallError as error:
                 self._recover_or_raise(error)
                 continue
-            taken += num_envs
+            self.env_steps += num_envs
             self.obs = step.obs
             self.lengths += 1
             self.returns += step.reward
@@ -192,16 +194,17 @@ class Rollout:
                 )
             if not any_done:
                 continue
-            self._budget.note(done, failed, self.env, each_must_finish=quotas is not None)
+            self._budget.note(done, failed, self.env_steps, self.env, each_must_finish=quotas is not None)
             try:
                 self.begin(mask=done)
             except EnvCallError as error:
                 self._recover_or_raise(error)
-        return taken
+        return self.env_steps - before
 
     def _recover_or_raise(self, error: EnvCallError) -> None:
         if self._recover is None:
             raise error
+        self._budget.all_failed(error.__cause__, self.env_steps)
         self._recover(error)
 
     def _refuse_endless(self, done: npt.NDArray[np.bool_]) -> None:

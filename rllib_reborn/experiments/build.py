@@ -68,6 +68,7 @@ def configure(experiment: Experiment) -> ValueFactorizationConfig:
                 custom_resources_per_env_runner=dict(resources.custom_resources_per_env_runner),
                 sample_timeout_s=resources.sample_timeout_s,
             )
+            .time_limits(answer_timeout_s=resources.answer_timeout_s, learner_timeout_s=resources.learner_timeout_s)
             .learners(**learners)
             .training(**experiment.training.given(full=False), interventions=experiment.interventions)
             .evaluation(
@@ -75,6 +76,7 @@ def configure(experiment: Experiment) -> ValueFactorizationConfig:
                 evaluation_duration=evaluation.episodes,
                 evaluation_num_env_runners=evaluation.num_env_runners,
                 evaluation_parallel_to_training=evaluation.parallel_to_training,
+                evaluation_sample_timeout_s=resources.evaluation_timeout_s,
             )
             .checkpointing(replay=experiment.checkpoint.replay)
             .reporting(min_sample_timesteps_per_iteration=experiment.logging.report_interval_env_steps)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
+from ray.exceptions import GetTimeoutError
 
+from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.experiments.atomic_text import write_text_atomically
 from rllib_reborn.experiments.metrics_log import plain
+from rllib_reborn.limits import EVALUATION_S
 
 if TYPE_CHECKING:
     from rllib_reborn.studies.trained_policy import EpisodeOutcomes, TrainedPolicy
@@ -34,6 +37,7 @@ def evaluate_final(
     seed: int,
     num_envs: int | None = None,
     resource_request: Mapping[str, Any] | None = None,
+    timeout_s: float = EVALUATION_S,
 ) -> dict[str, Any]:
     """The content of ``final_evaluation.json``.
 
@@ -45,13 +49,25 @@ def evaluate_final(
         num_envs: Games side by side; None: see :meth:`TrainedPolicy.evaluate`.
         resource_request: Options of a Ray task (``num_cpus``, ``resources``) in which they are played, for games that
             need what only some nodes have; None: in this process.
+        timeout_s: Seconds for the episodes of either in such a task.
+
+    Raises:
+        EnvContractError: They took longer there.
     """
     own_seed = final_evaluation_seed(seed)
     evaluate = team.evaluate
     if resource_request is not None:
 
         def evaluate(*args: Any, **kwargs: Any) -> EpisodeOutcomes:
-            outcomes: EpisodeOutcomes = ray.get(ray.remote(**resource_request)(_evaluate).remote(team, args, kwargs))
+            task = ray.remote(**resource_request)(_evaluate).remote(team, args, kwargs)
+            try:
+                outcomes: EpisodeOutcomes = ray.get(task, timeout=timeout_s)
+            except GetTimeoutError:
+                ray.cancel(task, force=True)
+                raise EnvContractError(
+                    f"{episodes} episodes of {env!r} took longer than {timeout_s:g} s; give resources.evaluation_timeout_s "
+                    "more, or evaluation.final_episodes less."
+                ) from None
             return outcomes
 
     return {

@@ -35,6 +35,7 @@ from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop
 from rllib_reborn.replay import ReplayMemoryError
+from rllib_reborn.runtime.standstill import standstill_announced
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 
@@ -93,7 +94,7 @@ class OpenRun:
         resource_request = final_resource_request(experiment)
         if resource_request is not None:
             # The runners are done, and give back what they booked.
-            self.algo.runners.stop()
+            self.algo.stop_runners()
         final = evaluate_final(
             team,
             env=experiment.env,
@@ -102,6 +103,7 @@ class OpenRun:
             seed=experiment.seed,
             num_envs=None if is_stepped_as_arrays(experiment.env) else resources.num_envs_per_env_runner,
             resource_request=resource_request,
+            timeout_s=_final_timeout_s(experiment),
         )
         write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
         return final
@@ -164,12 +166,16 @@ def execute_run(run: PreparedRun, observer: Observer, command: Sequence[str] = (
         TrainingError: Training broke off. The full traceback is in ``error.txt`` of the run folder.
     """
     with open_run(run, observer, command) as opened:
-        with Interruption() as interruption, opened.errors_written():
+        with Interruption() as interruption:
             opened.algo.interrupt_when(lambda: interruption.received is not None)
-            opened.loop.run(interruption)
-        if not opened.loop.has_ended:
-            return RunOutcome(opened.algo.counters.env_steps, interruption.received, None)
-        return RunOutcome(opened.algo.counters.env_steps, None, opened.evaluate_final())
+            with opened.errors_written():
+                opened.loop.run(interruption)
+            final = None
+            if opened.loop.has_ended:
+                # All that was learnt is saved.
+                with contextlib.suppress(KeyboardInterrupt), interruption.at_once():
+                    final = opened.evaluate_final()
+        return RunOutcome(opened.algo.counters.env_steps, None if final else interruption.received, final)
 
 
 @contextlib.contextmanager
@@ -187,6 +193,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
+        held.enter_context(standstill_announced(lambda line: observer.on_wait(line)))
         _require_as_planned(run)
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
@@ -261,6 +268,12 @@ def final_resource_request(experiment: Experiment) -> dict[str, Any] | None:
         "num_cpus": resources.num_cpus_per_env_runner,
         "resources": dict(resources.custom_resources_per_env_runner),
     }
+
+
+def _final_timeout_s(experiment: Experiment) -> float:
+    """For its episodes as long as an evaluation in between may take for its own."""
+    times = max(1.0, experiment.evaluation.final_episodes / experiment.evaluation.episodes)
+    return experiment.resources.evaluation_timeout_s * times
 
 
 @contextlib.contextmanager

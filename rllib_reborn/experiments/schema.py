@@ -22,6 +22,7 @@ from rllib_reborn.algorithms.value_factorization.settings import (
     RewardSettings,
     TargetUpdateSettings,
 )
+from rllib_reborn.limits import ANSWER_S, EVALUATION_S, LEARNER_S, SAMPLE_S
 from rllib_reborn.plasticity.dormancy_check import make_dormancy_check
 from rllib_reborn.plasticity.interventions import make_intervention, to_dict
 from rllib_reborn.runtime.exploration import EpsilonSettings
@@ -121,7 +122,11 @@ class ResourcesSection(Settings):
         custom_resources_per_env_runner: What Ray books of a node's own resources for each, by name: ``{"sc2": 8}`` for
             8 games of StarCraft II, on nodes that were started with, say, ``ray start --resources='{"sc2": 24}'``.
             Runners that evaluate book the same. A Ray that is started with the run has as many as the run books.
-        sample_timeout_s: Seconds to wait for a sampling process before its sample is given up.
+        sample_timeout_s: Seconds to wait for a sampling process before it is given up: it is ended, and another one started.
+        evaluation_timeout_s: The same for a process that evaluates.
+        answer_timeout_s: The same for weights, states and whatever else a process is asked for.
+        learner_timeout_s: Seconds to wait for a learner process before training ends, to be gone on with from its last
+            checkpoint.
         wait_timeout_s: Seconds to wait for a cluster that is too small for all processes; null: for ever, saying so.
         num_learners: Learner processes; 0: the driver learns.
         num_gpus_per_learner: GPUs of each; fractions only with one learner.
@@ -132,7 +137,10 @@ class ResourcesSection(Settings):
     num_envs_per_env_runner: Count = 8
     num_cpus_per_env_runner: Annotated[float, Field(ge=0)] = 1.0
     custom_resources_per_env_runner: dict[str, Positive] = Field(default_factory=dict)
-    sample_timeout_s: Positive = 600.0
+    sample_timeout_s: Positive = SAMPLE_S
+    evaluation_timeout_s: Positive = EVALUATION_S
+    answer_timeout_s: Positive = ANSWER_S
+    learner_timeout_s: Positive = LEARNER_S
     wait_timeout_s: Positive | None = None
     num_learners: CountOrZero = 0
     num_gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0

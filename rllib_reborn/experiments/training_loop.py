@@ -38,7 +38,7 @@ class Observer(Protocol):
         """A checkpoint is complete."""
 
     def on_wait(self, reason: str) -> None:
-        """The cluster has no room yet."""
+        """Nothing moves, and why: the cluster has no room yet, or a process does not answer. Called on any thread."""
 
 
 class Iteration(NamedTuple):
@@ -125,7 +125,8 @@ class TrainingLoop:
 
         Raises:
             InterruptedIterationError: ``algo`` has broken it off. There is no row of it yet; :meth:`save` keeps its part.
-            TrainingError: The iteration failed. The checkpoints that were there stay; none is made of a broken state.
+            TrainingError: The iteration failed. What was trained is saved where its state is whole; the checkpoints that
+                were there stay, and none is made of a broken state.
         """
         before = self.position.env_steps
         try:
@@ -158,9 +159,7 @@ class TrainingLoop:
         except InterruptedIterationError:
             raise
         except Exception as error:
-            raise TrainingError(
-                f"training broke off after {self.position.env_steps:,} env steps: {_root_cause(error)}"
-            ) from error
+            raise self._broken_off(error) from error
         iteration = self.position.iteration + 1
         row = {"iteration": iteration, **result["team"]}
         # Events first: a crash in between leaves events of an iteration without a row, which a resume cuts off.
@@ -171,6 +170,19 @@ class TrainingLoop:
         self.position = RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
         self.observer.on_row(row)
         return Iteration(row, events)
+
+    def _broken_off(self, error: Exception) -> TrainingError:
+        """What ends training; before, what was trained is saved, unless the error has spoilt it."""
+        text = f"training broke off after {self.position.env_steps:,} env steps: {_root_cause(error)}"
+        env_steps = getattr(self.algo, "whole_env_steps", None)
+        if env_steps is None:
+            return TrainingError(text)
+        self._saved_at, self._interrupted_env_steps = None, env_steps
+        try:
+            self.save()
+        except Exception as second:
+            return TrainingError(f"{text}; what was trained could not be saved: {_root_cause(second)}")
+        return TrainingError(f"{text}; what was trained is saved")
 
     def _is_due(self, before: int, now: int) -> bool:
         interval, seconds = self.checkpointing.interval_env_steps, self.checkpointing.interval_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 import socket
 from collections.abc import Collection
 from functools import cached_property
@@ -25,6 +26,8 @@ from rllib_reborn.runtime.results import Evaluated, RunnerError
 from rllib_reborn.runtime.running_games import RunningGames
 from rllib_reborn.runtime.seeds import Role, remote_seed
 from rllib_reborn.runtime.spaces import team_spaces
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
@@ -49,6 +52,14 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
     @abc.abstractmethod
     def make_env(self) -> VectorTeamEnv:
         """Makes the environment, in place of one that there is."""
+
+    def close_env(self) -> None:
+        """Close the environment, if there is one. What it raises is logged: another one is made all the same."""
+        try:
+            if self.env is not None:
+                self.env.close()
+        except Exception:
+            logger.warning("Closing %r failed.", self.config.env, exc_info=True)
 
     def build_env(self) -> RunnerError | None:
         """Make the environment unless there is one; gives back why it cannot be, which is its author's mistake, or None."""
@@ -76,7 +87,7 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
         try:
             outcomes = self.evaluate(num_episodes, seed)
         except Exception as failure:
-            error = RunnerError.of(failure)
+            error = self.failed(failure)
         return Evaluated(self.worker_index, outcomes, self.games.counts.take().env_failures, error)
 
     @abc.abstractmethod
@@ -100,9 +111,26 @@ class CheckpointedRunner(EnvRunner, Checkpointable, abc.ABC):
             state["games"] = self.games_state()
         return state
 
+    def failed(self, failure: Exception) -> RunnerError:
+        """What went wrong, as data. Nobody knows what state the games are in: they begin anew."""
+        self._drop_games()
+        return RunnerError.of(failure)
+
+    def _drop_games(self) -> None:
+        games: RunningGames | None = vars(self).get("games")  # not made where the environment cannot be
+        if games is not None:
+            games.counts.dropped_episodes += games.drop()
+
     def games_state(self) -> dict[str, Any] | None:
-        """See :meth:`RunningGames.get_state`; None where there are no games."""
-        return None if self.env is None else self.games.get_state()
+        """See :meth:`RunningGames.get_state`; None where there are no games, or they cannot give it."""
+        if self.env is None:
+            return None
+        try:
+            return self.games.get_state()
+        except Exception as error:  # a checkpoint is worth more than the running episodes
+            logger.warning("%r cannot give its state (%r): its running episodes are dropped.", self.config.env, error)
+            self._drop_games()
+            return None
 
     def set_games_state(self, games: dict[str, Any] | None) -> bool:
         """Go on with the games of :meth:`games_state`; returns False (and begins new ones) where there are none or they do

@@ -12,7 +12,8 @@ from rllib_reborn.envs.team_game import GameUnavailableError
 
 logger = logging.getLogger(__name__)
 
-#: The envs of one runner may fail this often without a finished episode in between before the runner gives up.
+#: Another environment may fail to be made, or to begin, so often in a row. How often one may fail in its steps:
+#: :class:`~rllib_reborn.envs.failure_budget.FailureBudget`.
 _MAX_FAILURES_IN_ROW = 3
 #: Keep the seeds of later starts apart from those of the first one and of other seeds: primes.
 _START_STRIDE, _CLOCK_STRIDE = 15_485_863, 32_452_843
@@ -28,13 +29,13 @@ class EnvRestarts:
         restart_failed: False: the first failure is an error.
 
     Attributes:
-        failures_in_row: Failures without a finished episode in between.
+        failures: How often an environment failed as a whole, was not made or did not begin.
     """
 
     def __init__(
         self, make_env: Callable[[], VectorTeamEnv], name: str, *, seed: int | None, restart_failed: bool
     ) -> None:
-        self.failures_in_row = 0
+        self.failures = 0
         self._make_env = make_env
         self._name = name
         self._seed = seed
@@ -57,21 +58,41 @@ class EnvRestarts:
         if isinstance(cause, GameUnavailableError):
             raise EnvContractError(f"{self._name!r} cannot be played on this machine: {cause}") from cause
 
-    def make_env(self, failure: EnvCallError) -> VectorTeamEnv:
-        """Another environment in place of the one that failed.
+    def begin_again(
+        self,
+        failure: EnvCallError,
+        put: Callable[[VectorTeamEnv], None],
+        begin: Callable[[int | None], None],
+        env_steps: int,
+    ) -> None:
+        """Put another environment in place of the one that failed, and begin its episodes.
+
+        Args:
+            failure: Of the environment.
+            put: Called with the other one.
+            begin: Called with the seed of its games.
+            env_steps: The run's clock.
 
         Raises:
-            EnvContractError: It failed too often.
-            EnvCallError: Making it failed.
+            EnvContractError: None can be made or begun; or the environment cannot be played on this machine.
         """
-        cause = failure.__cause__
-        self.failures_in_row += 1
-        if self.failures_in_row >= _MAX_FAILURES_IN_ROW or not self._restart_failed:
-            raise EnvContractError(
-                f"{self._name!r} failed {self.failures_in_row} time(s) in a row without a finished episode in "
-                f"between, last with {type(cause).__name__}: {cause}"
-            ) from cause
-        logger.warning("Env %r failed (%r); it is made again.", self._name, cause)
+        for attempt in range(1, _MAX_FAILURES_IN_ROW + 1):
+            self.failures += 1
+            self.refuse_unavailable(failure)
+            cause = failure.__cause__
+            if attempt == _MAX_FAILURES_IN_ROW or not self._restart_failed:
+                raise EnvContractError(
+                    f"{self._name!r} failed {attempt} time(s) in a row without a step in between, last with "
+                    f"{type(cause).__name__}: {cause}"
+                ) from cause
+            logger.warning("Env %r failed (%r); it is made again.", self._name, cause)
+            try:
+                put(self._made())
+                return begin(self.start_seed(env_steps))
+            except EnvCallError as again:
+                failure = again
+
+    def _made(self) -> VectorTeamEnv:
         try:
             return self._make_env()
         except Exception as error:

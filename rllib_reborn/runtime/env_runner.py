@@ -81,8 +81,7 @@ class TeamEnvRunner(CheckpointedRunner):
 
     @override(EnvRunner)
     def make_env(self) -> VectorTeamEnv:
-        if self.env is not None:
-            self.env.close()
+        self.close_env()
         context = EnvContext(
             dict(self.config.env_config),
             worker_index=self.worker_index,
@@ -191,7 +190,7 @@ class TeamEnvRunner(CheckpointedRunner):
             blocks = self.sample(num_episodes=num_episodes, **kwargs)
             provenance = dict(self.env.provenance()) if self.env is not None else {}
         except Exception as failure:
-            error = RunnerError.of(failure)
+            error = self.failed(failure)
         outcomes, self._outcomes = self._outcomes, []
         steps = int(self.metrics.peek(NUM_ENV_STEPS_SAMPLED_LIFETIME, default=0) - steps_before)
         counts = self.games.counts.take()
@@ -288,5 +287,4 @@ class TeamEnvRunner(CheckpointedRunner):
 
     @override(EnvRunner)
     def stop(self) -> None:
-        if self.env is not None:
-            self.env.close()
+        self.close_env()

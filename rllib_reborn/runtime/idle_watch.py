@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-#: Seconds until the first message, and between the others.
-FIRST_S, THEN_S = 30.0, 60.0
+from rllib_reborn.limits import FIRST_LINE_S as FIRST_S
+from rllib_reborn.limits import NEXT_LINE_S as THEN_S
 
 
 class IdleWatch:

@@ -6,15 +6,19 @@ When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these br
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+import ray
 from ray._common.deprecation import DEPRECATED_VALUE
+from ray.exceptions import RayError, RayTaskError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils import force_list
+from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.tune.registry import register_trainable
 from ray.util import log_once
 
@@ -103,3 +107,79 @@ def is_deprecated_setting(name: str) -> bool:
         or vars(AlgorithmConfig()).get(name) == DEPRECATED_VALUE
         or (vars(AlgorithmConfig()).get(f"_{name}") == DEPRECATED_VALUE)
     )
+
+
+class CallWatcher(Protocol):
+    """Who is notified of calls to remote actors that are not answered."""
+
+    limit_s: float
+
+    def late(self, workers: Sequence[int], waited_s: float) -> None:
+        """Actors that count as alive have not answered within that time."""
+
+    def lost(self, worker: int, error: Exception) -> None:
+        """A call to an actor that counted as alive has ended with an error of Ray's."""
+
+
+class WatchedActorManager(FaultTolerantActorManager):
+    """RLlib's manager of remote actors, with an end to every wait; made by :func:`watch_calls`."""
+
+    watcher: CallWatcher
+
+    def _fetch_result(
+        self,
+        *,
+        remote_actor_ids: list[int],
+        remote_calls: list[Any],
+        timeout_seconds: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        limit = self.watcher.limit_s if timeout_seconds is None else timeout_seconds
+        alive = set(self.healthy_actor_ids())
+        ready, results = super()._fetch_result(
+            remote_actor_ids=remote_actor_ids, remote_calls=remote_calls, timeout_seconds=limit, **kwargs
+        )
+        for result in results:
+            if not result.ok and result.actor_id in alive:
+                alive.discard(result.actor_id)
+                self.watcher.lost(result.actor_id, result.get())
+        if limit > 0 and len(ready) < len(remote_calls):
+            answered = set(ready)
+            late = {actor for actor, call in zip(remote_actor_ids, remote_calls) if call not in answered}
+            if late & alive:
+                self.watcher.late(sorted(late & alive), limit)
+        return ready, results
+
+
+def watch_calls(manager: FaultTolerantActorManager, watcher: CallWatcher) -> None:
+    """From now on calls through ``manager`` without a limit have that of ``watcher``, which is notified of the others."""
+    manager.__class__ = WatchedActorManager
+    manager.watcher = watcher
+
+
+def actor_manager(group: Any) -> Any:
+    """RLlib's manager of the remote actors of an EnvRunnerGroup or a LearnerGroup."""
+    return group._worker_manager
+
+
+def watcher_of(group: Any) -> Any:
+    """What :func:`watch_calls` was given for the actors of a group; None: nothing was."""
+    return getattr(getattr(group, "_worker_manager", None), "watcher", None)
+
+
+def end_actor(manager: FaultTolerantActorManager, worker: int) -> None:
+    """End the process of a remote actor, also one that is stopped or hangs; Ray starts another where it may."""
+    ray.kill(manager._actors[worker], no_restart=False)
+    manager.set_actor_state(worker, healthy=False)
+
+
+def is_death(error: Exception) -> bool:
+    """Whether an error of a remote call says that the actor is dead, and not what it has raised."""
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error of a remote call that says why; for a dead actor Ray's reason."""
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    stated = [line for line in lines if line.startswith(("The actor", "Worker", "Owner"))] or lines
+    return stated[-1].rstrip(".") if stated else type(error).__name__

@@ -10,9 +10,11 @@ from typing import Any
 import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.idle_watch import IdleWatch
 from rllib_reborn.runtime.interruption import InterruptedIterationError
-from rllib_reborn.runtime.results import Collected, without_errors
+from rllib_reborn.runtime.remote_processes import RemoteProcesses
+from rllib_reborn.runtime.results import Collected
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,13 @@ class RemoteSampling:
         self._group = group
         self._idle = IdleWatch(logger.warning)
         self._is_wanted: Callable[[], bool] = lambda: True
+        self._processes: RemoteProcesses | None = ray_internals.watcher_of(group)
+        self._lost_before = 0
+        #: When each runner has answered last, in overlapped sampling.
+        self._answered: dict[int, float] = {}
+        self._next_look = 0.0
+        #: Came when a checkpoint was made, which an error must not prevent; raised by the next :meth:`collect`.
+        self._failed: list[Collected] = []
 
     def wait_only_while(self, is_wanted: Callable[[], bool]) -> None:
         """Where nothing comes, look at ``is_wanted()``."""
@@ -48,18 +57,32 @@ class RemoteSampling:
 
         Raises:
             WaitGivenUpError: Nothing came, and nobody wants to wait (:meth:`wait_only_while`).
+            RunnersLostError: They are lost again and again.
         """
+        if self._failed:
+            failed, self._failed = self._failed, []
+            return failed
         if self._config.sampling == "async":
             answers = _first_ready(self._group, request, _IDLE_WAIT_S)
+            self._give_up_overdue(answers)
         else:
             answers = self._from_all(request)
         if answers:
             self._idle.came()
+            self._lost_before = 0 if self._processes is None else self._processes.in_all
         else:
             self._idle.nothing_came(self._runners_missing)
+            if self._processes is not None:
+                self._processes.require_answers(self._lost_before)
             if not self._is_wanted():
                 raise WaitGivenUpError("no episodes came, and nobody waits for them any longer.")
-        return without_errors(answers)
+        return sorted(answers, key=lambda answer: answer.worker_index)
+
+    def drain(self) -> list[Collected]:
+        """:meth:`under_way`; errors are kept for the next :meth:`collect`."""
+        answers = self.under_way()
+        self._failed += [answer for answer in answers if answer.error is not None]
+        return [answer for answer in answers if answer.error is None]
 
     def under_way(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, and take what they come to; empty in sync sampling."""
@@ -81,27 +104,34 @@ class RemoteSampling:
             # Waited for, so that what is sampled next depends on the seed alone and not on when a message arrives.
             self._group.foreach_env_runner("set_state", kwargs=request, local_env_runner=False)
 
+    def _give_up_overdue(self, answers: list[Collected]) -> None:
+        """In overlapped sampling nobody waits for a runner that hangs, so that its time is looked at instead."""
+        now, limit = time.monotonic(), self._config.sample_timeout_s
+        self._answered |= {answer.worker_index: now for answer in answers}
+        if self._processes is None or now < self._next_look:
+            return
+        self._next_look = now + min(1.0, limit)
+        alive = self._group.healthy_env_runner_ids()
+        self._answered = {worker: self._answered.get(worker, now) for worker in alive}
+        late = [worker for worker, since in self._answered.items() if now - since > limit]
+        if late:
+            self._processes.late(late, limit)
+
     def _from_all(self, request: dict[str, Any]) -> list[Collected]:
-        timeout = self._config.sample_timeout_s
         answers: list[Collected] = self._group.foreach_env_runner(
-            "collect", kwargs=request, local_env_runner=False, timeout_seconds=timeout
+            "collect", kwargs=request, local_env_runner=False, timeout_seconds=self._config.sample_timeout_s
         )
-        missing = self._group.num_healthy_remote_env_runners() - len(answers)
-        if missing > 0:
-            logger.warning(
-                "%d env runner(s) took longer than sample_timeout_s=%g seconds; their episodes are lost. Raise it in "
-                "env_runners(sample_timeout_s=...).",
-                missing,
-                timeout,
-            )
-        elif not answers:
+        if not answers:
             time.sleep(_IDLE_WAIT_S)  # all runners are being restarted
         return answers
 
-    def _runners_missing(self) -> str | None:
+    def _runners_missing(self) -> str:
         alive, all_of_them = self._group.num_healthy_remote_env_runners(), self._group.num_remote_env_runners()
         if alive == all_of_them:
-            return None
+            return (
+                f"{alive} env runner(s) play, and none has finished its episodes; one that takes longer than "
+                f"sample_timeout_s={self._config.sample_timeout_s:g} s is given up"
+            )
         return (
             f"{alive} of {all_of_them} env runners are alive; training goes on when Ray has found room for the others"
         )

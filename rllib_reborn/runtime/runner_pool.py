@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.evaluation_runners import EvaluationRunners
 from rllib_reborn.runtime.remote_sampling import RemoteSampling
-from rllib_reborn.runtime.results import Collected, Evaluated, Weights, without_errors
+from rllib_reborn.runtime.results import Collected, Evaluated, Weights
 
 
 class RunnerPool:
@@ -54,9 +54,8 @@ class RunnerPool:
                 has missed.
 
         Raises:
-            EnvContractError: The environment is broken.
-            RuntimeError: A runner failed otherwise.
             WaitGivenUpError: See :meth:`RemoteSampling.wait_only_while`.
+            RunnersLostError: They are lost again and again.
         """
         config, group, remote = self._config, self._sampling, self.remote
         assert group is not None
@@ -65,15 +64,12 @@ class RunnerPool:
         total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, count)
         request = {"num_episodes": -(-total // max(1, count)), "env_steps": env_steps}
         if count == 0:
-            collected: Collected = group.local_env_runner.collect(**request)
-            if collected.error is not None:
-                collected.error.raise_here()
-            return [collected]
+            return [group.local_env_runner.collect(**request)]
         return remote.collect(request)
 
     def drain(self) -> list[Collected]:
         """Wait for overlapped requests that are under way, so that none is between two states; empty in sync sampling."""
-        return [] if self.remote is None else without_errors(self.remote.under_way())
+        return [] if self.remote is None else self.remote.drain()
 
     def discard(self) -> None:
         """The same; what comes of them is not wanted."""

@@ -221,9 +221,10 @@ class RunningGames:
         self._count_failed_resets()
         return self._episodes, self._outcomes, taken
 
-    def drop(self) -> None:
-        """Running episodes are not continued."""
+    def drop(self) -> int:
+        """Running episodes, of which there are so many, are not continued."""
         self._rollout.obs = None
+        return int((self._rollout.lengths > 0).sum())
 
     # ------------------------------------------------------------------ hooks of the rollout
 
@@ -240,8 +241,6 @@ class RunningGames:
         failed = int(transition.failed.sum())
         self.counts.dropped_episodes += failed
         self.counts.env_failures += failed
-        if failed < int(transition.done.sum()):
-            self._restarts.failures_in_row = 0
         for game in np.flatnonzero(transition.counted).tolist():
             self._outcomes.append(transition.outcome(game))
             if self._keep:
@@ -262,15 +261,15 @@ class RunningGames:
     def _replace_env(self, failure: EnvCallError) -> None:
         """The whole batch of games failed at once: make it again, dropping the running episodes."""
         self._count_failed_resets()
-        self.counts.dropped_episodes += int((self._rollout.lengths > 0).sum())
-        while True:
-            self._restarts.refuse_unavailable(failure)
-            self.counts.env_failures += 1
-            try:
-                self._env.env, self._failed_resets = self._restarts.make_env(failure), 0
-                return self._begin(self._restarts.start_seed(self._env_steps))
-            except EnvCallError as again:
-                failure = again
+        self.counts.dropped_episodes += self.drop()
+        before = self._restarts.failures
+        try:
+            self._restarts.begin_again(failure, self._put, self._begin, self._env_steps)
+        finally:
+            self.counts.env_failures += self._restarts.failures - before
+
+    def _put(self, env: VectorTeamEnv) -> None:
+        self._env.env, self._failed_resets = env, 0
 
     # ------------------------------------------------------------------ state
 

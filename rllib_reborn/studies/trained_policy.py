@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE
 from rllib_reborn.envs.registry import is_stepped_as_arrays, make_same_team_env
 from rllib_reborn.envs.render import drawing_remedy
-from rllib_reborn.envs.rollout import EpisodeOutcome, Rollout, Transition, equal_quotas
+from rllib_reborn.envs.rollout import EnvCallError, EpisodeOutcome, Rollout, Transition, equal_quotas
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.vectorize.game_executor import GameFailedError
 from rllib_reborn.policy import Policy, PolicyState
+from rllib_reborn.runtime.env_restarts import EnvRestarts
 from rllib_reborn.runtime.exploration import EpsilonGreedyActor
+from rllib_reborn.runtime.running_games import CheckedEnv
 from rllib_reborn.studies.portable import policy_from_module
 
 #: Separates the exploration draws from the games' own draws under one seed.
@@ -99,8 +102,10 @@ class TrainedPolicy:
         most = _MOST_GAMES if is_stepped_as_arrays(self.env_name) else _MOST_OF_OTHERS
         count = min(episodes, most) if num_envs is None else num_envs
         finished: list[tuple[int, EpisodeOutcome]] = []
-        env = self.make_env(count, drawable=record)
+        made = self.make_env(count, drawable=record)
+        env = CheckedEnv(made, made.spec, self.env_name)
         film = _Film(env, self.env_name) if record else None
+        restarts = EnvRestarts(lambda: self._made_again(env, record), self.env_name, seed=seed, restart_failed=True)
 
         def on_step(transition: Transition) -> None:
             if film is not None:
@@ -112,13 +117,23 @@ class TrainedPolicy:
             if film is not None:
                 film.begin()
 
+        def recover(failure: EnvCallError) -> None:
+            if film is not None:
+                film.drop()
+            restarts.begin_again(
+                failure, lambda another: setattr(env, "env", another), rollout.begin, rollout.env_steps
+            )
+
         try:
             actor = self.make_actor(count, seed, _EXPLORATION_SALT, epsilon)
-            rollout = Rollout(env, actor, self.env_name, on_begin=on_begin, on_step=on_step)
-            rollout.begin(seed)
+            rollout = Rollout(env, actor, self.env_name, on_begin=on_begin, on_step=on_step, recover=recover)
+            try:
+                rollout.begin(restarts.start_seed(0))
+            except EnvCallError as failure:
+                recover(failure)
             rollout.run(quotas=equal_quotas(episodes, count))
         finally:
-            env.close()
+            env.env.close()
         finished.sort(key=lambda item: item[0])  # stable: episodes of one game stay in order
         outcomes = [outcome for _, outcome in finished]
         return EpisodeOutcomes(
@@ -127,6 +142,11 @@ class TrainedPolicy:
             won=np.array([bool(outcome.won) for outcome in outcomes]) if self.spec.has_win else None,
             frames=None if film is None else film.frames,
         )
+
+    def _made_again(self, failed: CheckedEnv, record: bool) -> VectorTeamEnv:
+        with contextlib.suppress(Exception):  # it has failed before
+            failed.env.close()
+        return self.make_env(failed.num_envs, drawable=record)
 
     def make_env(self, num_envs: int, *, drawable: bool = False) -> VectorTeamEnv:
         """The environment with ``num_envs`` games, its agents in the order of the trained team.
@@ -151,7 +171,7 @@ class TrainedPolicy:
 class _Film:
     """Pictures of the first game's first finished episode."""
 
-    def __init__(self, env: VectorTeamEnv, name: str) -> None:
+    def __init__(self, env: CheckedEnv, name: str) -> None:
         self._env = env
         self._name = name
         self._is_over = False
@@ -167,14 +187,19 @@ class _Film:
         if self._is_over:
             return
         if transition.failed[0]:
-            self.frames.clear()  # a crashed episode is dropped
+            self.drop()
             return
         self.frames.append(self._picture())
         self._is_over = bool(transition.done[0])
 
+    def drop(self) -> None:
+        """The episode has crashed; another one is filmed, unless it was over."""
+        if not self._is_over:
+            self.frames.clear()
+
     def _picture(self) -> npt.NDArray[np.uint8]:
         try:
-            return self._env.render(0)
+            return self._env.env.render(0)
         except (ValueError, ImportError) as error:
             raise ValueError(str(error)) from error
         except Exception as error:  # a foreign library's: no display, no graphics driver, ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
 from rllib_reborn.tuning.population import Exchange, beginning, note_exchange
 from rllib_reborn.tuning.sweep import Sweep
 from rllib_reborn.tuning.sweep_folder import RunState, SweepFolder
+
+logger = logging.getLogger(__name__)
 
 #: Keys of the flat config beside the searched ones.
 FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
@@ -269,7 +272,7 @@ class _NoObserver:
         pass
 
     def on_wait(self, reason: str) -> None:
-        pass
+        logger.warning("%s", reason)
 
 
 def _settings(interventions: list[dict[str, Any]], first: int = 0) -> dict[str, Any]:

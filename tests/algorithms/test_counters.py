@@ -1,8 +1,12 @@
 """Counters: updates are paid for by episodes, warm-up episodes pay for none."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from rllib_reborn.algorithms.value_factorization.checkpointing import CheckpointedAlgorithm
 from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
+from rllib_reborn.runtime.remote_processes import Losses
 from rllib_reborn.runtime.results import Collected
 
 
@@ -67,3 +71,41 @@ def test_state_round_trip():
     again.set_state(counters.get_state())
     assert (again.env_steps, again.update_budget) == (77, counters.update_budget)
     assert again.seconds() >= counters.seconds_before
+
+
+class Processes:
+    """Of a kind, of which some are lost."""
+
+    def __init__(self) -> None:
+        self.losses = Losses()
+
+    def take_losses(self) -> Losses:
+        taken, self.losses = self.losses, Losses()
+        return taken
+
+
+def test_lost_processes_add_up_and_survive_a_restore():
+    algorithm = SimpleNamespace(
+        processes={"runners": Processes(), "evaluation": Processes()},
+        counters=TrainingCounters(),
+        config=SimpleNamespace(num_envs_per_env_runner=4),
+    )
+
+    def lose(kind: str, lost: int, hung: int) -> None:
+        algorithm.processes[kind].losses = Losses(lost, hung)
+        CheckpointedAlgorithm.count_losses(algorithm)  # type: ignore[arg-type]
+
+    lose("runners", 2, 1)
+    lose("evaluation", 1, 1)
+    lose("runners", 0, 0)
+    algorithm.counters.runner_restarts = 2
+    saved = algorithm.counters.get_state()
+    for _ in range(2):  # what is saved does not change with who has taken it up
+        algorithm.counters = TrainingCounters()
+        algorithm.counters.set_state(saved)
+        lose("runners", 1, 0)
+        counters = algorithm.counters
+        assert counters.processes_lost == {"runners": 3, "runners_hung": 1, "evaluation": 1, "evaluation_hung": 1}
+        assert (counters.runner_restarts, counters.episodes_dropped) == (2, 12), (
+            "games of evaluations are not training's"
+        )

@@ -18,6 +18,8 @@ class Runners:
     def num_remote_env_runners(self):
         return len(self.members) - 1
 
+    num_healthy_remote_env_runners = num_remote_env_runners
+
     def foreach_env_runner(self, func, local_env_runner):
         assert not local_env_runner
         return [func(member) for member in self.members[1:]]
@@ -63,10 +65,11 @@ def test_local_games_are_lost_to_remote_runners(caplog):
     assert "num_env_runners=0 and num_envs_per_env_runner=4, and there are 1 and 4 now" in caplog.text
 
 
-def test_games_of_a_runner_that_is_dead_when_it_is_saved_are_counted_by_who_goes_on():
+def test_games_of_a_runner_that_is_lost_while_it_is_saved_are_counted_by_who_goes_on():
+    """The counters have been saved a moment before."""
     saved, before = runners_component(2, 4)
     saved._group.members = before[:2]  # the second remote one does not answer
-    saved._group.num_remote_env_runners = lambda: 2
+    saved._group.num_remote_env_runners = saved._group.num_healthy_remote_env_runners = lambda: 2
     state = saved.get_state()
     assert saved.take_lost_episodes() == 0
     component, _ = runners_component(2, 4)

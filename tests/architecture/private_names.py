@@ -41,6 +41,7 @@ DOCUMENTED = {
     "_fields": "namedtuple, likewise",
     "_make": "namedtuple, likewise",
     "_exit": "os._exit: ends a forked child without its parent's clean-up (Python library reference, os)",
+    "_current_frames": "sys._current_frames: where every thread is (Python library reference, sys)",
     "_foreach_*": "torch's operations on lists of tensors (torch reference, 'Foreach Operations')",
     "torch.utils._python_dispatch": "TorchDispatchMode (torch notes, 'Extending PyTorch', __torch_dispatch__ modes)",
 }

@@ -185,7 +185,9 @@ def test_the_episode_of_a_failed_game_does_not_count_and_is_played_again() -> No
 
 def test_games_that_fail_again_and_again_are_given_up() -> None:
     made, _, transitions = rollout(ScriptedGames([-1], [-1]))
-    with pytest.raises(EnvContractError, match="the games of 'some/game' failed 20 times without a finished episode"):
+    with pytest.raises(
+        EnvContractError, match="the games of 'some/game' failed 20 times in 20 env steps without a finished episode"
+    ):
         made.run(episodes=1)
     assert len(transitions) == 10
 
@@ -194,7 +196,7 @@ def test_one_game_that_always_fails_ends_quotas_and_costs_its_share_elsewhere() 
     made, _, _ = rollout(ScriptedGames([-1], [1]))
     assert made.run(episodes=300) == 600
     made, _, _ = rollout(ScriptedGames([-1], [1]))
-    with pytest.raises(EnvContractError, match="game 0 of 2 of 'some/game' failed 100 times in a row"):
+    with pytest.raises(EnvContractError, match="game 0 of 2 of 'some/game' failed 10 times in 10 of its steps"):
         made.run(quotas=np.array([1, 1]))
 
 

@@ -653,7 +653,7 @@ def test_threads_wait_together(vectorize):
         ({"workers": "fork"}, "workers is 'fork'; give one of"),
         ({"workers": "threads", "num_workers": 0}, "num_workers is 0"),
         ({"num_workers": 2}, "workers='inline' has none"),
-        ({"workers": "threads", "step_timeout_s": 1.0}, "only a process can be ended"),
+        ({"workers": "inline", "step_timeout_s": 1.0}, "cannot be given up"),
         ({"workers": "processes", "step_timeout_s": -1}, "step_timeout_s is -1"),
         ({"make_game": dict}, "make_game returned a dict; expected a TeamGame"),
         (

@@ -117,7 +117,8 @@ def test_a_refused_action_ends_with_an_error_and_is_no_failure_of_the_env(monkey
     assert "IllegalActionError: action" in answer.error.message
     assert "is not allowed; allowed are" in answer.error.message
     assert not answer.error.env_is_broken
-    assert (answer.env_failures, answer.dropped_episodes) == (0, 0)
+    assert answer.env_failures == 0
+    assert 0 < answer.dropped_episodes <= 4, "the running ones: nobody knows where their games are"
     assert made.env is env
     with pytest.raises(IllegalActionError):
         made.sample(num_episodes=200)
@@ -335,7 +336,7 @@ def test_crashes_in_evaluation_are_counted_apart():
 
 
 def test_an_env_that_always_crashes_ends_with_a_sentence():
-    with pytest.raises(EnvContractError, match=r"failed 3 time\(s\) in a row.*the game process died"):
+    with pytest.raises(EnvContractError, match=r"failed 40 times in 0 env steps.*the game process died"):
         runner(env_config={"fault": "raise_always"}).sample(num_episodes=1)
 
 
@@ -353,7 +354,7 @@ def test_an_env_that_raises_now_and_then_before_any_episode_ends_is_given_up():
 
 
 def test_games_that_always_fail_are_given_up():
-    with pytest.raises(EnvContractError, match="failed 40 times without a finished episode"):
+    with pytest.raises(EnvContractError, match="failed 40 times in 40 env steps without a finished episode"):
         runner(env_config={"fault": "games_always_fail"}).sample(num_episodes=1)
 
 
@@ -365,7 +366,7 @@ def test_one_game_that_always_fails_costs_its_share_in_training_and_ends_an_eval
     )  # the first has failed hundreds of times
     answer = runner(env_config={"fault": "first_always_fails"}).evaluate_remote(8, 0)
     assert answer.error.env_is_broken
-    assert "game 0 of 4 of 'tests.fakes.envs:MaskedWalk' failed 100 times in a row" in answer.error.message
+    assert "game 0 of 4 of 'tests.fakes.envs:MaskedWalk' failed 10 times in 10 of its steps" in answer.error.message
 
 
 def test_a_failed_game_drops_its_episode_only():

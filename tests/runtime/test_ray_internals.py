@@ -1,10 +1,15 @@
 """Each private name of Ray that this package touches still does what we use it for."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import ray
+from ray.exceptions import RayActorError, RayTaskError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.tune.registry import get_trainable_cls
 from ray.tune.trainable import trainable
 from ray.util.debug import reset_log_once
@@ -145,3 +150,90 @@ def test_what_ray_has_given_up_is_known_by_its_value():
     assert ray_internals.is_deprecated_setting("enable_rl_module_api")
     assert not ray_internals.is_deprecated_setting("num_epochs")
     assert not ray_internals.is_deprecated_setting("not_there")
+
+
+class Watcher:
+    """Notes what it is notified of."""
+
+    limit_s = 7.0
+
+    def __init__(self):
+        self.heard = []
+
+    def late(self, workers, waited_s):
+        self.heard.append(("late", list(workers), waited_s))
+
+    def lost(self, worker, error):
+        self.heard.append(("lost", worker, ray_internals.reason_of(error)))
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """A manager of three actors: the first answers, the second is dead, the third hangs. And the limits Ray was given."""
+    limits = []
+
+    def wait(calls, *, timeout, **kwargs):
+        limits.append(timeout)
+        return [call for call in calls if call != "call 3"], []
+
+    def get(call):
+        if call == "call 2":
+            raise RayActorError(error_msg="gone")
+        return "answer"
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", get)
+    manager = FaultTolerantActorManager([f"actor {number}" for number in (1, 2, 3)], init_id=1)
+    monkeypatch.setattr(
+        manager, "_call_actors", lambda *, remote_actor_ids, **kwargs: [f"call {number}" for number in remote_actor_ids]
+    )
+    watcher = Watcher()
+    ray_internals.watch_calls(manager, watcher)
+    return manager, watcher, limits
+
+
+def test_a_call_without_a_limit_has_one_and_who_does_not_answer_is_named(watched):
+    manager, watcher, limits = watched
+    assert [answer.get() for answer in manager.foreach_actor("ask") if answer.ok] == ["answer"]
+    assert limits == [7.0]
+    assert watcher.heard == [("lost", 2, "gone"), ("late", [3], 7.0)]
+    watcher.heard.clear()
+    manager.foreach_actor("ask", timeout_seconds=2.0)
+    assert watcher.heard == [("late", [3], 2.0)], "the second one is known to be dead"
+    watcher.heard.clear()
+    manager.foreach_actor("ask", timeout_seconds=0.0)
+    assert watcher.heard == [], "nobody waits"
+    manager.probe_unhealthy_actors(timeout_seconds=3.0)
+    assert watcher.heard == [], "who is being started again is not late"
+
+
+def test_an_actor_is_ended_and_is_waited_for_no_longer(watched, monkeypatch):
+    manager, watcher, _ = watched
+    ended = []
+    monkeypatch.setattr(ray, "kill", lambda actor, no_restart: ended.append((actor, no_restart)))
+    ray_internals.end_actor(manager, 3)
+    assert ended == [("actor 3", False)]
+    assert manager.healthy_actor_ids() == [1, 2]
+    manager.foreach_actor("ask", remote_actor_ids=[1, 3])
+    assert watcher.heard == []
+
+
+def test_the_manager_of_a_group_and_its_watcher_are_found(watched):
+    manager, watcher, _ = watched
+    group = SimpleNamespace(_worker_manager=manager)
+    assert ray_internals.actor_manager(group) is manager
+    assert ray_internals.watcher_of(group) is watcher
+    assert ray_internals.watcher_of(SimpleNamespace()) is None
+
+
+def test_death_is_told_from_what_was_raised():
+    raised = RayTaskError("f", "Traceback ...", ValueError("no"))
+    assert ray_internals.is_death(RayActorError(error_msg="gone"))
+    assert not ray_internals.is_death(raised)
+    assert not ray_internals.is_death(ValueError("no"))
+    assert ray_internals.reason_of(raised) == "no"
+    dead = "The actor died.\n\tclass_name: A\nThe actor died because its process was killed by SIGKILL.\n"
+    assert (
+        ray_internals.reason_of(RayActorError(error_msg=dead))
+        == "The actor died because its process was killed by SIGKILL"
+    )

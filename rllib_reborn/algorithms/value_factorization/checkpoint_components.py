@@ -109,12 +109,13 @@ class RemoteGamesComponent(Checkpointable):
         group = self._group
         if group.num_remote_env_runners() == 0:
             return {"games": {}}
+        asked = group.num_healthy_remote_env_runners()
         answers = group.foreach_env_runner(
             lambda runner: (runner.worker_index, runner.games_state()), local_env_runner=False
         )
-        # In this process their return is what is counted; who goes on from here knows nothing of them.
-        dead = group.num_remote_env_runners() - len(answers)
-        return {"games": dict(answers), "lost_episodes": dead * self._config.num_envs_per_env_runner}
+        # What is lost just now is in none of the counters that were saved a moment ago.
+        lost = asked - len(answers)
+        return {"games": dict(answers), "lost_episodes": lost * self._config.num_envs_per_env_runner}
 
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -25,6 +26,7 @@ from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.replay import EpisodeReplay
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.remote_processes import RemoteProcesses
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
 
@@ -41,6 +43,8 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.AB
     reward_scaler: RewardScaler
     plasticity_scheduler: PlasticityScheduler
     runners: RunnerPool
+    #: Remote ones by kind, once they are there.
+    processes: Mapping[str, RemoteProcesses] = MappingProxyType({})
     _plasticity_events: list[dict[str, Any]]
     #: Played beside an iteration that was interrupted, and in no result yet.
     _evaluation: dict[str, Any] | None = None
@@ -65,6 +69,7 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.AB
     ) -> dict[str, Any]:
         # Overlapped requests that are under way belong to this state: the runners' games are already past them.
         self.receive(self.runners.drain())
+        self.count_losses()
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         state[_OWN_STATE] = {
             "replay_saved": self._saves_replay(),
@@ -135,13 +140,22 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.NoFolderAtHome, abc.AB
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """As RLlib's; runners that were started again also get the present weights, not those of the run's start."""
         restored: list[int] = super().restore_env_runners(env_runner_group)
-        if restored and env_runner_group is self.env_runner_group:
-            # The games of a runner went with its process, each in the middle of an episode.
-            self.counters.runner_restarts += len(restored)
-            self.counters.episodes_dropped += len(restored) * self.config.num_envs_per_env_runner
+        self.count_losses()
         if restored:
+            if env_runner_group is self.env_runner_group:
+                self.counters.runner_restarts += len(restored)
             self.runners.sync_weights_of(env_runner_group, restored, self.counters.env_steps)
         return restored
+
+    def count_losses(self) -> None:
+        """Count the processes that were lost since this was called last. The games of a runner went with it, each in the
+        middle of an episode."""
+        for kind, processes in self.processes.items():
+            losses, before = processes.take_losses(), self.counters.processes_lost
+            now = {kind: before.get(kind, 0) + losses.lost, f"{kind}_hung": before.get(f"{kind}_hung", 0) + losses.hung}
+            self.counters.processes_lost = before | now  # a new one: a saved state may hold the one before
+            if kind == "runners":
+                self.counters.episodes_dropped += losses.lost * self.config.num_envs_per_env_runner
 
     @override(Algorithm)
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:

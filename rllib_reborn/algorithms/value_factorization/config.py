@@ -13,10 +13,10 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 
 from rllib_reborn.algorithms.value_factorization import validation
-from rllib_reborn.algorithms.value_factorization.environment import EnvironmentConfig
 from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner
 from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule, class_path
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
+from rllib_reborn.algorithms.value_factorization.time_limits import TimeLimitsConfig
 from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
 from rllib_reborn.envs.registry import is_stepped_as_arrays
 from rllib_reborn.nets.mixers import Mixer
@@ -34,7 +34,7 @@ _NEVER = 10**12
 _MOST_EVALUATION_GAMES = 32
 
 
-class ValueFactorizationConfig(EnvironmentConfig):
+class ValueFactorizationConfig(TimeLimitsConfig):
     """Settings shared by all value factorization algorithms; VDN, QMIX, ... subclass it.
 
     Example:
@@ -76,9 +76,6 @@ class ValueFactorizationConfig(EnvironmentConfig):
         self.broadcast_env_runner_states = False
         self.restart_failed_sub_environments = True
         self.delay_between_env_runner_restarts_s = 5.0
-        # RLlib's 60 and 120 s are short for slow games, and what comes later is dropped.
-        self.sample_timeout_s = 600.0
-        self.evaluation_sample_timeout_s = 600.0
         # Its thread makes every stop() wait for up to 0.7 s, and nothing of ours reads what it collects.
         self.log_sys_usage = False
         self.num_envs_per_env_runner = 8

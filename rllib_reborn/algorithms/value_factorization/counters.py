@@ -35,6 +35,7 @@ class TrainingCounters:
     episodes_dropped: int = 0
     env_failures: int = 0
     runner_restarts: int = 0  #: Sampling processes that were started again; RLlib's count ends with a restore.
+    processes_lost: dict[str, int] = dataclasses.field(default_factory=dict)  #: By kind; ``_hung``: were given up.
     last_evaluation_env_steps: int = 0
     new_episodes: int = 0  #: Of which :meth:`updates_due` knows nothing yet.
     #: What collected episodes have paid for beyond whole updates.

@@ -12,6 +12,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS
 from rllib_reborn.algorithms.value_factorization.checkpointing import CheckpointedAlgorithm
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
+from rllib_reborn.runtime.remote_processes import watch_processes
 from rllib_reborn.runtime.results import Weights
 from rllib_reborn.runtime.room import shortage_announced
 
@@ -37,6 +38,7 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
         """RLlib's, which starts all processes."""
         with shortage_announced(self.config):
             super().setup(config)
+        self.processes = watch_processes(self)
 
     @override(Algorithm)
     def step(self) -> dict[str, Any]:
@@ -95,6 +97,13 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
         """
         return self.evaluate_with(self.runners.learner_weights())
 
+    def stop_runners(self) -> None:
+        """End all sampling and evaluating processes for good; what they booked is free again."""
+        for kind in ("runners", "evaluation"):
+            if kind in self.processes:
+                self.processes[kind].stopping()
+        self.runners.stop()
+
     def evaluate_with(self, weights: Weights) -> dict[str, Any]:
         """The same with given weights."""
         self._run_callbacks("on_evaluate_start")
@@ -117,4 +126,6 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
     def cleanup(self) -> None:
         if hasattr(self, "runners"):
             self.runners.stop_local_evaluation()
+        for processes in self.processes.values():
+            processes.stopping()
         super().cleanup()

@@ -11,7 +11,10 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_reborn.algorithms.value_factorization.evaluation import EvaluatedAlgorithm
+from rllib_reborn.runtime.hung_call import HungCalls
 from rllib_reborn.runtime.interruption import InterruptedIterationError
+from rllib_reborn.runtime.remote_processes import LearnersLostError
+from rllib_reborn.runtime.standstill import standstill_announced
 
 _SAMPLED = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
 
@@ -23,6 +26,9 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
     is_interrupted: Callable[[], bool] = bool
     #: Of :attr:`TrainingCounters.interrupted_env_steps`, what RLlib's own count lacks at present.
     _taken_back = 0
+    #: Env steps of the iteration that an error has broken off, where all state is whole nevertheless, so that a checkpoint
+    #: can be made of it; None: there was no such error.
+    whole_env_steps: int | None = None
 
     @abc.abstractmethod
     def update(self, count: int) -> None:
@@ -47,13 +53,26 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
         before = self._sampled() - done
         # RLlib ends an iteration by how much its own count has risen since the beginning of this very call.
         self._add_to_sampled(-done)
-        self._taken_back = done
+        self._taken_back, self.whole_env_steps = done, None
+        evaluated = self.counters.last_evaluation_env_steps
         try:
-            return super().step()
+            hung_calls = HungCalls(self.config.sample_timeout_s)
+            moved = lambda: (self.counters.updates, self.counters.env_steps)  # noqa: E731
+            with hung_calls.watched(), standstill_announced(progress=moved, hung_calls=hung_calls):
+                results: dict[str, Any] = super().step()
         except InterruptedIterationError as error:
             self._give_back()
             self.counters.interrupted_env_steps = error.env_steps = self._sampled() - before
             raise
+        except Exception as error:
+            # As an interruption, unless it came out of the learners.
+            if not self.counters.updates_left and not isinstance(error, LearnersLostError):
+                self._give_back()
+                self.counters.interrupted_env_steps = self.whole_env_steps = self._sampled() - before
+                self.counters.last_evaluation_env_steps = evaluated
+            raise
+        self.count_losses()
+        return results
 
     def complete_training_step(self) -> None:
         """What is left of the training step that was interrupted."""

@@ -141,6 +141,9 @@ class ValueFactorization(InterruptibleAlgorithm):
                     self.reward_scaler.observe(block.fields["reward"])
                 self.replay.add(block)
             self.counters.add(answer)
+        for answer in collected:  # what is sound is taken in
+            if answer.error is not None:
+                answer.error.raise_here()
 
     def _make_updates(self, count: int) -> Iterator[Update]:
         """``count`` updates: a batch each, and what is due. One is drawn while earlier ones are still under way."""

@@ -33,7 +33,7 @@ class TeamOptions:
         episode_limit: Steps after which an episode is cut. None looks for the environment's own.
         workers: Where the games of one runner are stepped: ``inline``, ``threads`` or ``processes``.
         num_workers: How many threads or processes; None: one thread per game, one process per CPU.
-        step_timeout_s: Seconds after which a step counts as a crash; None: no limit.
+        step_timeout_s: Seconds after which a step counts as a crash (threads and processes only); None: 600.
 
     Raises:
         ValueError: A value is not as above.
@@ -67,9 +67,10 @@ class TeamOptions:
         timeout = self.step_timeout_s
         if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
             raise ValueError(f"team.step_timeout_s is {timeout!r}; expected a number of seconds > 0.")
-        if self.step_timeout_s is not None and self.workers != "processes":
+        if self.step_timeout_s is not None and self.workers == "inline":
             raise ValueError(
-                f"team.step_timeout_s is {self.step_timeout_s!r}, but only a process can be ended; say workers: processes."
+                f"team.step_timeout_s is {self.step_timeout_s!r}, but a game that is played inline cannot be given up; say "
+                "workers: processes, or threads."
             )
         self._check_agents()
         self._check_opponents()

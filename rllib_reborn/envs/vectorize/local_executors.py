@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import numpy.typing as npt
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import TeamGame
 from rllib_reborn.envs.vectorize.game_executor import Failure, Failures, GameContractError, GameExecutor, ResultBuffers
+from rllib_reborn.envs.vectorize.game_threads import GameThreads
+from rllib_reborn.limits import CLOSE_GAMES_S, GAME_STEP_S, SLOW_CALL_FACTOR
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,22 @@ class SerialExecutor(GameExecutor):
         self._games: list[TeamGame | None] = [None] * len(out.reward)
 
     def reset(self, seeds: Mapping[int, int]) -> Failures:
-        return self._each(lambda row: self._out.put_obs(row, self._game(row).reset(seeds[row])), list(seeds))
+        return self._each(lambda row: self._begin(row, seeds[row]), list(seeds), slow=True)
 
     def step(self, rows: Sequence[int], actions: npt.NDArray[np.integer[Any]]) -> Failures:
-        return self._each(lambda row: self._out.put_step(row, self._game(row).step(actions[row])), rows)
+        return self._each(lambda row: self._play(row, actions[row]), rows)
+
+    def _begin(self, row: int, seed: int) -> None:
+        game = self._game(row)
+        obs = game.reset(seed)
+        if self._games[row] is game:  # it was not given up meanwhile
+            self._out.put_obs(row, obs)
+
+    def _play(self, row: int, actions: npt.NDArray[np.integer[Any]]) -> None:
+        game = self._game(row)
+        step = game.step(actions)
+        if self._games[row] is game:
+            self._out.put_step(row, step)
 
     def get_states(self) -> tuple[list[Any], Failures]:
         states: list[Any] = [None] * len(self._games)
@@ -55,12 +68,14 @@ class SerialExecutor(GameExecutor):
             game = self._games[row]
             states[row] = None if game is None else game.get_state()
 
-        failures = self._each(ask, range(len(states)))
+        failures = self._each(ask, range(len(states)), slow=True)
         return states, failures
 
     def set_states(self, states: Sequence[Any]) -> Failures:
         return self._each(
-            lambda row: self._out.put_obs(row, self._game(row).set_state(states[row])), range(len(self._games))
+            lambda row: self._out.put_obs(row, self._game(row).set_state(states[row])),
+            range(len(self._games)),
+            slow=True,
         )
 
     def provenance(self) -> tuple[list[Mapping[str, str]], Failures]:
@@ -71,7 +86,7 @@ class SerialExecutor(GameExecutor):
             if game is not None:
                 found.append(dict(game.provenance()))
 
-        failures = self._each(ask, range(len(self._games)))
+        failures = self._each(ask, range(len(self._games)), slow=True)
         return found, failures
 
     def render(self, row: int) -> tuple[Any, Failures]:
@@ -85,15 +100,21 @@ class SerialExecutor(GameExecutor):
             return None, {row: Failure.of(error, gone=False)}
 
     def close(self) -> None:
+        self._take_first()
+        for row in range(len(self._games)):
+            self._close_game(row)
+
+    def _take_first(self) -> None:
         if self._games[0] is None:
             self._games[0] = self._built_game()
-        for row in range(len(self._games)):
-            close_error = self._drop(row)
-            if close_error:
-                logger.warning("Closing game %d failed:\n%s", row, close_error)
 
-    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> Failures:
-        """Call ``play`` for every row; whatever it raises costs that game."""
+    def _close_game(self, row: int) -> None:
+        close_error = self._drop(row)
+        if close_error:
+            logger.warning("Closing game %d failed:\n%s", row, close_error)
+
+    def _each(self, play: Callable[[int], None], rows: Sequence[int], *, slow: bool = False) -> Failures:
+        """Call ``play`` for every row; whatever it raises costs that game. ``slow``: it may take longer than a step."""
         failures: Failures = {}
         for row in rows:
             failure = self._try(play, row)
@@ -102,10 +123,13 @@ class SerialExecutor(GameExecutor):
         return failures
 
     def _try(self, play: Callable[[int], None], row: int) -> Failure | None:
+        games = self._games
         try:
             play(row)
         except Exception as error:
             failure = Failure.of(error)
+            if self._games is not games:
+                return failure  # it was given up, and the game is another one by now
             close_error = self._drop(row)
             if close_error:
                 failure = dataclasses.replace(
@@ -115,10 +139,11 @@ class SerialExecutor(GameExecutor):
         return None
 
     def _game(self, row: int) -> TeamGame:
-        game = self._games[row]
+        games = self._games
+        game = games[row]
         if game is None:
             game = self._built_game()
-            game = self._games[row] = self._make_game() if game is None else game
+            game = games[row] = self._make_game() if game is None else game
             if game.spec != self._spec:
                 raise GameContractError(f"make_game built a game with {game.spec}; the first one had {self._spec}.")
         return game
@@ -141,7 +166,15 @@ class SerialExecutor(GameExecutor):
 
 
 class ThreadExecutor(SerialExecutor):
-    """Games of this process, played at the same time. Each writes its own rows only."""
+    """Games of this process, played at the same time. Each writes its own rows only. One that hangs is left alone with its
+    thread, and another one is built in its place.
+
+    Args:
+        make_game, spec, out, first_game: See :class:`SerialExecutor`.
+        threads: At most.
+        step_timeout_s: Seconds for one step of all games; other calls may take :data:`SLOW_CALL_FACTOR` times as long. None:
+            :data:`GAME_STEP_S` for each call.
+    """
 
     def __init__(
         self,
@@ -150,16 +183,30 @@ class ThreadExecutor(SerialExecutor):
         out: ResultBuffers,
         threads: int,
         *,
+        step_timeout_s: float | None = None,
         first_game: TeamGame | None = None,
     ) -> None:
         super().__init__(make_game, spec, out, first_game=first_game)
-        # Starts no thread before there is something to do.
-        self._pool = ThreadPoolExecutor(min(threads, len(out.reward)), thread_name_prefix="team-game")
+        self._threads: GameThreads[Failure | None] = GameThreads(min(threads, len(out.reward)))
+        self._limit_s = GAME_STEP_S if step_timeout_s is None else step_timeout_s
+        self._slow_limit_s = GAME_STEP_S if step_timeout_s is None else step_timeout_s * SLOW_CALL_FACTOR
 
     def close(self) -> None:
-        self._pool.shutdown()
-        super().close()
+        self._take_first()
+        self._threads.each(lambda row: self._try(self._close_game, row), range(len(self._games)), CLOSE_GAMES_S)
+        self._threads.close()
 
-    def _each(self, play: Callable[[int], None], rows: Sequence[int]) -> Failures:
-        outcomes = self._pool.map(lambda row: self._try(play, row), rows)
-        return {row: failure for row, failure in zip(rows, outcomes) if failure is not None}
+    def _each(self, play: Callable[[int], None], rows: Sequence[int], *, slow: bool = False) -> Failures:
+        limit = self._slow_limit_s if slow else self._limit_s
+        answers = self._threads.each(lambda row: self._try(play, row), rows, limit)
+        failures: Failures = {}
+        if len(answers) < len(rows):
+            # Those that are late have the old list, and nothing that they do to it is looked at.
+            self._games = [game if row in answers or row not in rows else None for row, game in enumerate(self._games)]
+        for row in rows:
+            if row not in answers:
+                sentence = f"the game did not answer within {limit:g} s and is left alone"
+                failures[row] = Failure(sentence, sentence)
+            elif (failure := answers[row]) is not None:
+                failures[row] = failure
+        return failures

@@ -23,13 +23,7 @@ from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import TeamGame
 from rllib_reborn.envs.vectorize.game_executor import Failure, Failures, GameExecutor, ResultBuffers
 from rllib_reborn.envs.vectorize.local_executors import SerialExecutor
-
-#: Whatever is not a step (a reset may start a program) may take so many times as long as one.
-_SLOW_CALL_FACTOR = 10
-#: A child process must be up (Python started, modules imported) within so many seconds, whatever the load.
-_START_PATIENCE_S = 120.0
-#: A child process is given so many seconds to close its games before it is ended.
-_CLOSE_PATIENCE_S = 10.0
+from rllib_reborn.limits import CLOSE_GAMES_S, GAME_PROCESS_START_S, GAME_STEP_S, SLOW_CALL_FACTOR
 
 
 class ProcessExecutor(GameExecutor):
@@ -192,13 +186,15 @@ class _Worker:
             _LostWorkerError: The process is dead, or took too long and was ended.
         """
         if not self._up:
-            start_error = self._next(_START_PATIENCE_S, "start")
+            start_error = self._next(GAME_PROCESS_START_S, "start")
             if start_error is not None:
                 raise _LostWorkerError(f"{self._end_as('gave up')}: {start_error}")
             self._up = True
         patience = self._step_timeout_s
-        if patience is not None:
-            patience *= len(self.rows) * (_SLOW_CALL_FACTOR if slow else 1)
+        if patience is None:
+            patience = GAME_STEP_S
+        else:
+            patience *= len(self.rows) * (SLOW_CALL_FACTOR if slow else 1)
         return self._next(patience, "answer")
 
     def end(self, patience_s: float) -> None:
@@ -238,7 +234,7 @@ class _Worker:
         theirs.close()
         self._pipe, self._process = ours, process
 
-    def _next(self, patience_s: float | None, what: str) -> Any:
+    def _next(self, patience_s: float, what: str) -> Any:
         assert self._pipe is not None
         try:
             if self._pipe.poll(patience_s):
@@ -262,7 +258,7 @@ class _Worker:
 def _end_all(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.ask_to_close()
-    deadline = time.monotonic() + _CLOSE_PATIENCE_S
+    deadline = time.monotonic() + CLOSE_GAMES_S
     for worker in workers:
         worker.end(max(0.0, deadline - time.monotonic()))
 

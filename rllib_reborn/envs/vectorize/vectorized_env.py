@@ -32,9 +32,9 @@ class VectorizedTeamEnv(ExecutorTeamEnv):
             ``if __name__ == "__main__":``.
         num_workers: Threads (default ``num_envs``) or processes (default: as many as there are CPUs); never more than
             ``num_envs`` are started. Each process plays a contiguous share of the games.
-        step_timeout_s: Seconds that one step of one game may take, processes only: a process that takes longer than its
-            games may together is ended, and their episodes fail. Resets and states may take 10 times as long. None: no
-            limit.
+        step_timeout_s: Seconds that one step of one game may take, threads and processes only: a process that takes longer
+            than its games may together is ended, a game on a thread is left alone with it, and their episodes fail. Resets
+            and states may take 10 times as long. None: :data:`~rllib_reborn.limits.GAME_STEP_S` for any call.
         reset_attempts, retry_delay_s: See :class:`ExecutorTeamEnv`.
         first_game: A game of the same kind that has been built already, to use for the spec.
 
@@ -67,7 +67,9 @@ class VectorizedTeamEnv(ExecutorTeamEnv):
             if workers == "inline":
                 return SerialExecutor(make_game, spec, out, first_game=game)
             if workers == "threads":
-                return ThreadExecutor(make_game, spec, out, num_workers or num_envs, first_game=game)
+                return ThreadExecutor(
+                    make_game, spec, out, num_workers or num_envs, step_timeout_s=step_timeout_s, first_game=game
+                )
             count = min(num_envs, num_workers or os.cpu_count() or 1)
             return ProcessExecutor(make_game, spec, out, count, step_timeout_s)
 
@@ -95,10 +97,10 @@ def check_arguments(num_envs: Any, workers: Any, num_workers: Any, step_timeout_
     if step_timeout_s is not None:
         if not isinstance(step_timeout_s, int | float) or not step_timeout_s > 0:
             raise ValueError(f"step_timeout_s is {step_timeout_s!r}; give a number > 0, or None.")
-        if workers != "processes":
+        if workers == "inline":
             raise ValueError(
-                f"step_timeout_s is {step_timeout_s}, but only a process can be ended; use workers='processes' or leave it "
-                "out."
+                f"step_timeout_s is {step_timeout_s}, but a game that is played inline cannot be given up; use "
+                "workers='processes' or 'threads', or leave it out."
             )
 
 

@@ -245,7 +245,7 @@ def test_an_rllib_class_gets_its_options_as_its_config():
     assert team_spec(f"{__name__}:TakesConfig", max_steps=7, team={"state": "observations"}).episode_limit == 7
 
 
-@pytest.mark.parametrize("team", [{"num_workers": 2}, {"step_timeout_s": 5.0, "workers": "threads"}])
+@pytest.mark.parametrize("team", [{"num_workers": 2}, {"step_timeout_s": 5.0, "workers": "inline"}])
 def test_options_of_workers_that_there_are_not_are_refused_at_once(team):
     with pytest.raises(ValueError, match=r"team\.(num_workers|step_timeout_s) is"):
         team_spec(f"{__name__}:falling", max_steps=5, team=team)
