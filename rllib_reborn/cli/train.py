@@ -271,7 +271,10 @@ def _as_ending(error: TrainingError, folder: RunFolder, address: str | None) -> 
 
 def _resume_command(folder: RunFolder, address: str | None) -> str:
     config, root = shlex.quote(str(folder.config)), shlex.quote(str(folder.root))
-    return f"{program_here()} train {config} --resume {root}{address_option(address)}"
+    # Where a disk has taken no checkpoint, it begins again.
+    has_one = folder.checkpoints.is_dir() and any(folder.checkpoints.glob("checkpoint_*"))
+    resume = f"--resume {root}" if has_one else f"--out {root} --resume auto"
+    return f"{program_here()} train {config} {resume}{address_option(address)}"
 
 
 def _report(folder: RunFolder) -> None:
