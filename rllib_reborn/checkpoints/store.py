@@ -7,6 +7,7 @@ highest return in the last evaluation before it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Collection
@@ -162,6 +163,15 @@ class CheckpointStore:
             CheckpointError: There are checkpoints, and every one is damaged or passed over.
         """
         return self.newest(lambda path, manifest: (path, manifest), passed_over)
+
+    def tidy(self) -> None:
+        """Remove what a save that was cut short has left behind, where no further save does it. What cannot be removed, or
+        is not sound, stays."""
+        with contextlib.suppress(CheckpointError, OSError):
+            paths = self.paths()
+            self._remove_leftovers()
+            if paths:
+                self._prune(paths[-1])
 
     def _complete(self, unfinished: Path, facts: Saved, name: str) -> None:
         """Put the manifest beside the files, once they are on the disk."""

@@ -155,6 +155,7 @@ class TrainingLoop:
         the reason is warned of, the checkpoints that are there stay, and it is tried again after the next iteration (of a
         broken state) or when the next one is due (of the disk). See :attr:`not_written`."""
         if self._saved_at == self.position.iteration:
+            self.store.tidy()  # a kill in the middle of that save, or after it
             return
         reason = self.why_unsound(self._row)
         if reason is not None:

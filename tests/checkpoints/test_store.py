@@ -404,3 +404,19 @@ class TestResolve:
         (tmp_path / "rllib_checkpoint.json").write_text("{}")
         assert resolve_checkpoint(tmp_path) == tmp_path
         assert "cannot be verified" in caplog.text
+
+
+def test_what_a_save_that_was_cut_short_left_behind_is_removed_where_no_other_save_comes(
+    store: CheckpointStore,
+) -> None:
+    for number in range(1, 4):
+        save(store, number)
+    store.keep = 1
+    (store.folder / ".discarded_checkpoint_000001").mkdir()
+    (store.folder / ".unfinished_checkpoint_000004").mkdir()
+    store.tidy()
+    assert [path.name for path in store.folder.iterdir()] == ["checkpoint_000003"]
+    (store.folder / "checkpoint_000003" / MANIFEST_NAME).write_text("damaged")
+    store.tidy()
+    assert len(store.paths()) == 1
+    CheckpointStore(store.folder / "none").tidy()
