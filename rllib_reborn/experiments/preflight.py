@@ -77,8 +77,8 @@ def check_env(experiment: Experiment) -> TeamSpec:
             except GameUnavailableError as error:
                 raise ExperimentError(f"environment {experiment.env!r} cannot be played here: {error}") from error
         return team
-    games = 1 if is_built_per_game(experiment.env) else _GAMES
     try:
+        games = 1 if is_built_per_game(experiment.env) else _GAMES
         env = make_team_env(experiment.env, games, **experiment.env_config)
     except (ValueError, EnvContractError) as error:
         raise ExperimentError(str(error)) from error

@@ -232,7 +232,7 @@ def test_games_that_always_fail_end_in_a_sentence(trained, capsys, monkeypatch, 
     monkeypatch.setattr("rllib_reborn.studies.trained_policy.load_team", lambda checkpoint: team)
     assert main([command, str(trained()), "--episodes", "2"]) == 2
     message = capsys.readouterr().err
-    assert "failed 20 times without a finished episode" in message
+    assert "failed 20 times in 20 env steps without a finished episode" in message
     assert message.count("\n") == 1
 
 

@@ -172,7 +172,9 @@ def test_runners_get_the_config_and_no_reference_to_it(monkeypatch):
     assert len(pickle.dumps(config)) < 50_000  # what has 100,000 bytes goes through the object store after all
     made = []
     monkeypatch.setattr(algorithm.Algorithm, "setup", lambda algo, config: made.append(algorithm.EnvRunnerGroup))
-    ray_internals.ConfigByValueAlgorithm.setup(object.__new__(QMIXConfig().algo_class), config)
+    algo = object.__new__(QMIXConfig().algo_class)
+    algo._logdir = None
+    ray_internals.ConfigByValueAlgorithm.setup(algo, config)
     assert (made, algorithm.EnvRunnerGroup) == ([ray_internals._ConfigByValue], EnvRunnerGroup)
 
 
