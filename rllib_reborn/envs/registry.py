@@ -168,7 +168,7 @@ def is_built_per_game(name: str) -> bool:
     Raises:
         UnknownEnvError: There is no such environment.
     """
-    return name not in ENVS and _is_per_game(name)
+    return ":" in name and _is_per_game(name)
 
 
 def launches_external_process(name: str) -> bool:
