@@ -74,6 +74,7 @@ class PolicySpec:
         scale = self.obs_scale
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < _MOST_SCALE:
             raise PolicyError(f"obs_scale is {short_repr(scale)}; expected a number > 0 that is a float32.")
+        object.__setattr__(self, "obs_scale", float(scale))  # torch multiplies by no int beyond 64 bits
         for name in ("agent", "algorithm", "env"):
             if not isinstance(getattr(self, name), str):
                 raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected a text.")

@@ -262,6 +262,12 @@ def test_settings_that_are_no_json(saved: Path, text: str) -> None:
     assert "is no JSON" in refused(saved)
 
 
+def test_a_scale_of_more_than_64_bits_is_a_number_like_others(saved: Path) -> None:
+    rewrite(saved, lambda content: content["policy"].update(obs_scale=10**30))
+    policy = Policy.load(saved)
+    policy.act(np.zeros((2, 4), np.float32), np.ones((2, 3), bool))
+
+
 def test_a_policy_of_an_algorithm_still_loads(tmp_path: Path) -> None:
     policy = exported()
     policy.save(tmp_path / "policy")
