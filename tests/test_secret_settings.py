@@ -116,7 +116,8 @@ def test_games_that_fail_log_none(caplog: pytest.LogCaptureFixture) -> None:
         assert "SEKRET" not in RunnerError.of(error).message
     failure = secret_failure(error)
     with caplog.at_level(logging.WARNING):
-        EnvRestarts(lambda: Env(), "env", seed=None, restart_failed=True).make_env(failure)
+        restarts = EnvRestarts(lambda: Env(), "env", seed=None, restart_failed=True)
+        restarts.begin_again(failure, lambda env: None, lambda seed: None, 0)
     assert "cannot log in" in caplog.text
     assert "SEKRET" not in caplog.text
 

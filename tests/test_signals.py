@@ -41,6 +41,14 @@ except KeyboardInterrupt:
 )
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Where the tests run under nohup, programs would inherit that they ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextlib.contextmanager
 def started(program: str) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """A program that runs, and its child, which has one of its own."""
