@@ -326,9 +326,9 @@ def _width(groups: Sequence[RunGroup], key: str) -> int:
 
 def _beta(groups: Sequence[RunGroup]) -> float | None:
     """The over-active threshold, where all runs that record it agree."""
-    found = {dormancy_setting(run, "beta") for group in groups for run in group.runs} - {None}
-    (beta,) = found if len(found) == 1 else (None,)
-    return float(beta) if isinstance(beta, int | float) else None
+    given = (dormancy_setting(run, "beta") for group in groups for run in group.runs)
+    found = {float(beta) for beta in given if isinstance(beta, int | float)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _window(ahead: int) -> str:

@@ -34,7 +34,7 @@ _FRACTION = (0.0, 1.0)
 _RANGES: Mapping[str, tuple[float, float]] = {
     "eval/win_rate": _FRACTION,
     "train/win_rate": _FRACTION,
-    "eval/episodes": (0, 1e9),
+    "eval/episodes": (1, 1e9),
     "intervention/count": (0, 1e5),
     "time/total_s": (0, 1e12),
 }

@@ -16,6 +16,8 @@ MAX_DEPTH = 50
 
 # The possessive forms never go back, and the end of the text ends a string too: linear in the text, whatever it is.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+#: How JSON writes a character in two halves.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _CHANGE = np.zeros(256, dtype=np.int8)
 _CHANGE[list(b"[{")] = 1
 _CHANGE[list(b"]}")] = -1
@@ -29,7 +31,8 @@ def parse_json(data: bytes | str, *, most_bytes: int) -> Any:
         most_bytes: Bytes that it may have.
 
     Raises:
-        ParseError: Too long, nested deeper than :data:`MAX_DEPTH`, an object that has a key twice, or not JSON.
+        ParseError: Too long, nested deeper than :data:`MAX_DEPTH`, an object that has a key twice, half a character that
+            nothing can write again, or not JSON.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
@@ -39,9 +42,14 @@ def parse_json(data: bytes | str, *, most_bytes: int) -> Any:
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise ParseError(f"is nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object)
+        if _HALF.search(data):  # two halves that belong together have become one character
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except ParseError:
         raise
+    except UnicodeEncodeError:
+        raise ParseError("has half a character (a surrogate)") from None
     except UnicodeDecodeError as error:
         raise ParseError(f"cannot be read: it is not UTF-8 text (byte {error.start})") from None
     except ValueError as error:  # also a number of more digits than Python reads

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from rllib_reborn.evaluation.dormancy_events import read_events
+from rllib_reborn.evaluation.dormancy_figures import event_figures
+from rllib_reborn.evaluation.groups import group_runs
 from rllib_reborn.evaluation.report import write_report
 from rllib_reborn.evaluation.runs import RunError, read_run
 
@@ -46,6 +48,8 @@ LINES = {
     "returns of 400 digits": damaged_row(**{"eval/returns": [10**400], "eval/return_mean": 3.0}),
     "no returns": damaged_row(**{"eval/returns": [], "eval/return_mean": 3.0}),
     "episodes without number": damaged_row(**{"eval/episodes": -5, "eval/return_mean": 3.0}),
+    "no episode": damaged_row(**{"eval/episodes": 5e-324, "eval/win_rate": 0.5, "eval/return_mean": 3.0}),
+    "half a character": damaged_row(**{"half\ud800": 1}),
     "1e18 interventions": damaged_row(**{"intervention/count": 1e18}),
     "depth": "[" * 100_000 + "\n",
     "a deep row": '{"env_steps": ' + '{"a": ' * 900 + "1" + "}" * 900 + "}\n",
@@ -75,6 +79,7 @@ def test_a_damaged_line_is_left_out_and_said(tmp_path: Path, name: str) -> None:
     loss = run.series("train/loss")[1]
     assert loss.size >= 19  # what the sound rows say is not lost with the other
     assert math.isfinite(loss.sum())
+    assert run.metrics.columns.str.len().max() < 300  # names that a table can hold
     assert name in ("no returns", "a version that is a list") or any("metrics.jsonl" in note for note in run.notes)
 
 
@@ -187,6 +192,14 @@ def test_events_that_go_back_and_forth_take_no_quadratic_time(tmp_path: Path) ->
         rising + line.format(20_001) + (line.format(20_000) + line.format(20_001)) * 5_000
     )
     assert len(read_events(tmp_path).checks) == 20_002
+
+
+def test_a_threshold_that_is_a_list(tmp_path: Path) -> None:
+    settings = config(training={"lr": 1e-3, "dormancy": DORMANCY | {"beta": [3.0]}})
+    events = [check(500, {"mixer/a": [0.0, 4.0]}), check(900, {"mixer/a": [0.0, 4.0]}, iteration=2)]
+    folder = write_run(tmp_path / "bad", settings=settings, events=events)
+    groups, _ = group_runs([read_run(folder)])
+    assert event_figures(groups, level=0.95, reps=3)
 
 
 @pytest.mark.long
