@@ -35,5 +35,7 @@ def test_failed_games_are_not_counted_and_those_that_always_fail_are_given_up(mo
     walk("game_failed")
     assert len(random_policy_returns("walk", 6, num_envs=2)) == 6
     walk("games_always_fail")
-    with pytest.raises(EnvContractError, match="games of 'walk' failed 20 times in 20 env steps without a finished episode"):
+    with pytest.raises(
+        EnvContractError, match="games of 'walk' failed 20 times in 20 env steps without a finished episode"
+    ):
         random_policy_returns("walk", 6, num_envs=2)
