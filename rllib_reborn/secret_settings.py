@@ -6,6 +6,7 @@ import logging
 import re
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 #: Shown in place of a secret.
@@ -44,6 +45,16 @@ def without_secrets(value: Any, key: str = "") -> Any:
     if not isinstance(value, str):
         return value
     return HIDDEN if is_secret(key) else _URL_PASSWORD.sub(rf"\1:{HIDDEN}", value)
+
+
+def keep_from_others(folder: Path, settings: Any) -> None:
+    """Let nobody but its owner into a folder whose files will hold ``settings``, where these have secrets.
+
+    Raises:
+        OSError: The folder is another user's.
+    """
+    if without_secrets(settings) != settings:
+        folder.chmod(0o700)
 
 
 def remember_secrets(settings: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from rllib_reborn.runtime.results import RunnerError
 from rllib_reborn.secret_settings import hidden, is_secret, remember_secrets, without_secrets
 from rllib_reborn.tuning.points import point_name
 from rllib_reborn.tuning.sweep import parse_sweep
+from rllib_reborn.tuning.sweep_folder import SweepFolder
 
 SECRETS: dict[str, Any] = {
     "token": "SEKRET1",
@@ -165,3 +166,15 @@ def test_reports_read_none(tmp_path: Path) -> None:
     row = {"iteration": 1, "env_steps": 10, "updates": 0, "time/total_s": 1.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert "SEKRET" not in str(read_run(tmp_path).config)
+
+
+def test_folders_that_hold_some_are_closed_to_others(tmp_path: Path) -> None:
+    def mode_after(**sweep: Any) -> int:
+        folder = SweepFolder(tmp_path / str(len(list(tmp_path.iterdir()))))
+        folder.root.mkdir(mode=0o755)
+        folder.start(parse_sweep({"base": "matrix/two_step/qmix", **sweep}, "a.yaml"))
+        return folder.root.stat().st_mode & 0o777
+
+    assert mode_after(set={"env_config": SECRETS}) == 0o700
+    assert mode_after(space={"env_config.token": {"grid": ["SEKRET1", "SEKRET2"]}}) == 0o700
+    assert mode_after(space={"training.lr": {"grid": [1e-3, 1e-4]}}) == 0o755

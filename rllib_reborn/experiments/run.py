@@ -42,7 +42,7 @@ from rllib_reborn.experiments.training_loop import Observer, TrainingError, Trai
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.runtime.process_tuning import share_one_heap
 from rllib_reborn.runtime.standstill import standstill_announced
-from rllib_reborn.secret_settings import hidden, without_secrets
+from rllib_reborn.secret_settings import hidden, keep_from_others
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 logger = logging.getLogger(__name__)
@@ -215,8 +215,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
-        if without_secrets(experiment.env_config) != experiment.env_config:
-            folder.root.chmod(0o700)  # config.yaml and the checkpoints hold them
+        keep_from_others(folder.root, experiment.env_config)
         held.enter_context(standstill_announced(lambda line: observer.on_wait(line)))
         _require_as_planned(run)
         share_one_heap()  # before Ray starts its threads

@@ -17,6 +17,7 @@ from rllib_reborn.experiments.folder_lock import locked_folder
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.run_folder import RunFolder
 from rllib_reborn.parsing import ParseError, parse_json, read_file
+from rllib_reborn.secret_settings import keep_from_others
 from rllib_reborn.short_repr import short_repr
 from rllib_reborn.tuning.points import Point, SweepRun, known_points, runs_of
 from rllib_reborn.tuning.population import exchanges
@@ -110,6 +111,8 @@ class SweepFolder:
                     raise ExperimentError(
                         f"the sweep in {self.root} has another {name}; go on with {self.sweep_file}, or give another --out."
                     )
+        self.root.mkdir(parents=True, exist_ok=True)
+        keep_from_others(self.root, sweep.model_dump(mode="json"))
         write_text_atomically(self.sweep_file, dump_sweep(sweep))
 
     def write_point(self, point: Point) -> None:
