@@ -43,10 +43,13 @@ except KeyboardInterrupt:
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Where the tests run under nohup, programs would inherit that they ignore SIGHUP."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Where the tests run under nohup or in the background of a script, programs would inherit that they ignore a signal."""
+    ignored = [one for one in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
