@@ -120,6 +120,9 @@ def read_events(folder: Path) -> RunEvents:
     # Within an iteration events come callback by callback. At one update the check comes before the
     # intervention, so that it shows what was found.
     entries.sort(key=lambda entry: (entry["clock"]["updates"], entry["event"] == "intervention"))
+    in_order = _with_rising_steps(entries)
+    unreadable += len(entries) - len(in_order)
+    entries = in_order
     checks, applications = [], []
     for position, entry in enumerate(entries):
         if entry["event"] == "dormancy":
@@ -127,6 +130,20 @@ def read_events(folder: Path) -> RunEvents:
         else:
             applications.append(_application(position, entry))
     return RunEvents(tuple(checks), tuple(applications), unreadable)
+
+
+def _with_rising_steps(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events without those whose env steps fall where updates rise; of two that contradict each other, so that more are
+    left."""
+    forwards: list[dict[str, Any]] = []
+    backwards: list[dict[str, Any]] = []
+    for entry in entries:
+        if not forwards or entry["clock"]["env_steps"] >= forwards[-1]["clock"]["env_steps"]:
+            forwards.append(entry)
+    for entry in reversed(entries):
+        if not backwards or entry["clock"]["env_steps"] <= backwards[-1]["clock"]["env_steps"]:
+            backwards.append(entry)
+    return forwards if len(forwards) >= len(backwards) else backwards[::-1]
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -184,6 +184,18 @@ def test_a_damaged_event_is_left_out_and_counted(tmp_path: Path, line: str) -> N
     assert (len(found.checks), found.unreadable) == (1, 1)
 
 
+@pytest.mark.parametrize(("steps", "left"), [((5, 9, 7, 8), (5, 7, 8)), ((5, 9, 10, 1), (5, 9, 10)), ((9, 5), (9,))])
+def test_an_event_whose_steps_contradict_the_others(
+    tmp_path: Path, steps: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    events = [check(at, {"mixer/a": [0.0, 2.0]}, iteration=n + 1, updates=n) for n, at in enumerate(steps)]
+    run = read_run(write_run(tmp_path / "bad", events=events))
+    assert tuple(one.env_steps for one in run.events.checks) == left
+    assert run.events.unreadable == len(steps) - len(left)
+    groups, _ = group_runs([run])
+    event_figures(groups, level=0.95, reps=3)
+
+
 def test_events_that_go_back_and_forth_take_no_quadratic_time(tmp_path: Path) -> None:
     (tmp_path / "dormancy").mkdir()
     line = '{{"event": "dormancy", "iteration": {}, "clock": {{"env_steps": 1, "updates": 1}}, "layers": {{}}}}\n'
