@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command, UsageError, mistakes
 from rllib_reborn.cli.env_options import add_option_arguments, env_options
+from rllib_reborn.limits import SAMPLE_S
 
 if TYPE_CHECKING:
     from rllib_reborn.envs.checker import CheckResult
@@ -92,7 +93,9 @@ def _checks(name: str, options: dict[str, Any]) -> tuple[list[CheckResult], list
         env = make_team_env(name, num_envs=2, **options)
     try:
         with _failures_logged_once():
-            checks = check_team_env(env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options))
+            checks = check_team_env(
+                env, CHECK_SEED, make=lambda games: make_team_env(name, games, **options), patience_s=SAMPLE_S
+            )
             sound = all(check.ok is not False and check.name != UNAVAILABLE for check in checks)
             return checks, learning_advice(env, name, CHECK_SEED) if sound else []
     finally:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -29,6 +30,8 @@ from rllib_reborn.cli import (
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
+from rllib_reborn.limits import SAMPLE_S
+from rllib_reborn.runtime.standstill import games_answer_within
 from rllib_reborn.secret_settings import hidden
 from rllib_reborn.signals import SecondSignal, watch_for_second_signal
 from rllib_reborn.suggestions import did_you_mean
@@ -48,6 +51,7 @@ COMMANDS = (
     doctor.COMMAND,
 )
 _USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table")
+_PLAY = (*_USE_RAY, "envs")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             ensure_writable_home()
             if argv is None:  # this process is the command, and nothing else
                 watch = watch_for_second_signal()
-        status: int = arguments.run(arguments)
+        with contextlib.ExitStack() as watched:
+            if arguments.command in _PLAY:
+                watched.enter_context(games_answer_within(SAMPLE_S))
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
     except UsageError as mistake:
         return _tell(str(mistake), EXIT_MISTAKE)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,6 +76,7 @@ def check_team_env(
     seed: int = 0,
     steps: int | None = None,
     make: Callable[[int], VectorTeamEnv] | None = None,
+    patience_s: float = math.inf,
 ) -> list[CheckResult]:
     """Play at random and check the contract. ``env`` is reset and played; it is not closed.
 
@@ -84,6 +87,8 @@ def check_team_env(
         make: ``make(num_envs)`` builds the same environment with another number of games. Without it the
             check that a game does not depend on how many are played beside it cannot be made (its ``ok`` is
             None).
+        patience_s: After a broken check that took so many seconds, because the environment hangs, the later ones are not
+            made, in which it would hang again.
 
     Returns:
         One result per check, in a fixed order: ``no_failures``, ``shapes``, ``values``, ``action_mask``,
@@ -106,7 +111,12 @@ def check_team_env(
         ("episode_limit", lambda: _check_limit(env, seed)),
     ]
     results: list[CheckResult] = []
+    hangs_in: str | None = None
     for name, check in checks:
+        if hangs_in is not None:
+            results.append(CheckResult(name, None, f"not checked, because games hang; see {hangs_in}.", hangs_in))
+            continue
+        begun = time.monotonic()
         try:
             results.append(CheckResult(name, True, check()))
         except _BrokenError as fault:
@@ -118,6 +128,8 @@ def check_team_env(
         except Exception as error:
             # Whatever a foreign environment raises is a finding, not the checker's own failure.
             results.append(_of_error(name, error, results))
+        if results[-1].ok is False and time.monotonic() - begun >= patience_s:
+            hangs_in = name
     return results
 
 

@@ -13,6 +13,7 @@ from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.own_ray import cluster_address
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.runtime.standstill import games_answer_within
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,12 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
 
 
 def check_env(experiment: Experiment) -> TeamSpec:
+    """As :func:`_check_env`, within ``resources.sample_timeout_s`` for each call of the environment."""
+    with games_answer_within(experiment.resources.sample_timeout_s):
+        return _check_env(experiment)
+
+
+def _check_env(experiment: Experiment) -> TeamSpec:
     """Play a few random steps and raise if the environment breaks its contract. An environment that
     starts a program for each game is not played; whether it is installed is looked up.
 
@@ -84,7 +91,8 @@ def check_env(experiment: Experiment) -> TeamSpec:
         raise ExperimentError(str(error)) from error
     team = env.spec
     try:
-        results = check_team_env(env, experiment.seed, steps=_STEPS)
+        patience_s = experiment.resources.sample_timeout_s
+        results = check_team_env(env, experiment.seed, steps=_STEPS, patience_s=patience_s)
     finally:
         close_or_warn(env, experiment.env)
     sentences = {result.name: result.sentence for result in results}

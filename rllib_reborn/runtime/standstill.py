@@ -1,8 +1,9 @@
 """Says what a program waits for where nothing moves any more: after half a minute, and then every minute.
 
-Nothing is noted while things go on, so that it costs nothing: a thread looks every few seconds where the watched thread is.
-Where that has not changed, nor have the clocks of training and of the games that are played there, the calls under way say
-what is waited for.
+Nothing is noted while things go on, so that it costs nothing: a thread looks every few seconds where in this package the
+watched thread is. Where that has not changed, nor have the clocks of training and of the games that are played there, the
+calls under way say what is waited for. What happens inside of code of others (an environment that counts for ever) is no
+progress.
 """
 
 from __future__ import annotations
@@ -53,7 +54,28 @@ _WAITS: Mapping[str, str | Callable[[Mapping[str, Any]], str] | None] = {
     "MetricsLog.append": "a row to be written",
     "evaluate_final": "the final evaluation",
     "start_ray": "Ray to start",
+    "make_team_env": "an environment to be built",
+    "make_same_team_env": "an environment to be built",
+    "team_spec_in_order": "an environment to be built",
+    "close_or_warn": "an environment to close",
+    "check_team_env": "an environment that is checked",
+    "locked_folder": "another process to let go of its folder",
+    "_fit": None,  # every run of a sweep has a watch of its own
 }
+#: Calls of this package in which an environment's own code runs; they are ended where they take too long. The innermost one.
+_CALLS_OF_GAMES = frozenset(
+    {
+        "CheckedEnv.step",
+        "CheckedEnv.reset",
+        "RunningGames.get_state",
+        "RunningGames.set_state",
+        "make_team_env",
+        "make_same_team_env",
+        "team_spec_in_order",
+        "close_or_warn",
+        "check_team_env.<locals>.<lambda>",
+    }
+)
 
 
 class _Watched:
@@ -63,19 +85,19 @@ class _Watched:
         self.thread = thread
         self.progress: Callable[[], object] = tuple
         self.hung_calls: HungCalls | None = None
-        self._say = say
+        self.say = say
         self._clock = clock
         self._place: object = None
         self._since = clock()
         self._next = FIRST_LINE_S
 
     def look(self, frame: FrameType | None) -> None:
-        """Say what is waited for, where a line is due."""
+        """End a call that hangs, and say what is waited for, where a line is due."""
         now = self._clock()
         place = (self.progress(), _place(frame))
         if place != self._place:
             if self._next > FIRST_LINE_S:
-                self._say(f"it goes on, after {now - self._since:.0f} s")
+                self.say(f"it goes on, after {now - self._since:.0f} s")
             self._place, self._since, self._next = place, now, FIRST_LINE_S
             return
         waited = now - self._since
@@ -84,7 +106,7 @@ class _Watched:
         if waited >= self._next:
             what = what_for(frame)
             if what is not None:
-                self._say(f"nothing has moved for {waited:.0f} s: waiting for {what}")
+                self.say(f"nothing has moved for {waited:.0f} s: waiting for {what}")
             self._next = waited + NEXT_LINE_S
 
 
@@ -96,33 +118,45 @@ _thread: threading.Thread | None = None
 
 @contextlib.contextmanager
 def standstill_announced(
-    say: _Say = logger.warning,
+    say: _Say | None = None,
     progress: Callable[[], object] | None = None,
     hung_calls: HungCalls | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[None]:
-    """While this thread stands still inside, say what it waits for. Where it is watched already, ``progress`` and
-    ``hung_calls`` alone are used.
+    """While this thread stands still inside, say what it waits for. Where it is watched already, what is given here takes
+    the place of what was given there, until the end.
 
     Args:
-        say: Is given each message, on another thread.
+        say: Is given each message, on another thread; None: a warning is logged.
         progress: Something that changes while things go on, where the calls under way may not.
         hung_calls: Ends calls of environments that are played in this thread; None: they may take for ever.
         clock: Seconds; replaced in tests.
     """
     here = threading.get_ident()
     outer = next((one for one in _watched if one.thread == here), None)
-    watched = _Watched(here, say, clock) if outer is None else outer
-    before = watched.progress, watched.hung_calls
-    watched.progress, watched.hung_calls = progress or watched.progress, hung_calls or watched.hung_calls
+    watched = _Watched(here, say or logger.warning, clock) if outer is None else outer
+    before = watched.say, watched.progress, watched.hung_calls
+    watched.say, watched.progress = say or watched.say, progress or watched.progress
+    watched.hung_calls = hung_calls or watched.hung_calls
     if outer is None:
         _add(watched)
     try:
         yield
     finally:
-        watched.progress, watched.hung_calls = before
+        watched.say, watched.progress, watched.hung_calls = before
         if outer is None:
             _watched.remove(watched)
+
+
+@contextlib.contextmanager
+def games_answer_within(
+    limit_s: float, say: _Say | None = None, progress: Callable[[], object] | None = None
+) -> Iterator[None]:
+    """As :func:`standstill_announced`, and in the main thread a call of an environment that takes longer than ``limit_s``
+    seconds raises :class:`~rllib_reborn.runtime.hung_call.HungCallError`, whatever it does in Python."""
+    hung_calls = HungCalls(limit_s)
+    with hung_calls.watched(), standstill_announced(say, progress, hung_calls):
+        yield
 
 
 def _add(watched: _Watched) -> None:
@@ -155,9 +189,12 @@ def look() -> None:
 
 
 def _place(frame: FrameType | None) -> object:
-    """Where a thread is: its calls under way, and the env steps of games among them."""
+    """Where a thread is: its calls of this package under way and those around them, and the env steps of games among them;
+    outside of this package, all of its calls."""
+    calls = tuple(_calls(frame))
+    inside = next((at for at, one in enumerate(calls) if _name(one) is not None), 0)
     place: list[object] = []
-    for one in _calls(frame):
+    for one in calls[inside:]:
         place += (id(one.f_code), one.f_lasti)
         if _name(one) == "Rollout.run":
             place.append(one.f_locals["self"].env_steps)
@@ -179,7 +216,7 @@ def what_for(frame: FrameType | None) -> str | None:
 
 def _call_of_games(frame: FrameType | None) -> FrameType | None:
     """The call of an environment that a thread is in."""
-    return next((one for one in _calls(frame) if _name(one) in ("CheckedEnv.step", "CheckedEnv.reset")), None)
+    return next((one for one in _calls(frame) if _name(one) in _CALLS_OF_GAMES), None)
 
 
 def _calls(frame: FrameType | None) -> Iterator[FrameType]:

@@ -20,6 +20,7 @@ from rllib_reborn.experiments.fork import ForkRequest, iterations_before_fork
 from rllib_reborn.experiments.run import OpenRun, open_run, prepare_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import TrainingError, TrainingLoop
+from rllib_reborn.limits import FOLDER_S
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.tuning.points import PREFIX, Point, SweepRun, experiment_of
 from rllib_reborn.tuning.population import Exchange, beginning, note_exchange
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 FOLDER, POINT, SEED, ARM = "sweep_folder", "point", "seed", "arm"
 OWN_KEYS = (FOLDER, POINT, SEED, ARM)
 _EVALUATED = "eval/"
-_PATIENCE_S = 120.0
 #: What Ray calls the trial of a Trainable that no Tune has made.
 _OUTSIDE_TUNE = "default"
 #: What results carry of the last known metrics beside the objective, for the table of running runs. Not all of them: Tune
@@ -110,7 +110,7 @@ class SweepTrainable(tune.Trainable):  # type: ignore[misc]
         run, out = self._given, self._folder.run_folder(self._given)
         experiment = experiment_of(self._sweep, run)
         # A process that had the run before may still be saving it.
-        with out.locked(_PATIENCE_S):
+        with out.locked(FOLDER_S):
             fork = beginning(out) or self._fork(run)
         prepared = prepare_run(experiment, out=out.root, resume="auto", fork=fork)
         self._run = opened = self._held.enter_context(open_run(prepared, _NoObserver(), ("tune",)))

@@ -32,6 +32,7 @@ from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.remote_processes import RemoteProcesses
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
+from rllib_reborn.runtime.standstill import games_answer_within
 
 #: The last byte of every pickle.
 _PICKLE_END = b"."
@@ -136,7 +137,8 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
         Raises:
             OSError: The disk is full, cannot be written, ...
         """
-        saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
+        with games_answer_within(self.config.sample_timeout_s):
+            saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
         _require_complete(Path(saved))
         return saved
 
@@ -152,7 +154,8 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
         saved = saved_team(Path(path))
         if saved is not None:
             self._require_same_team(saved)
-        super().restore_from_path(_absolute(path), *args, **kwargs)
+        with games_answer_within(self.config.sample_timeout_s):
+            super().restore_from_path(_absolute(path), *args, **kwargs)
         self.runners.sync_all_weights(self.counters.env_steps)
 
     @override(Algorithm)

@@ -15,6 +15,7 @@ from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.remote_processes import watch_processes
 from rllib_reborn.runtime.results import Weights
 from rllib_reborn.runtime.room import shortage_announced
+from rllib_reborn.runtime.standstill import games_answer_within
 
 #: Key of what results say of the last evaluation, whenever it was.
 LAST_EVALUATION = "last_evaluation"
@@ -36,7 +37,7 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
     @override(Algorithm)
     def setup(self, config: Any) -> None:
         """RLlib's, which starts all processes."""
-        with shortage_announced(self.config):
+        with shortage_announced(self.config), games_answer_within(self.config.sample_timeout_s):
             super().setup(config)
         self.processes = watch_processes(self)
 
@@ -95,7 +96,8 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
             ``{"env_runners": {"episode_return_mean": ..., "episode_return_std": ..., "episode_returns": [...],
             "episode_len_mean": ..., "num_episodes": ..., "win_rate": ... or None}}``.
         """
-        return self.evaluate_with(self.runners.learner_weights())
+        with games_answer_within(self.config.evaluation_sample_timeout_s):
+            return self.evaluate_with(self.runners.learner_weights())
 
     def stop_runners(self) -> None:
         """End all sampling and evaluating processes for good; what they booked is free again."""

@@ -11,10 +11,9 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_reborn.algorithms.value_factorization.evaluation import EvaluatedAlgorithm
-from rllib_reborn.runtime.hung_call import HungCalls
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.remote_processes import LearnersLostError
-from rllib_reborn.runtime.standstill import standstill_announced
+from rllib_reborn.runtime.standstill import games_answer_within
 
 _SAMPLED = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
 
@@ -56,9 +55,8 @@ class InterruptibleAlgorithm(EvaluatedAlgorithm, abc.ABC):
         self._taken_back, self.whole_env_steps = done, None
         evaluated = self.counters.last_evaluation_env_steps
         try:
-            hung_calls = HungCalls(self.config.sample_timeout_s)
             moved = lambda: (self.counters.updates, self.counters.env_steps)  # noqa: E731
-            with hung_calls.watched(), standstill_announced(progress=moved, hung_calls=hung_calls):
+            with games_answer_within(self.config.sample_timeout_s, progress=moved):
                 results: dict[str, Any] = super().step()
         except InterruptedIterationError as error:
             self._give_back()
