@@ -12,6 +12,8 @@ ANSWER_S = 120.0
 LEARNER_S = 600.0
 #: Runners sample, and evaluate. Defaults of ``sample_timeout_s`` and ``evaluation_sample_timeout_s``.
 SAMPLE_S, EVALUATION_S = 600.0, 600.0
+#: Somebody listens at the address of the user's Ray cluster.
+CLUSTER_S = 5.0
 #: The process that had a run of a sweep before lets go of its folder.
 FOLDER_S = 120.0
 #: Processes close their games at the end, before they are ended.

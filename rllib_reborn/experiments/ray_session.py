@@ -6,6 +6,8 @@ import contextlib
 import logging
 import math
 import os
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +17,12 @@ import torch
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.own_ray import OWN_RAY, cluster_address, listening_on_localhost, own_ray_options
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.limits import CLUSTER_S
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_CHARACTERS = 300
+_LOOK_EVERY_S = 0.5
 
 
 @contextlib.contextmanager
@@ -60,13 +64,17 @@ def start_ray(options: dict[str, Any]) -> None:
     """``ray.init(**options)``; where Ray does not come up, as on a machine that is busy just then, once more.
 
     Raises:
-        ExperimentError: It did not come up twice; or as :func:`listening_on_localhost`.
+        ExperimentError: It did not come up twice, or nobody answers where the user's cluster should be; or as
+            :func:`listening_on_localhost`.
     """
+    address = None if "address" in options else cluster_address()
+    if address is not None:
+        _require_somebody_at(address)
     with listening_on_localhost() if options.get("address") == OWN_RAY else contextlib.nullcontext():
-        _start_or_try_again(options)
+        _start_or_try_again(options, address)
 
 
-def _start_or_try_again(options: dict[str, Any]) -> None:
+def _start_or_try_again(options: dict[str, Any], address: str | None) -> None:
     for is_last in (False, True):
         try:
             ray.init(**options)
@@ -74,12 +82,8 @@ def _start_or_try_again(options: dict[str, Any]) -> None:
         except Exception as error:
             ray.shutdown()  # what has come up of it
             what = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARACTERS].rstrip(". ")
-            address = cluster_address()
-            if is_last and address and "address" not in options:
-                raise ExperimentError(
-                    f"the Ray cluster {address!r} (RAY_ADDRESS, --address) cannot be reached: {what}; see whether it runs "
-                    "('ray status'), or leave the address out for a Ray of its own."
-                ) from error
+            if is_last and address is not None:
+                raise _unreachable(address, what) from error
             if is_last:
                 folder = os.path.join(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")
                 raise ExperimentError(
@@ -88,6 +92,36 @@ def _start_or_try_again(options: dict[str, Any]) -> None:
                     "('rllib-reborn doctor')."
                 ) from error
             logger.warning("Ray did not start (%s); it is tried once more.", what)
+
+
+def _require_somebody_at(address: str) -> None:
+    """Raise where nothing listens at ``host:port``, for which Ray would look for minutes.
+
+    Raises:
+        ExperimentError: Nothing does, within :data:`~rllib_reborn.limits.CLUSTER_S`.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():  # 'auto', which Ray looks up on this machine
+        return
+    deadline = time.monotonic() + CLUSTER_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CLUSTER_S).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > deadline:
+                raise _unreachable(address, f"{type(error).__name__}: {error}") from error
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _unreachable(address: str, what: str) -> ExperimentError:
+    # Ray sends its token to a cluster that is named by its address only where it was given the mode.
+    with_token = any(map(os.environ.get, ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")))
+    token = "" if with_token else "set RAY_AUTH_MODE=token where it asks for a token (its file is ~/.ray/auth_token), "
+    return ExperimentError(
+        f"the Ray cluster {address!r} (RAY_ADDRESS, --address) cannot be reached: {what}; see whether it runs "
+        f"('ray status'), {token}or leave the address out for a Ray of its own."
+    )
 
 
 def show_ray_messages(level: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -65,9 +66,11 @@ def test_a_local_ray_has_a_core_for_everything_that_books_one(monkeypatch: pytes
 
 def test_inside_a_job_the_cluster_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRay(monkeypatch)
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    with ray_session(experiment(logging={"level": "warning"})):
-        assert fake.started == [{"logging_level": "WARNING", "log_to_driver": True}]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with ray_session(experiment(logging={"level": "warning"})):
+            pass
+    assert fake.started == [{"logging_level": "WARNING", "log_to_driver": True}]
     assert fake.stopped == 1
 
 
@@ -174,8 +177,24 @@ class TestARayThatDoesNotComeUp:
         assert "RuntimeError: The current node timed out during startup; its logs are below" in str(caught.value)
         assert "\n" not in str(caught.value)
 
-    def test_a_cluster_that_is_not_there(self, failing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_cluster_that_is_not_one(self, failing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         failing += ["fails", "fails"]
-        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-        with pytest.raises(ExperimentError, match=r"the Ray cluster '10\.0\.0\.1:6379' .* cannot be reached"):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            with pytest.raises(
+                ExperimentError, match=rf"the Ray cluster '{address}' .* cannot be reached: RuntimeError"
+            ):
+                start_ray({})
+
+    @pytest.mark.parametrize(
+        "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379", "127.0.0.1:99999"]
+    )
+    def test_where_nobody_listens_ray_is_not_asked(
+        self, failing: list[str], monkeypatch: pytest.MonkeyPatch, address: str
+    ) -> None:
+        monkeypatch.setattr("rllib_reborn.experiments.ray_session.CLUSTER_S", 0.2)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ExperimentError, match=r"cannot be reached: .* set RAY_AUTH_MODE=token where it asks"):
             start_ray({})
+        assert failing == []
