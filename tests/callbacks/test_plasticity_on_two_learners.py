@@ -25,7 +25,7 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     """Also: the clock and the history of a restored pair are those that were saved."""
     interventions = [
         entry("reborn") | {"alpha": 0.5, "beta": 1.5, "optimizer": "donor"},
-        entry("redo") | {"every": 7, "scope": "all"},
+        entry("redo") | {"every": 7, "scope": "all", "optimizer": "layer_mean"},
         entry("shrink_perturb") | {"every": 11},
         entry("continual_backprop"),
     ]

@@ -15,7 +15,7 @@ from rllib_reborn.plasticity.interventions.base import Context, Intervention, La
 from rllib_reborn.plasticity.interventions.edits import Edit, SurgeryRefused, check_edits, write_edits
 from rllib_reborn.plasticity.invariance import function_drift
 from rllib_reborn.plasticity.neuron_layers import NeuronLayer, by_key
-from rllib_reborn.plasticity.optimizer_state import apply_policy
+from rllib_reborn.plasticity.optimizer_state import apply_policy, check_policy
 from rllib_reborn.plasticity.scores import LayerDormancy, NetDormancy, layer_dormancy, pool
 from rllib_reborn.plasticity.statistics import LayerStatistics
 
@@ -138,6 +138,8 @@ def apply_intervention(
         )
     )
     follow = _following(intervention, plan.edits, model_view, nets)
+    if model_view.optimizer is not None:
+        check_policy(model_view.optimizer, intervention.optimizer)
     undo = _snapshot(model_view) if intervention.dry_run else None
     try:
         write_edits(plan.edits, layers, nets)

@@ -7,7 +7,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
 from rllib_reborn.plasticity.scope import Scope, check_scope, layers_in_scope, networks_in_scope
 from rllib_reborn.plasticity.statistics import LayerStatistics
 
-OptimizerPolicy = Literal["keep", "zero", "donor"]
+OptimizerPolicy = Literal["keep", "zero", "donor", "layer_mean"]
 TargetPolicy = Literal["none", "mirror", "sync"]
 ScoringSource = Literal["replay", "latest"]
+OPTIMIZER_POLICIES: tuple[OptimizerPolicy, ...] = get_args(OptimizerPolicy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Intervention(abc.ABC):
             code).
         scoring_episodes: Episodes in it, >= 1.
         optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code),
-            ``zero`` (ReDo), or ``donor``: copied from the donor neuron (zero where there is none).
+            ``zero`` (ReDo), ``donor``: copied from the donor neuron (zero where there is none), or ``layer_mean``: that of
+            squared gradients as the layer's other weights have it on average, that of gradients 0 (ours).
         targets: Target networks: ``none`` (they follow at their next update), ``mirror`` (the same edit), ``sync`` (a
             hard copy).
         bias_compensation: The next layer's bias takes over the dropped neurons' mean output (docs/method.md 5.4).
@@ -160,7 +162,7 @@ class Intervention(abc.ABC):
         check_choice("layers", self.layers, LAYER_CHOICES)
         check_choice("scoring_source", self.scoring_source, ("replay", "latest"))
         check_whole("scoring_episodes", self.scoring_episodes, 1)
-        check_choice("optimizer", self.optimizer, ("keep", "zero", "donor"))
+        check_choice("optimizer", self.optimizer, OPTIMIZER_POLICIES)
         check_choice("target_networks", self.target_networks, ("none", "mirror", "sync"))
         for name in ("bias_compensation", "allow_inexact", "dry_run"):
             if not isinstance(getattr(self, name), bool):
