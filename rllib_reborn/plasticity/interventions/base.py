@@ -118,6 +118,9 @@ class Intervention(abc.ABC):
             Only for kinds that drop neurons (``drops_neurons``).
         allow_inexact: Operate also on layers whose function changes when neurons are split (ELU, tanh, ...).
         dry_run: Report and write nothing.
+        drift_updates: After how many updates the change of Q_tot is measured against a shadow without the application, each
+            >= 1, ascending. The shadow makes a second update with each of them. Empty: it is only measured right after
+            an application, as in a dry run.
     """
 
     #: What reports and checkpoints call it: the name in ``KINDS``, or ``module:Class``, which is put in by itself.
@@ -155,6 +158,7 @@ class Intervention(abc.ABC):
     bias_compensation: bool = False
     allow_inexact: bool = False
     dry_run: bool = False
+    drift_updates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.schedule
@@ -167,6 +171,15 @@ class Intervention(abc.ABC):
         for name in ("bias_compensation", "allow_inexact", "dry_run"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+        if not isinstance(self.drift_updates, tuple | list):
+            raise ValueError(f"drift_updates is {self.drift_updates!r}; expected a list of updates, such as [1, 10].")
+        for updates in self.drift_updates:
+            check_whole("drift_updates", updates, 1)
+        object.__setattr__(self, "drift_updates", tuple(sorted(set(self.drift_updates))))
+        if self.drift_updates and not self.is_scheduled:
+            raise ValueError(
+                f"drift_updates is {list(self.drift_updates)}, but {self.kind} is never applied. Leave it out."
+            )
         if self.bias_compensation and not self.drops_neurons:
             raise ValueError(
                 f"bias_compensation is true, but {self.kind} drops no neurons for a bias to make up for. Leave it out."
