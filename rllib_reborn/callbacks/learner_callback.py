@@ -53,6 +53,14 @@ class LearnerCallback(RLlibCallback):
         """A context around the whole of an update, forward and backward pass included."""
         return nullcontext()
 
+    def in_shadow(self) -> LearnerCallback:
+        """What takes this callback's place in the updates of a shadow that is made now: a copy of the networks that is
+        updated beside them, without what is done to them from here on (``drift_updates`` of an intervention). Of it, only
+        :meth:`on_learner_loss` and :meth:`after_gradient_step` are called, with the shadow's weights in the module, and its
+        state is kept in checkpoints. By default those two are this callback's own; one that remembers something from step
+        to step gives a copy of itself."""
+        return _InShadow(self)
+
     def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Any:
         """Called before every gradient is taken; a scalar tensor to add to the loss, or None."""
         return None
@@ -83,6 +91,14 @@ class LearnerCallback(RLlibCallback):
             metrics_logger: The Learner's logger.
         """
 
+    def after_update(self, *, learner: Any, module_id: str, batch: dict[str, Any]) -> None:
+        """Called at the end of every update, when nothing of it is left to do but to give its metrics away.
+
+        Args:
+            learner, module_id: As in :meth:`on_learner_update`.
+            batch: What was learnt from: the module's columns, as tensors.
+        """
+
     def on_intervention(
         self, *, learner: Any, module_id: str, module: Any, request: PlasticityRequest, report: Any
     ) -> None:
@@ -103,3 +119,17 @@ class LearnerCallback(RLlibCallback):
 
     def set_learner_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_learner_state` gave."""
+
+
+class _InShadow(LearnerCallback):
+    """A callback's loss and what it holds, and nothing else of it."""
+
+    def __init__(self, callback: LearnerCallback) -> None:
+        super().__init__()
+        self._callback = callback
+
+    def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Any:
+        return self._callback.on_learner_loss(learner=learner, module_id=module_id, module=module)
+
+    def after_gradient_step(self, *, module: Any) -> None:
+        self._callback.after_gradient_step(module=module)

@@ -30,6 +30,7 @@ from rllib_reborn.plasticity.statistics import GradientStatistics, LayerStatisti
 COUNT = "intervention/count"
 NEURONS = "intervention/neurons"
 DRIFT = "intervention/function_drift"
+Q_DRIFT = "intervention/q_drift/0"
 GREEDY = "intervention/greedy_actions_changed"
 
 #: Writes metrics by their names; None: a value that is not known this time.
@@ -121,7 +122,11 @@ class PlasticityRuntime:
     def after_gradient_step(self) -> None:
         """Before targets follow: update activity is summed up, and what must stay as it was put is put back."""
         self._sum_activity()
-        for intervention, memory in zip(self.interventions, self.memories, strict=True):
+        self.hold(self.memories)
+
+    def hold(self, memories: Sequence[dict[str, Any]]) -> None:
+        """What must stay as it was put, by what interventions remember, is put back."""
+        for intervention, memory in zip(self.interventions, memories, strict=True):
             if intervention.acts_after_updates and memory:
                 nets = intervention.networks_in_scope(self.model.networks())
                 intervention.after_update(by_key(self._layers_in_scope(intervention)), nets, memory)
@@ -205,6 +210,7 @@ class PlasticityRuntime:
                 COUNT: sum(self.counts),
                 NEURONS: report.neurons,
                 DRIFT: report.function_drift,
+                Q_DRIFT: report.q_drift,
                 GREEDY: report.greedy_actions_changed,
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 import torch.distributed as dist
@@ -63,7 +64,14 @@ def report_of_all_ranks(report: InterventionReport, device: torch.device) -> Int
     if not several_ranks() or report.function_drift is None:
         return report
     changed = report.greedy_actions_changed
-    means = torch.tensor([report.function_drift, changed or 0.0], dtype=torch.float64, device=device)
+    # A rank whose values are all equal has no q_drift, and then the mean has none (NaN), on all ranks.
+    q_drift = math.nan if report.q_drift is None else report.q_drift
+    means = torch.tensor([report.function_drift, changed or 0.0, q_drift], dtype=torch.float64, device=device)
     dist.all_reduce(means)
-    drift, greedy = (means / dist.get_world_size()).tolist()
-    return dataclasses.replace(report, function_drift=drift, greedy_actions_changed=None if changed is None else greedy)
+    drift, greedy, q_drift = (means / dist.get_world_size()).tolist()
+    return dataclasses.replace(
+        report,
+        function_drift=drift,
+        q_drift=None if math.isnan(q_drift) else q_drift,
+        greedy_actions_changed=None if changed is None else greedy,
+    )

@@ -11,6 +11,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rllib_reborn.callbacks.dormancy_metrics import metric_names
+from rllib_reborn.callbacks.drift import drift_names
 from rllib_reborn.callbacks.request import Batch, PlasticityRequest, update_rng
 from rllib_reborn.plasticity.dormancy_check import DormancyCheck
 from rllib_reborn.plasticity.interventions import Intervention
@@ -66,6 +67,8 @@ class PlasticityScheduler:
         self.dormancy = dormancy
         self.seed = seed
         self._times = DueTimes(interventions, dormancy)
+        #: The last update at which a shadow may be followed (``drift_updates``).
+        self._followed_until = 0
         #: False: nothing is ever due, and no column is added to a batch.
         self.has_work = bool(self.interventions) or dormancy is not None
 
@@ -73,7 +76,11 @@ class PlasticityScheduler:
         """What is due at the update that ``clock`` counts, or None. Draws from the replay by itself: a run that measures
         trains exactly as one that does not."""
         due, check_due = self._times.due(clock)
-        if not due and not check_due:
+        # With every update of a shadow, so that its events are asked for and the clocks are known.
+        followed = clock["updates"] <= self._followed_until
+        longest = max((max(self._drift_updates(i), default=0) for i in due), default=0)
+        self._followed_until = max(self._followed_until, clock["updates"] + longest)
+        if not due and not check_due and not followed:
             return None
         # Also for those that choose nothing by scores: every report has the scores before and after.
         wanted: set[tuple[str, int]] = {
@@ -97,6 +104,11 @@ class PlasticityScheduler:
             scoring_batch=scoring_batch,
             holdout_batch=holdout_batch,
         )
+
+    def _drift_updates(self, position: int) -> tuple[int, ...]:
+        """After how many updates the drift of an application is measured; a dry run has none."""
+        one = self.interventions[position]
+        return () if one.dry_run else one.drift_updates
 
     def batch_columns(self, episodes: int, clock: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
         """The columns that interventions add to the batch of the update that ``clock`` counts; of several that give one, the
@@ -123,11 +135,12 @@ class PlasticityScheduler:
         }
 
     def get_state(self) -> dict[str, Any]:
-        return {"asked_at": dict(self._times.asked_at), "seed": self.seed}
+        return {"asked_at": dict(self._times.asked_at), "seed": self.seed, "followed_until": self._followed_until}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._times.asked_at = dict(state["asked_at"])
         self.seed = state["seed"]
+        self._followed_until = state.get("followed_until", 0)  # written before there were shadows
 
 
 def take_events(group: LearnerGroup) -> list[dict[str, Any]]:
@@ -138,14 +151,16 @@ def take_events(group: LearnerGroup) -> list[dict[str, Any]]:
     return events
 
 
-def dormancy_metric_names(group: LearnerGroup, check: DormancyCheck | None) -> list[str]:
-    """Every name that ``check`` can give for the learners' team, so that rows can hold them from the first one on."""
+def plasticity_metric_names(group: LearnerGroup, scheduler: PlasticityScheduler) -> list[str]:
+    """Every name that the dormancy check can give for the learners' team, and drift over updates, so that rows can hold them
+    from the first one on."""
+    check, of_drift = scheduler.dormancy, drift_names(scheduler.interventions)
     if check is None:
-        return []
+        return of_drift
     choice = check.layers
 
     def names(learner: Any) -> list[str]:
         return metric_names(learner.module[DEFAULT_MODULE_ID].unwrapped().neuron_layers(choice))
 
     found: list[str] = next(iter(group.foreach_learner(names))).get()
-    return found
+    return [*found, *of_drift]

@@ -46,6 +46,11 @@ def stock_intervention(data: Mapping[str, Any]) -> Intervention:
             f"{made.kind}: it builds parameters of its own into the networks, before optimizers and targets exist; a stock "
             "module cannot be changed so. Use another kind, or one of our algorithms."
         )
+    if made.drift_updates:
+        raise ValueError(
+            f"{made.kind}: drift_updates is {list(made.drift_updates)}; a stock Learner measures drift right after an "
+            "application alone. Leave it out, or use one of our algorithms."
+        )
     _refuse_batch(made, made.kind, ("scoring_source", "scoring_episodes"))
     return made
 

@@ -60,6 +60,19 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True)
+class Drift:
+    """How far Q_tot lies from that of a copy without the application, some updates later, in standard deviations.
+
+    Attributes:
+        q_drift: ``None`` where not measured.
+        untreated: How far the copy moved by itself; ``None`` where not measured, and right after the application.
+    """
+
+    q_drift: float | None
+    untreated: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Application:
     """One application of an intervention.
 
@@ -72,6 +85,7 @@ class Application:
         recycled: Of those, by layer key, the neurons that are no donors.
         function_drift: Relative change of the values on the held batch, ``None`` where not measured.
         greedy_actions_changed: Share, ``None`` where not measured.
+        drifts: By the updates since (0: right after); those of which there is a word in the events.
     """
 
     position: int
@@ -82,6 +96,7 @@ class Application:
     recycled: Mapping[str, frozenset[int]]
     function_drift: float | None
     greedy_actions_changed: float | None
+    drifts: Mapping[int, Drift] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +139,28 @@ def read_events(folder: Path) -> RunEvents:
     unreadable += len(entries) - len(in_order)
     entries = in_order
     checks, applications = [], []
+    drifts = _drifts(entries)
     for position, entry in enumerate(entries):
         if entry["event"] == "dormancy":
             checks.append(Check(position, entry["clock"]["env_steps"], entry["layers"]))
-        else:
-            applications.append(_application(position, entry))
+        elif entry["event"] == "intervention":
+            applications.append(_application(position, entry, drifts.get(_key(entry, entry["clock"]), {})))
     return RunEvents(tuple(checks), tuple(applications), unreadable)
+
+
+def _drifts(entries: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], dict[int, Drift]]:
+    """Drifts over updates, by the application that they belong to."""
+    found: dict[tuple[int, int], dict[int, Drift]] = {}
+    for entry in entries:
+        if entry["event"] == "drift":
+            of_application = found.setdefault(_key(entry, entry["applied_at"]), {})
+            of_application[entry["updates"]] = Drift(entry["q_drift"], entry["q_drift_untreated"])
+    return found
+
+
+def _key(entry: Mapping[str, Any], clock: Mapping[str, int]) -> tuple[int, int]:
+    """What tells an application from all others of a run: when, and by which entry of the config."""
+    return clock["updates"], entry["place"]
 
 
 def _with_rising_steps(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -161,8 +192,18 @@ def _parse(line: bytes) -> dict[str, Any] | None:
                 "dry_run": bool(entry["dry_run"]),
                 "neurons": _whole(entry["neurons"]),
                 "recycled": changes,
+                "place": _whole(entry.get("position", 0)),
                 "function_drift": _number(entry.get("function_drift")),
+                "q_drift": _number(entry.get("q_drift")),
                 "greedy_actions_changed": _number(entry.get("greedy_actions_changed")),
+            }
+        if entry["event"] == "drift":
+            return known | {
+                "place": _whole(entry["position"]),
+                "applied_at": {"updates": _whole(entry["applied_at"]["updates"])},
+                "updates": _whole(entry["updates"]),
+                "q_drift": _number(entry["q_drift"]),
+                "q_drift_untreated": _number(entry["q_drift_untreated"]),
             }
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
@@ -189,9 +230,13 @@ def _neurons(listed: Sequence[Any], width: int) -> frozenset[int]:
     return neurons
 
 
-def _application(position: int, entry: Mapping[str, Any]) -> Application:
+def _application(position: int, entry: Mapping[str, Any], later: Mapping[int, Drift]) -> Application:
+    """``later``: its drifts over updates; written before there were any, an event has none right after it either."""
+    drifts = {0: Drift(entry["q_drift"])} if entry["q_drift"] is not None else {}
     names = ("kind", "dry_run", "neurons", "recycled", "function_drift", "greedy_actions_changed")
-    return Application(position, entry["clock"]["env_steps"], **{name: entry[name] for name in names})
+    return Application(
+        position, entry["clock"]["env_steps"], **{name: entry[name] for name in names}, drifts=drifts | {**later}
+    )
 
 
 def _text(value: Any) -> str:

@@ -33,6 +33,7 @@ _OPTIMIZER = {
     "keep": "optimizer state kept",
     "zero": "optimizer state of changed weights zeroed",
     "donor": "optimizer state copied from the donor",
+    "layer_mean": "optimizer state of changed weights as the mean of the others",
 }
 _TARGETS = {"none": "targets left alone", "mirror": "same edit on the targets", "sync": "targets synchronised"}
 _FLAGS = {

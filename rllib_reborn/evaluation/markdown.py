@@ -170,10 +170,38 @@ def _plasticity(task: TaskSummary) -> list[str]:
             "medians over all applications.",
             "",
         ]
+        lines += _drifts(listed)
         for label, one in listed:
             lines += [f"- **{label}**, {one.name}: {words}." for words in one.settings]
         lines.append("")
     return lines
+
+
+def _drifts(listed: Sequence[tuple[str, InterventionSummary]]) -> list[str]:
+    """A row for each intervention and number of updates; nothing where no run has any."""
+    rows = [
+        [
+            label,
+            one.name,
+            f"{drift.updates:,}",
+            format_number(drift.q_drift),
+            format_number(drift.untreated),
+            f"{drift.measured:,} of {drift.measured + drift.not_measured:,}",
+        ]
+        for label, one in listed
+        for drift in one.drifts
+    ]
+    if not rows:
+        return []
+    head = ["group", "intervention", "updates later", "drift of Q_tot", "untreated", "measured"]
+    return [
+        *table(head, rows),
+        "",
+        "Drift of Q_tot: mean distance to Q_tot of a copy without the application that made the same updates, over the "
+        "standard deviation of the copy's, on held-out episodes; untreated: how far the copy moved by itself. Medians over "
+        "the applications of which it was measured; it is not where another application came first.",
+        "",
+    ]
 
 
 def _dormancy_cells(found: PlasticitySummary) -> list[str]:

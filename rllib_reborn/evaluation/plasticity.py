@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.evaluation.dormancy_events import Drift
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.intervention_text import ListedIntervention, in_words, listed_interventions
 from rllib_reborn.evaluation.runs import RunRecord
@@ -41,6 +42,25 @@ class NetDormancySummary:
 
 
 @dataclasses.dataclass(frozen=True)
+class DriftSummary:
+    """How far Q_tot lay from that of an untreated copy, in standard deviations of the copy's.
+
+    Attributes:
+        updates: Updates since the application; 0: right after it.
+        q_drift: Median over the applications of which it was measured.
+        untreated: Median of how far the copy moved by itself meanwhile; ``None`` right after the application.
+        measured: Of how many applications it was measured.
+        not_measured: Of how many it was to be measured and could not be (another application came first).
+    """
+
+    updates: int
+    q_drift: float | None
+    untreated: float | None
+    measured: int
+    not_measured: int
+
+
+@dataclasses.dataclass(frozen=True)
 class InterventionSummary:
     """What one kind of intervention did in the runs of a group.
 
@@ -51,6 +71,7 @@ class InterventionSummary:
         neurons: Median over applications of the neurons with new weights (for ReBorn donors included).
         function_drift: Median over applications of the relative change of the values.
         greedy_actions_changed: Median over applications of the share.
+        drifts: Right after applications and updates later, in this order; empty where the events have none.
     """
 
     name: str
@@ -59,6 +80,7 @@ class InterventionSummary:
     neurons: float | None
     function_drift: float | None
     greedy_actions_changed: float | None
+    drifts: list[DriftSummary]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +157,7 @@ class _Application:
     neurons: float | None
     function_drift: float | None
     greedy_actions_changed: float | None
+    drifts: Mapping[int, Drift] = dataclasses.field(default_factory=dict)
 
 
 def _interventions(group: RunGroup) -> list[InterventionSummary]:
@@ -162,14 +185,33 @@ def _summary(entries: Sequence[ListedIntervention], applied: Sequence[Sequence[_
         neurons=_median(applied, lambda one: one.neurons),
         function_drift=_median(applied, lambda one: one.function_drift),
         greedy_actions_changed=_median(applied, lambda one: one.greedy_actions_changed),
+        drifts=_drifts([one.drifts for of_run in applied for one in of_run]),
     )
+
+
+def _drifts(drifts: Sequence[Mapping[int, Drift]]) -> list[DriftSummary]:
+    found = []
+    for updates in sorted({updates for one in drifts for updates in one}):
+        of_all = [one[updates] for one in drifts if updates in one]
+        moved = [one.q_drift for one in of_all if one.q_drift is not None]
+        own = [one.untreated for one in of_all if one.untreated is not None]
+        found.append(
+            DriftSummary(
+                updates=updates,
+                q_drift=statistics.median(moved) if moved else None,
+                untreated=statistics.median(own) if own else None,
+                measured=len(moved),
+                not_measured=len(of_all) - len(moved),
+            )
+        )
+    return found
 
 
 def _applications(run: RunRecord) -> list[_Application]:
     """From the events, or from the rows of metrics where a run has no events."""
     if run.events.applications:
         return [
-            _Application(one.kind, one.neurons, one.function_drift, one.greedy_actions_changed)
+            _Application(one.kind, one.neurons, one.function_drift, one.greedy_actions_changed, one.drifts)
             for one in run.events.applications
         ]
     counts = run.series("intervention/count")[1]

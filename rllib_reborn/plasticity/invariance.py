@@ -14,6 +14,7 @@ Symbols: ``rows`` states, ``n`` agents, ``A`` actions of one agent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -57,6 +58,25 @@ def function_drift(before: Tensor, after: Tensor) -> float:
             f"values are {list(before.shape)} before and {list(after.shape)} after; expected equal shapes."
         )
     return float((after - before).abs().mean() / before.abs().mean().clamp(min=1e-12))
+
+
+def q_drift(untreated: Tensor, treated: Tensor) -> float | None:
+    """Mean |treated - untreated| over the standard deviation of ``untreated``: how far values moved, measured by how much
+    they differ among themselves. 0 for equal tensors; None where ``untreated`` are all the same, or where the values are
+    not finite.
+
+    Raises:
+        ValueError: The shapes differ, or there are no values.
+    """
+    if untreated.shape != treated.shape or untreated.numel() == 0:
+        raise ValueError(
+            f"values are {list(untreated.shape)} untreated and {list(treated.shape)} treated; expected equal shapes."
+        )
+    moved = (treated - untreated).abs().mean()
+    if moved == 0:
+        return 0.0
+    drift = float(moved / untreated.std(correction=0))
+    return drift if math.isfinite(drift) else None
 
 
 def greedy_actions(q: Tensor, mask: Tensor) -> Tensor:

@@ -98,6 +98,27 @@ def test_bad_settings_are_refused_before_anything_is_built(training, message):
 # ---------------------------------------------------------------------- when, and what it leaves behind
 
 
+def test_drifts_are_in_events_and_in_every_row_by_name(build):
+    """Also where one is due in another iteration than the application, and a run is gone on with in between."""
+    algorithm = build(quick(env=WALK, interventions=[REBORN | {"drift_updates": [1, 10]}]))
+    names = [f"intervention/{name}/{updates}" for updates in (1, 10) for name in ("q_drift", "q_drift_untreated")]
+    logged = []
+    for _ in range(6):
+        result = algorithm.train()
+        row, found = result["team"], result["plasticity"]
+        assert {"intervention/q_drift/0", *names} <= row.keys()
+        for event in (event for event in found if event["event"] == "drift"):
+            assert event["clock"]["updates"] == event["applied_at"]["updates"] + event["updates"]
+            assert row[f"intervention/q_drift/{event['updates']}"] is not None
+        logged += found
+    applied = [event for event in logged if event["event"] == "intervention"]
+    drifts = [event for event in logged if event["event"] == "drift"]
+    assert all(event["q_drift"] is not None for event in [*applied, *drifts])
+    assert [event["updates"] for event in drifts] == ([1, 10] * len(applied))[: len(drifts)]
+    assert len(drifts) >= 2 * (len(applied) - 1) > 0
+    assert algorithm.train()["team"]["intervention/count"] >= len(applied)
+
+
 def test_it_acts_at_its_updates_and_tells(build):
     algorithm = build(quick(env=WALK, interventions=[REBORN]))
     logged = events(algorithm, 5)

@@ -25,7 +25,7 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     """Also: the clock and the history of a restored pair are those that were saved."""
     interventions = [
         entry("reborn") | {"alpha": 0.5, "beta": 1.5, "optimizer": "donor"},
-        entry("redo") | {"every": 7, "scope": "all"},
+        entry("redo") | {"every": 7, "scope": "all", "optimizer": "layer_mean"},
         entry("shrink_perturb") | {"every": 11},
         entry("continual_backprop"),
     ]
@@ -46,6 +46,29 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     assert digests(algorithm) == [first, first]
     assert [row["intervention/count"] for row in rows(algorithm, 2)] == [row["intervention/count"] for row in after]
     algorithm.stop()
+
+
+def test_shadows_stay_in_step_and_change_nothing():
+    """Where nothing is edited the drift is exactly 0, which it would not be with one rank's gradients alone; and training is
+    what it is without a shadow."""
+    nothing = {"kind": "tests.callbacks.test_drift:Nothing", "every": 24, "stop": 24, "unit": "updates"}
+    reborn = entry("reborn") | {"alpha": 0.5, "beta": 1.5, "optimizer": "layer_mean", "every": 12, "stop": 12}
+    weights = []
+    for updates in ([1, 3, 10], []):
+        interventions = [one | {"drift_updates": updates} for one in (reborn, nothing)]
+        algorithm = quick(env=WALK, interventions=interventions).learners(num_learners=2).build_algo()
+        events = []
+        while algorithm.counters.updates < 36:
+            events += algorithm.train()["plasticity"]
+        drifts = [(event["position"], event["updates"]) for event in events if event["event"] == "drift"]
+        assert drifts == [(position, later) for position in (0, 1) for later in updates]
+        for event in events:
+            assert (event["q_drift"] > 0) == (event["position"] == 0)
+        first, second = digests(algorithm)
+        assert first == second
+        weights.append(first)
+        algorithm.stop()
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(

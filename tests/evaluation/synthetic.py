@@ -160,6 +160,8 @@ def application(
     updates: int | None = None,
     dry_run: bool = False,
     drift: float | None = 0.01,
+    q_drift: float | None = None,
+    position: int = 0,
 ) -> dict[str, Any]:
     """The event of an application, given the recycled neurons and the donors of each layer."""
     changes_made = [
@@ -185,8 +187,34 @@ def application(
         "dormant_before": {"mixer": 0.5},
         "dormant_after": {"mixer": 0.0},
         "function_drift": drift,
+        "q_drift": q_drift,
+        "position": position,
         "greedy_actions_changed": None if drift is None else drift / 10,
         "seconds": 0.01,
+    }
+
+
+def drift_event(
+    applied_at: int,
+    updates: int,
+    q_drift: float | None,
+    untreated: float | None = None,
+    *,
+    iteration: int = 1,
+    position: int = 0,
+) -> dict[str, Any]:
+    """The event of a drift ``updates`` updates after the application at update ``applied_at``; a step an update."""
+    return {
+        "iteration": iteration,
+        "event": "drift",
+        "kind": "reborn",
+        "position": position,
+        "clock": _clock(applied_at + updates, applied_at + updates, iteration),
+        "applied_at": _clock(applied_at, applied_at, iteration),
+        "updates": updates,
+        "q_drift": q_drift,
+        "q_drift_untreated": untreated,
+        "not_measured": None if q_drift is not None else "redo was applied before that",
     }
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.evaluation.dormancy_events import read_events
+from rllib_reborn.evaluation.dormancy_events import Drift, read_events
 from rllib_reborn.evaluation.runs import read_run
 
-from .synthetic import application, check, rows, write_run
+from .synthetic import application, check, drift_event, rows, write_run
 
 LAYERS = {"mixer/V": [0.0, 0.05, 3.9, 0.05]}
 
@@ -33,6 +33,22 @@ def test_a_check_and_an_application(tmp_path: Path) -> None:
     assert (two.function_drift, two.greedy_actions_changed) == (0.25, 0.025)
     assert one.position < two.position
     assert found.unreadable == 0
+
+
+def test_drifts_belong_to_their_application(tmp_path: Path) -> None:
+    """By its update and its place in the config; what could not be measured is there, without a number."""
+    events = [
+        application(10, {}, updates=10, q_drift=0.125),
+        application(10, {}, updates=10, q_drift=0.5, position=1),
+        drift_event(10, 1, 1.5, 0.25, position=1),
+        drift_event(10, 10, None, position=1),
+        application(15, {}, updates=15, kind="redo"),
+        drift_event(15, 1, 0.75, 0.5),
+    ]
+    first, second, third = events_of(tmp_path, events).applications
+    assert first.drifts == {0: Drift(0.125)}
+    assert second.drifts == {0: Drift(0.5), 1: Drift(1.5, 0.25), 10: Drift(None)}
+    assert third.drifts == {1: Drift(0.75, 0.5)}  # written before there was one right after it
 
 
 def test_at_one_update_the_check_comes_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:

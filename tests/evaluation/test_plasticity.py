@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rllib_reborn.evaluation.groups import RunGroup, group_runs
-from rllib_reborn.evaluation.plasticity import PlasticitySummary, dormancy_terms, summarise_plasticity
+from rllib_reborn.evaluation.plasticity import DriftSummary, PlasticitySummary, dormancy_terms, summarise_plasticity
 from rllib_reborn.evaluation.runs import read_run
 from rllib_reborn.evaluation.statistics import mean_interval
 
-from .synthetic import DORMANCY, REBORN, REDO, application, config, write_run
+from .synthetic import DORMANCY, REBORN, REDO, application, config, drift_event, write_run
 
 MIXER, AGENT = "dormancy/mixer/dormant_fraction", "dormancy/agent/dormant_fraction"
 
@@ -92,6 +92,22 @@ class TestInterventions:
         assert found.function_drift == pytest.approx(0.2)
         assert found.greedy_actions_changed == pytest.approx(0.02)
         assert found.settings[0].startswith("every 2,000 env steps, on the mixer")
+
+    def test_drifts_are_medians_of_what_was_measured(self, tmp_path: Path) -> None:
+        def treated(at: int, moved: float, *later: dict[str, Any]) -> list[dict[str, Any]]:
+            return [application(at, {}, updates=at, q_drift=moved), *later]
+
+        events = [
+            [*treated(5, 0.1, drift_event(5, 1, 2.0, 0.5), drift_event(5, 10, None)), *treated(8, 0.3)],
+            treated(5, 0.2, drift_event(5, 1, 1.0, 0.25), drift_event(5, 10, 0.5, 0.5)),
+        ]
+        lines = [[{"intervention/count": n}] for n in (2, 1)]
+        (found,) = summary(group_of(tmp_path, lines, events, interventions=[REBORN])).interventions
+        assert found.drifts == [
+            DriftSummary(0, pytest.approx(0.2), None, 3, 0),
+            DriftSummary(1, 1.5, 0.375, 2, 0),
+            DriftSummary(10, 0.5, 0.5, 1, 1),
+        ]
 
     def test_kinds_are_told_apart_by_the_events(self, tmp_path: Path) -> None:
         events = [[self.applied(2), self.applied(8, kind="redo"), self.applied(6, kind="redo")]]

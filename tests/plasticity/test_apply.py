@@ -205,7 +205,9 @@ def test_target_networks_follow_as_declared(world: World, target_networks: Any) 
         assert torch.allclose(ratio, same, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("policy", "changed"), [("keep", False), ("zero", True), ("donor", True)])
+@pytest.mark.parametrize(
+    ("policy", "changed"), [("keep", False), ("zero", True), ("donor", True), ("layer_mean", True)]
+)
 def test_the_optimizer_follows_as_declared(world: World, policy: Any, changed: bool) -> None:
     before = world.everything()["optimizer"]
     apply_intervention(ReBorn(optimizer=policy), world.model_view(), generator=seeded())

@@ -21,6 +21,7 @@ from rllib_reborn.plasticity.invariance import (
     igm_holds,
     joint_action_count,
     order_flips,
+    q_drift,
     strict_preference,
     unilateral_pairs,
 )
@@ -252,3 +253,15 @@ def test_agents_identical_means_to_the_bit() -> None:
     assert not agents_identical(state, state | {"w": torch.tensor([0.0, torch.nan, 1.0000001])})
     assert not agents_identical(state, {"w": state["w"]})
     assert not agents_identical(state, state | {"n": torch.tensor(3.0)})
+
+
+def test_q_drift_by_hand() -> None:
+    # Untreated 1, 3: mean 2, standard deviation 1. Changes 2 and 1.
+    assert q_drift(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 2.0])) == pytest.approx(1.5)
+    assert q_drift(torch.tensor([2.0, 2.0]), torch.tensor([2.0, 2.0])) == 0.0
+    # Nothing to measure it by, or nothing that can be measured.
+    assert q_drift(torch.tensor([2.0, 2.0]), torch.tensor([2.0, 3.0])) is None
+    assert q_drift(torch.tensor([1.0, torch.inf]), torch.tensor([1.0, 2.0])) is None
+    for other in (torch.zeros(3), torch.zeros(0)):
+        with pytest.raises(ValueError, match="expected equal shapes"):
+            q_drift(torch.zeros(2), other)

@@ -67,6 +67,7 @@ def test_a_whole_float_stays_one_where_the_setting_is_a_float():
         ({"kind": "reborn", "scope": ["mixer", "mixer"]}, "scope is"),
         ({"kind": "injection", "optimizer": "keep"}, "injection freezes weights"),
         ({"kind": "knife", "optimizer": "donor"}, "knife freezes weights"),
+        ({"kind": "injection", "optimizer": "layer_mean"}, "injection freezes weights"),
         ("reborn", "an intervention is 'reborn'; expected its kind and settings"),
     ],
 )

@@ -191,6 +191,7 @@ class Fork:
 
     def _change_algorithm(self, state: dict[str, Any]) -> None:
         ours = state[_OWN]
+        ours["plasticity_scheduler"]["followed_until"] = 0  # the source follows its own applications
         if "counters" in self.fresh:
             for name in (COMPONENT_METRICS_LOGGER, "training_iteration"):
                 state.pop(name, None)

@@ -189,6 +189,8 @@ class ValueFactorizationLearner(LearnerSetup):
             (NONFINITE_STEPS, self._nonfinite_steps),
         ):
             self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
+        for callback in self.learner_callbacks:
+            callback.after_update(learner=self, module_id=DEFAULT_MODULE_ID, batch=self._last_batch)
         if int(self._nonfinite_in_row) >= self.config.nonfinite_patience:
             self.stop_with_dump()
         self._last_batch = {}

@@ -15,11 +15,21 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings
+from rllib_reborn.algorithms.value_factorization.shadow import Shadow
 from rllib_reborn.callbacks import DormancyCallback, InterventionCallback, LearnerCallback, PlasticityRequest
 from rllib_reborn.plasticity.interventions.preflight import first_refusal
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.process_tuning import tune_for_dense_math
 from rllib_reborn.settings import parse
+
+#: Attributes that count updates.
+_COUNTS = (
+    "num_updates",
+    "num_target_updates",
+    "last_target_update_episodes",
+    "_nonfinite_steps",
+    "_nonfinite_in_row",
+)
 
 
 class NonFiniteTrainingError(RuntimeError):
@@ -82,6 +92,21 @@ class LearnerSetup(TorchLearner):
         self.register_optimizer(
             module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
         )
+
+    # ------------------------------------------------------------------ shadows
+
+    def make_shadow(self) -> Shadow:
+        """What this learner is now, to be kept as it would be without what comes next (drift over updates)."""
+        return Shadow(self)
+
+    def update_counts(self) -> dict[str, Any]:
+        """What an update counts, by attribute."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def set_update_counts(self, counts: dict[str, Any]) -> None:
+        """Put other counts in the place of these; tensors are taken as they are, not copied."""
+        for name in _COUNTS:
+            setattr(self, name, counts[name])
 
     # ------------------------------------------------------------------ state
 

@@ -28,7 +28,7 @@ def team_metrics(
     *,
     epsilon: float,
     learner_metrics: Sequence[str],
-    dormancy_metrics: Sequence[str],
+    plasticity_metrics: Sequence[str],
     replay_bytes: int,
 ) -> dict[str, Any]:
     """One row of ``metrics.jsonl``; every name is present in every row, None where nothing is known.
@@ -43,7 +43,7 @@ def team_metrics(
         events: Dormancy checks and interventions of this iteration.
         epsilon: Of exploration, now.
         learner_metrics: Keys that this algorithm's learner logs beyond the usual ones.
-        dormancy_metrics: Every name that a dormancy check of this run can give.
+        plasticity_metrics: Every name that this run's dormancy check and drift over updates can give.
         replay_bytes: Memory that the replay's episodes take now.
     """
     of_learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {}) if interval.updates else {}
@@ -72,7 +72,7 @@ def team_metrics(
         "eval/episodes": evaluation.get("num_episodes"),
         "eval/returns": evaluation.get("episode_returns"),
         "eval/env_failures": evaluation.get("num_env_failures"),
-        **_plasticity_columns(events, counters.interventions, dormancy_metrics),
+        **_plasticity_columns(events, counters.interventions, plasticity_metrics),
         "env/game_version": ", ".join(counters.game_versions) or None,
         "faults/episodes_dropped": counters.episodes_dropped,
         "faults/env_failures": counters.env_failures,
@@ -91,20 +91,24 @@ def team_metrics(
 
 
 def _plasticity_columns(
-    events: Sequence[Mapping[str, Any]], interventions: int, dormancy_metrics: Sequence[str]
+    events: Sequence[Mapping[str, Any]], interventions: int, plasticity_metrics: Sequence[str]
 ) -> dict[str, Any]:
-    """The last check's values and the last application's, None without one; ``intervention/count`` over the whole run."""
+    """Values of the last check, application and drifts, None without one; ``intervention/count`` over the whole run."""
     row: dict[str, Any] = {f"dormancy/{net}/{name}": None for net in ("mixer", "agent") for name in _OF_EVERY_NET}
-    row |= dict.fromkeys(dormancy_metrics)
+    row |= dict.fromkeys(plasticity_metrics)
     checks = [event for event in events if event["event"] == "dormancy"]
     if checks:
         row |= checks[-1]["metrics"]
     applied = [event for event in events if event["event"] == "intervention"]
     last = applied[-1] if applied else {}
+    for event in events:
+        if event["event"] == "drift":
+            row |= {f"intervention/{name}/{event['updates']}": event[name] for name in ("q_drift", "q_drift_untreated")}
     return row | {
         "intervention/count": interventions,
         "intervention/neurons": last.get("neurons"),
         "intervention/function_drift": last.get("function_drift"),
+        "intervention/q_drift/0": last.get("q_drift"),
         "intervention/greedy_actions_changed": last.get("greedy_actions_changed"),
     }
 

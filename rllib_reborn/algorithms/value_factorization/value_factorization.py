@@ -29,7 +29,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import Update, 
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
 from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
-from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, dormancy_metric_names
+from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, plasticity_metric_names
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
@@ -81,7 +81,7 @@ class ValueFactorization(InterruptibleAlgorithm):
         self._epsilon = parse(EpsilonSettings, config.epsilon, "epsilon")
         seed = config.seed if config.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         self.plasticity_scheduler = PlasticityScheduler(self._interventions, config.parse_dormancy(), seed)
-        self._dormancy_metrics = dormancy_metric_names(self.learner_group, self.plasticity_scheduler.dormancy)
+        self._plasticity_metrics = plasticity_metric_names(self.learner_group, self.plasticity_scheduler)
         self._plasticity_events: list[dict[str, Any]] = []
         reward = parse(RewardSettings, config.reward, "reward")
         self.reward_scaler = RewardScaler(scale=reward.scale, standardise=reward.standardise)
@@ -191,7 +191,7 @@ class ValueFactorization(InterruptibleAlgorithm):
             events,
             epsilon=self._epsilon.at(self.counters.env_steps),
             learner_metrics=self.config.learner_class.own_metrics,
-            dormancy_metrics=self._dormancy_metrics,
+            plasticity_metrics=self._plasticity_metrics,
             replay_bytes=self.replay.nbytes,
         )
         return results

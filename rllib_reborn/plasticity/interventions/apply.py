@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rllib_reborn.plasticity.interventions.base import Context, Intervention, LayerChange
 from rllib_reborn.plasticity.interventions.edits import Edit, SurgeryRefused, check_edits, write_edits
-from rllib_reborn.plasticity.invariance import function_drift
+from rllib_reborn.plasticity.invariance import function_drift, q_drift
 from rllib_reborn.plasticity.neuron_layers import NeuronLayer, by_key
-from rllib_reborn.plasticity.optimizer_state import apply_policy
+from rllib_reborn.plasticity.optimizer_state import apply_policy, check_policy
 from rllib_reborn.plasticity.scores import LayerDormancy, NetDormancy, layer_dormancy, pool
 from rllib_reborn.plasticity.statistics import LayerStatistics
 
@@ -66,6 +66,7 @@ class InterventionReport:
         layers_before, layers_after: By layer key its ``dormant_fraction``, ``overactive_fraction`` and ``overactive_sum``,
             see :class:`~rllib_reborn.plasticity.scores.LayerDormancy`; empty where no scores were taken.
         function_drift: Mean |change| of the values on the holdout batch over their mean |value|; None: not measured.
+        q_drift: The same over the standard deviation of the values before; None: not measured, or they are all equal.
         greedy_actions_changed: Share of greedy actions on the holdout batch that changed; None: not measured.
         seconds: Wall time of planning and writing (and, in a dry run, of remembering), without looking before and after.
     """
@@ -82,6 +83,7 @@ class InterventionReport:
     layers_before: dict[str, dict[str, float]]
     layers_after: dict[str, dict[str, float]]
     function_drift: float | None
+    q_drift: float | None
     greedy_actions_changed: float | None
     seconds: float
 
@@ -138,6 +140,8 @@ def apply_intervention(
         )
     )
     follow = _following(intervention, plan.edits, model_view, nets)
+    if model_view.optimizer is not None:
+        check_policy(model_view.optimizer, intervention.optimizer)
     undo = _snapshot(model_view) if intervention.dry_run else None
     try:
         write_edits(plan.edits, layers, nets)
@@ -155,6 +159,7 @@ def apply_intervention(
         state.clear()
         state.update(memory)
     drift, changed = drift_between(outputs_before, outputs_after)
+    q_moved = q_drift(outputs_before.values, outputs_after.values) if outputs_before and outputs_after else None
     found_after = _found(intervention, after)
     nets_before, nets_after = _pooled(found_before, layers), _pooled(found_after, layers)
     return InterventionReport(
@@ -170,6 +175,7 @@ def apply_intervention(
         layers_before=_layer_shares(found_before),
         layers_after=_layer_shares(found_after),
         function_drift=drift,
+        q_drift=q_moved,
         greedy_actions_changed=changed,
         seconds=seconds,
     )

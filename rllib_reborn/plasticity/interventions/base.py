@@ -7,7 +7,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from rllib_reborn.plasticity.schedule import ClockUnit, Schedule, check_whole
 from rllib_reborn.plasticity.scope import Scope, check_scope, layers_in_scope, networks_in_scope
 from rllib_reborn.plasticity.statistics import LayerStatistics
 
-OptimizerPolicy = Literal["keep", "zero", "donor"]
+OptimizerPolicy = Literal["keep", "zero", "donor", "layer_mean"]
 TargetPolicy = Literal["none", "mirror", "sync"]
 ScoringSource = Literal["replay", "latest"]
+OPTIMIZER_POLICIES: tuple[OptimizerPolicy, ...] = get_args(OptimizerPolicy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +110,17 @@ class Intervention(abc.ABC):
             code).
         scoring_episodes: Episodes in it, >= 1.
         optimizer: Rows of the optimizer's averages that belong to changed weights: ``keep`` (the official code),
-            ``zero`` (ReDo), or ``donor``: copied from the donor neuron (zero where there is none).
+            ``zero`` (ReDo), ``donor``: copied from the donor neuron (zero where there is none), or ``layer_mean``: that of
+            squared gradients as the layer's other weights have it on average, that of gradients 0 (ours).
         targets: Target networks: ``none`` (they follow at their next update), ``mirror`` (the same edit), ``sync`` (a
             hard copy).
         bias_compensation: The next layer's bias takes over the dropped neurons' mean output (docs/method.md 5.4).
             Only for kinds that drop neurons (``drops_neurons``).
         allow_inexact: Operate also on layers whose function changes when neurons are split (ELU, tanh, ...).
         dry_run: Report and write nothing.
+        drift_updates: After how many updates the change of Q_tot is measured against a shadow without the application, each
+            >= 1, ascending. The shadow makes a second update with each of them. Empty: it is only measured right after
+            an application, as in a dry run.
     """
 
     #: What reports and checkpoints call it: the name in ``KINDS``, or ``module:Class``, which is put in by itself.
@@ -153,6 +158,7 @@ class Intervention(abc.ABC):
     bias_compensation: bool = False
     allow_inexact: bool = False
     dry_run: bool = False
+    drift_updates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.schedule
@@ -160,11 +166,20 @@ class Intervention(abc.ABC):
         check_choice("layers", self.layers, LAYER_CHOICES)
         check_choice("scoring_source", self.scoring_source, ("replay", "latest"))
         check_whole("scoring_episodes", self.scoring_episodes, 1)
-        check_choice("optimizer", self.optimizer, ("keep", "zero", "donor"))
+        check_choice("optimizer", self.optimizer, OPTIMIZER_POLICIES)
         check_choice("target_networks", self.target_networks, ("none", "mirror", "sync"))
         for name in ("bias_compensation", "allow_inexact", "dry_run"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false.")
+        if not isinstance(self.drift_updates, tuple | list):
+            raise ValueError(f"drift_updates is {self.drift_updates!r}; expected a list of updates, such as [1, 10].")
+        for updates in self.drift_updates:
+            check_whole("drift_updates", updates, 1)
+        object.__setattr__(self, "drift_updates", tuple(sorted(set(self.drift_updates))))
+        if self.drift_updates and not self.is_scheduled:
+            raise ValueError(
+                f"drift_updates is {list(self.drift_updates)}, but {self.kind} is never applied. Leave it out."
+            )
         if self.bias_compensation and not self.drops_neurons:
             raise ValueError(
                 f"bias_compensation is true, but {self.kind} drops no neurons for a bias to make up for. Leave it out."
