@@ -53,6 +53,14 @@ def share_one_heap() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def give_back_memory() -> None:
+    """Give what is free of this process's memory back to the system; it takes milliseconds. For rare moments that needed
+    more than training does, such as a checkpoint, since :func:`tune_for_dense_math` lets glibc keep all of it."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 def _glibc() -> Any:
     """The C library where it is glibc's, else None."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None

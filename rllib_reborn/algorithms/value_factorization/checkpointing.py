@@ -29,6 +29,7 @@ from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.replay import EpisodeReplay
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime import ray_internals
+from rllib_reborn.runtime.process_tuning import give_back_memory
 from rllib_reborn.runtime.remote_processes import RemoteProcesses
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.runner_pool import RunnerPool
@@ -140,6 +141,7 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
         with games_answer_within(self.config.sample_timeout_s):
             saved: str = super().save_to_path(None if path is None else _absolute(path), **kwargs)
         _require_complete(Path(saved))
+        give_back_memory()
         return saved
 
     @override(Algorithm)
