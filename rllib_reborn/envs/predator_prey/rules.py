@@ -17,6 +17,7 @@ import math
 from types import MappingProxyType
 from typing import Any
 
+from rllib_reborn.envs.predator_prey.small_states import state_views
 from rllib_reborn.envs.team_env import TeamSpec
 
 N_CHANNELS = 3  # predators, stags, hares
@@ -171,6 +172,9 @@ class PredatorPreyRules:
             obs_dtype="uint8",
             state_dtype="uint8",
             has_win=True,
+            state_views=state_views(
+                self.height, self.width, (self.n_predators, self.n_stags, self.n_hares), self.capture_freezes
+            ),
         )
 
 
