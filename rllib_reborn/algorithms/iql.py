@@ -17,6 +17,7 @@ from rllib_reborn.algorithms.value_factorization.learner import (
 )
 from rllib_reborn.algorithms.value_factorization.learner_updates import PackedEpisodes
 from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
+from rllib_reborn.algorithms.value_factorization.settings import NoMixerSettings
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.losses import masked_mean
 from rllib_reborn.nets.agents import AgentTeam
@@ -75,6 +76,7 @@ class IQLConfig(ValueFactorizationConfig):
 
     algorithm_name = "IQL"
     mixer_class = VDNMixer
+    mixer_settings_class = NoMixerSettings
     rl_module_class = IQLModule
     default_learner_class = IQLLearner
 

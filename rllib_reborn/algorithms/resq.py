@@ -48,7 +48,7 @@ class ResQModule(WQMIXModule):
             self.make_critic(self.make_critic_agents(), given.central_embed_dim),
             # As in the official code the residual's agents begin as a copy of the acting ones.
             self.make_critic(copy.deepcopy(self.agents), given.central_embed_dim),
-            **given.model_dump(exclude={"central_embed_dim"}),
+            **given.without_state("central_embed_dim"),
         )
 
     def step_values(self, episodes: PackedEpisodes) -> dict[str, Tensor]:

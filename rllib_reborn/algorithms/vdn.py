@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.settings import NoMixerSettings
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
 from rllib_reborn.nets.mixers import VDNMixer
 
@@ -17,6 +18,7 @@ class VDNConfig(ValueFactorizationConfig):
 
     algorithm_name = "VDN"
     mixer_class = VDNMixer
+    mixer_settings_class = NoMixerSettings
 
 
 class VDN(ValueFactorization):

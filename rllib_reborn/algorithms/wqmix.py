@@ -57,7 +57,7 @@ class WQMIXModule(TeamRLModule):
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         given = parse(CentralMixerSettings, settings, "mixer")
         central = self.make_critic(self.make_critic_agents(), given.central_embed_dim)
-        return WQMixer(spec.n_agents, spec.state_dim, central, **given.model_dump(exclude={"central_embed_dim"}))
+        return WQMixer(spec.n_agents, spec.state_dim, central, **given.without_state("central_embed_dim"))
 
     def make_critic_agents(self) -> AgentTeam:
         """Networks like the acting agents', with weights of their own."""
@@ -71,7 +71,8 @@ class WQMIXModule(TeamRLModule):
         )
 
     def make_critic(self, agents: AgentTeam, embed_dim: int) -> CentralCritic:
-        return CentralCritic(agents, FeedForwardMixer(self.spec.n_agents, self.spec.state_dim, embed_dim=embed_dim))
+        mixer = FeedForwardMixer(self.spec.n_agents, self.mixer_state.read_dim, embed_dim=embed_dim)
+        return CentralCritic(agents, mixer)
 
     def step_values(self, episodes: PackedEpisodes) -> dict[str, Tensor]:
         """Everything [steps]: ``q_tot`` and ``q_central`` (Q-hat*) of the actions taken; without gradient

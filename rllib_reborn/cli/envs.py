@@ -67,7 +67,7 @@ def _check_one(name: str, options: dict[str, Any], as_json: bool) -> int:
         print(json.dumps({**sizes, "checks": content, "advice": advice}))
     else:
         for key, value in sizes.items():
-            print(f"{key:<14} {value}")
+            print(f"{key:<14} {', '.join(value) if isinstance(value, list) else value}")
         for check in checks:
             # Why not is said once, by the error.
             sentence = "cannot be played on this machine." if check is missing else check.sentence
@@ -121,6 +121,7 @@ def _failures_logged_once() -> Iterator[None]:
 
 def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     from rllib_reborn.envs.registry import team_spec
+    from rllib_reborn.envs.state_views import FULL, NONE
 
     spec = team_spec(name, **(options or {}))
     return {
@@ -129,6 +130,7 @@ def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         "n_actions": spec.n_actions,
         "obs_dim": spec.obs_dim,
         "state_dim": spec.state_dim,
+        "states": [FULL, NONE, *(view.name for view in spec.state_views)] if spec.state_dim else [],
         "episode_limit": spec.episode_limit,
     }
 

@@ -10,6 +10,7 @@ from rllib_reborn.envs.random_policy import random_legal_actions
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.registry import ENVS, env_names, make_team_env, team_spec
 from rllib_reborn.envs.render import record_gif
+from rllib_reborn.envs.state_views import StateView
 from rllib_reborn.envs.team_env import IllegalActionError, TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PredatorPrey",
     "PredatorPreyRules",
     "RandomStreams",
+    "StateView",
     "TeamObs",
     "TeamSpec",
     "TeamStep",

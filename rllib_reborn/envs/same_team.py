@@ -38,7 +38,7 @@ def require_same_team(expected: TeamSpec, found: TeamSpec, name: str, *, network
     Raises:
         OtherTeamError: They are different.
     """
-    fields = _OF_NETWORKS if networks_only else [field.name for field in dataclasses.fields(TeamSpec)]
+    fields = _OF_NETWORKS if networks_only else [field.name for field in dataclasses.fields(TeamSpec) if field.compare]
     for field in fields:
         there, here = getattr(expected, field), getattr(found, field)
         if there != here:

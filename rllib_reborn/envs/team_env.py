@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.state_views import StateView
+
 STORAGE_DTYPES = ("uint8", "int8", "float16", "float32")
 
 
@@ -40,6 +42,8 @@ class TeamSpec:
         obs_scale: What observations are multiplied by in front of the networks, > 0; 1/255 where they are pictures kept as
             bytes.
         state_scale: The same for the state.
+        state_views: Smaller states that the mixer may read instead (``training.mixer.state``), no two of one name. They are
+            no part of what makes two teams equal.
 
     Raises:
         ValueError: A size, dtype or length is not as above; the message names it.
@@ -57,6 +61,7 @@ class TeamSpec:
     has_win: bool = False
     obs_scale: float = 1.0
     state_scale: float = 1.0
+    state_views: tuple[StateView, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -86,6 +91,14 @@ class TeamSpec:
                 raise ValueError(f"TeamSpec.{name} has {len(value)} entries; expected n_agents = {self.n_agents}.")
         if len(set(self.agent_ids)) != self.n_agents:
             raise ValueError(f"TeamSpec.agent_ids has repeated names: {self.agent_ids}.")
+        views = tuple(StateView(**view) if isinstance(view, dict) else view for view in self.state_views)
+        object.__setattr__(self, "state_views", views)
+        names = [view.name for view in views]
+        if len(set(names)) != len(names) or (names and self.state_dim == 0):
+            raise ValueError(
+                f"TeamSpec.state_views is {names} with state_dim {self.state_dim}; expected different names, and a state to "
+                "make them of."
+            )
 
     @property
     def group_indices(self) -> tuple[int, ...]:

@@ -46,6 +46,8 @@ def make_sample(config, lengths=(3, 6, 1, 2), seed=0):
                 episode[name] = np.ones((rows, *shape), bool)
             elif dtype == np.int8:
                 episode[name] = rng.integers(0, spec.n_actions, (rows, *shape)).astype(dtype)
+            elif dtype == np.uint8:
+                episode[name] = rng.integers(0, 2, (rows, *shape)).astype(dtype)
             else:
                 episode[name] = rng.standard_normal((rows, *shape)).astype(dtype)
         episode["terminated"] = np.arange(length) == length - 1

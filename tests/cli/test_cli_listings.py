@@ -38,6 +38,7 @@ class TestEnvs:
             "n_actions",
             "obs_dim",
             "state_dim",
+            "states",
             "episode_limit",
             "checks",
             "advice",

@@ -78,13 +78,15 @@ class ScalarPredatorPrey:
 
     def observations(self) -> np.ndarray:
         radius = self.rules.obs_radius
-        windows = np.zeros((len(self.predators), 2 * radius + 1, 2 * radius + 1, 3), np.uint8)
+        windows = np.zeros((len(self.predators), 2 * radius + 1, 2 * radius + 1, 3), np.int8)
         for i in self.predators:
             if self.at[i] is None:
                 continue
             for down in range(-radius, radius + 1):
                 for right in range(-radius, radius + 1):
                     cell = self._cell(self.at[i][0] + down, self.at[i][1] + right)
+                    if cell is None and self.rules.observe_walls:
+                        windows[i, down + radius, right + radius, PREDATOR] = -1
                     for other, kind in enumerate(self.kinds):
                         if cell is not None and self.at[other] == cell:
                             windows[i, down + radius, right + radius, kind] = 1

@@ -208,6 +208,37 @@ def test_observation_and_state_by_hand():
     np.testing.assert_array_equal(obs.state[0], grid.reshape(-1))
 
 
+def test_walls_are_observed_where_asked_for():
+    env = board(rules("0s. .h1 ...", observe_walls=True), "0s. .h1 ...")
+    obs = env._sight.team_obs
+    assert (env.spec.obs_dtype, obs.obs.dtype, obs.state.dtype) == ("int8", np.int8, np.uint8)
+    window = obs.obs[0].reshape(2, 3, 3, 3)
+    # Predator 0 stands in the upper left corner, predator 1 at the right edge.
+    assert window[0, :, :, 0].tolist() == [[-1, -1, -1], [-1, 1, 0], [-1, 0, 0]]
+    assert window[1, :, :, 0].tolist() == [[0, 0, -1], [0, 1, -1], [0, 0, -1]]
+    plain = board(rules("0s. .h1 ..."), "0s. .h1 ...")._sight.team_obs
+    np.testing.assert_array_equal(np.maximum(obs.obs, 0), plain.obs)
+    np.testing.assert_array_equal(obs.state, plain.state)
+    np.testing.assert_array_equal(obs.action_mask, plain.action_mask)
+
+
+def test_walls_change_neither_the_game_nor_its_random_numbers():
+    envs = [
+        PredatorPrey(dataclasses.replace(PRESETS["stag_hunt"], observe_walls=walls), 8, seed=3)
+        for walls in (False, True)
+    ]
+    plain, walled = (env.reset() for env in envs)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        np.testing.assert_array_equal(plain.obs, np.maximum(walled.obs, 0))
+        np.testing.assert_array_equal(plain.action_mask, walled.action_mask)
+        actions = random_legal_actions(plain.action_mask, rng.random(plain.action_mask.shape[:2]))
+        steps = [env.step(actions) for env in envs]
+        np.testing.assert_array_equal(steps[0].reward, steps[1].reward)
+        plain, walled = (step.obs for step in steps)
+    assert (walled.obs == -1).any()
+
+
 def test_capture_can_end_the_episode():
     _, out = play("0h. ..h", [CATCH], capture_ends_episode=True)
     assert out.terminated[0]
@@ -393,6 +424,7 @@ def test_presets_have_the_documented_sizes():
         ({"toroidal": True, "obs_radius": 5}, "sees 11 cells across"),
         ({"capture_freezes": 1}, "capture_freezes is 1; give True or False"),
         ({"obs_radius": 0}, "obs_radius is 0"),
+        ({"observe_walls": True, "toroidal": True}, "observe_walls is True on a torus, which has no walls"),
         ({"episode_limit": 0}, "episode_limit is 0"),
     ],
 )

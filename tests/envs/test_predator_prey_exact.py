@@ -44,6 +44,7 @@ def all_rules(draw) -> PredatorPreyRules:
         capture_ends_episode=draw(st.booleans()),
         prey_block_predators=draw(st.booleans()),
         toroidal=toroidal,
+        observe_walls=not toroidal and draw(st.booleans()),
         rest_probability_stag=draw(rest),
         rest_probability_hare=draw(rest),
         obs_radius=radius,

@@ -177,6 +177,22 @@ def test_the_short_comparison_scales_what_is_due_by_env_steps() -> None:
     assert load_experiment("predator_prey/small/qmix+short+reborn_official_code+sr") == experiment
 
 
+def test_the_official_protocol_is_one_game_two_layers_buffer_and_interval_as_published() -> None:
+    experiment = load_experiment("predator_prey/small/qmix_quick+official")
+    assert (experiment.resources.num_env_runners, experiment.resources.num_envs_per_env_runner) == (0, 1)
+    training: Any = experiment.training
+    assert (training.model.fc_layers, training.buffer_episodes, training.batch_episodes) == (2, 5000, 32)
+    assert (training.updates_per_episode, training.target_update.every, training.target_update.unit) == (
+        1,
+        200,
+        "episodes",
+    )
+    assert [(one["every"], one["unit"]) for one in experiment.interventions] == [(200_000, "env_steps")]
+    assert load_experiment("predator_prey/small/qmix+official").stop.env_steps == 1_000_000
+    for algorithm in part_names("algorithm"):
+        build_config(load_experiment(f"predator_prey/small/{algorithm}+redo+official")).validate()
+
+
 @pytest.mark.parametrize("algorithm", ["vdn", "iql"])
 def test_without_a_mixer_interventions_treat_the_agents(algorithm: str) -> None:
     assert load_experiment(f"battle/3m/{algorithm}+reborn").interventions[0]["scope"] == "agent"

@@ -24,6 +24,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import (
     longest_episode,
     packed_columns,
 )
+from rllib_reborn.algorithms.value_factorization.mixer_state import MixerState
 from rllib_reborn.algorithms.value_factorization.plasticity_view import PlasticityView
 from rllib_reborn.algorithms.value_factorization.rllib_calls import ModuleCalls
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
@@ -72,7 +73,8 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
             make_net=self.make_agent_net(config.get("algorithm_settings", {})),
         )
         # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
-        self.mixer = self.make_mixer(self.spec, config["mixer"])
+        self.mixer_state = MixerState.of(self.spec, config["mixer"])
+        self.mixer = self.mixer_state.build(self.make_mixer, config["mixer"])
         # Methods that add parameters allocate them here, so that targets, optimizer, DDP and runners all know them.
         self.refusal: str | None = None
         for data in config.get("interventions", ()):
@@ -83,7 +85,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         self.make_target_networks()
 
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
-        """The mixer: (values of the chosen actions [rows, n], state [rows, s]) -> Q_tot [rows]."""
+        """The mixer: (values of the chosen actions [rows, n], what it reads [rows, spec.state_dim]) -> Q_tot [rows]."""
         module, _, name = self.model_config["mixer_class"].partition(":")
         mixer_class: type[Mixer] = getattr(importlib.import_module(module), name)
         return mixer_class.for_team(spec.n_agents, spec.n_actions, spec.state_dim, **settings)
@@ -215,6 +217,8 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         state = columns["state"][layout.obs_rows].float()
         if self.spec.state_scale != 1:
             state *= self.spec.state_scale
+        if self.mixer_state.reduce is not None:
+            state = self.mixer_state.reduce(state)
         last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
         last_actions[layout.next] = taken
         x = self.inputs(columns["obs"][layout.obs_rows], last_actions)

@@ -6,13 +6,14 @@ schema both parse them with these models, which are the single source of default
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from rllib_reborn.settings import REASON_GIVEN, Settings
+from rllib_reborn.envs.state_views import FULL
+from rllib_reborn.settings import REASON_GIVEN, NoSettings, Settings
 
 _EPS = {"rmsprop": 1e-5, "adam": 1e-8}
 
@@ -68,18 +69,58 @@ class AgentSettings(Settings):
     parameter_sharing: Literal["all", "group", "none"] = "all"
 
 
-class MixerSettings(Settings):
+class NoMixerSettings(NoSettings):
+    """``training(mixer=...)`` of VDN and IQL: Q_tot is the sum of the agents' values, and nothing about it can be set."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _reads_no_state(cls, given: Any) -> Any:
+        for key in StateSettings.model_fields:
+            if isinstance(given, dict) and key in given:
+                raise PydanticCustomError(
+                    REASON_GIVEN,
+                    "{key} is {value}, but this algorithm sums the agents' values and reads no state; leave it out, or use "
+                    "an algorithm whose mixer does (QMIX, WQMIX, QPLEX, ResQ, DMIX, RMIX).",
+                    {"key": key, "value": repr(given[key])},
+                )
+        return given
+
+
+class StateSettings(Settings):
+    """What a mixer reads of the global state; ``training(mixer=...)`` of every algorithm whose mixer reads one.
+
+    Attributes:
+        state: ``full``: the state as it is. ``none``: zeros in its place, so that the mixer is the same in every state, a
+            control; nothing that depends on the state is then left for interventions to treat. Else one of the smaller
+            states that the environment defines (``TeamSpec.state_views``; predator-prey: ``pooled``, ``compact``,
+            ``counts``; battles: ``compact``). The unrestricted mixers of WQMIX and ResQ read the same.
+        state_encoder_dim: Width of a learned encoder (Linear, ReLU, Linear) that all hypernetworks of the mixer read the
+            state through, 1..4096; None: each reads it itself. The layers ``official_code`` leave its neurons out,
+            ``editable`` and ``full`` do not.
+    """
+
+    state: str = FULL
+    state_encoder_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
+
+    def without_state(self, *left_out: str) -> dict[str, Any]:
+        """What a mixer's own networks are made with: all other settings but ``left_out``."""
+        return self.model_dump(exclude={*StateSettings.model_fields, *left_out})
+
+
+class MixerSettings(StateSettings):
     """QMIX's mixing network: ``embed_dim`` mixing neurons (PyMARL 32, the ReBorn paper's Table 2: 64), whose weights come
-    from hypernetworks of ``hypernet_layers`` layers, ``hypernet_dim`` wide when there are two. VDN has none of these."""
+    from hypernetworks of ``hypernet_layers`` layers, ``hypernet_dim`` wide when there are two; and what it reads of the
+    state (:class:`StateSettings`). VDN has none of these."""
 
     embed_dim: Annotated[int, Field(ge=1, le=4096)] = 32
     hypernet_layers: Literal[1, 2] = 2
     hypernet_dim: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
-class QPLEXMixerSettings(Settings):
-    """``training(mixer=...)`` of QPLEX; what each does: :class:`~rllib_reborn.nets.mixers.QPLEXMixer`. Defaults are those of
-    the published code for StarCraft (``wjh720/QPLEX``, ``qplex_sc2.yaml``).
+class QPLEXMixerSettings(StateSettings):
+    """``training(mixer=...)`` of QPLEX beside :class:`StateSettings`; what each does:
+    :class:`~rllib_reborn.nets.mixers.QPLEXMixer`. Defaults are those of the published code for StarCraft (``wjh720/QPLEX``,
+    ``qplex_sc2.yaml``).
 
     Attributes:
         hypernet_dim: Hidden width of the nets that weight and shift the agents' values, 1..4096. Default 64.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_reborn.algorithms.value_factorization.mixer_state import check_mixer_state
 from rllib_reborn.algorithms.value_factorization.rllib_settings import check_settings
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
@@ -59,7 +60,7 @@ def check(config: Any) -> None:
         (RewardSettings, config.reward, "reward"),
     ):
         parse(model, value, name)
-    config.parse_mixer()
+    check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
     _check_numbers(config)
     _check_plasticity(config)

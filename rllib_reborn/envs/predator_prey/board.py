@@ -57,7 +57,7 @@ class BoardTables:
     Attributes:
         size: Cells of a board, walls and limbo included.
         limbo: Cell of those that have left. As observers they look from ``2 * limbo``, from where nobody is
-            seen, not even others in limbo.
+            shown, not even others in limbo.
         cell_of: [H*W], cell number of grid position y * W + x.
         position_of: [size], the inverse; -1 for anything off the grid.
         occupancy: [size], :data:`OCCUPANCY_DTYPE`, an empty board.
@@ -118,6 +118,19 @@ class BoardTables:
             index = channel * self.pair_range + self.pair_zero + (far_y * pitch + far_x)[in_sight]
             self.in_window[index] = True
             self.window_byte[index] = window_cell * N_CHANNELS + channel
+
+
+def wall_windows(rules: PredatorPreyRules, tables: BoardTables) -> npt.NDArray[np.int8]:
+    """[size, obs_dim] what a predator on each cell of the board sees of the walls: -1 in the plane of predators on every
+    cell of its window off the grid. Zeros in limbo."""
+    side = 2 * rules.obs_radius + 1
+    shown = np.zeros((tables.size, side, side, N_CHANNELS), np.int8)
+    y, x = np.divmod(np.arange(rules.height * rules.width), rules.width)
+    reach = np.arange(side) - rules.obs_radius
+    to_y, to_x = y[:, None] + reach, x[:, None] + reach
+    on_grid = ((to_y >= 0) & (to_y < rules.height))[:, :, None] & ((to_x >= 0) & (to_x < rules.width))[:, None, :]
+    shown[tables.cell_of, :, :, 0] = np.where(on_grid, 0, -1)
+    return shown.reshape(tables.size, -1)
 
 
 def _prey_steps() -> IntArray:

@@ -52,7 +52,7 @@ class PredatorPrey(VectorTeamEnv):
           available (DCG). A predator that has left (``capture_freezes``) can only stay.
         * Observation, uint8: the window around the predator, ``[2r+1, 2r+1, 3]`` flattened, with 1 where a
           predator (the agent itself included), stag or hare is; 0 off the grid; all 0 for a predator that has
-          left.
+          left. With ``observe_walls`` int8, and -1 in the first channel off the grid.
         * State, uint8: the whole grid, ``[height, width, 3]`` flattened, likewise.
         * Reward: time reward + rewards of the caught prey + punishments of the miscaught.
         * ``terminated``: all prey are caught, or no predator is left, or (``capture_ends_episode``) one prey was

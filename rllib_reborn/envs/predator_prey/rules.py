@@ -17,6 +17,7 @@ import math
 from types import MappingProxyType
 from typing import Any
 
+from rllib_reborn.envs.predator_prey.small_states import state_views
 from rllib_reborn.envs.team_env import TeamSpec
 
 N_CHANNELS = 3  # predators, stags, hares
@@ -75,6 +76,10 @@ class PredatorPreyRules:
         obs_radius: Cells that a predator sees to each side, >= 1: a window of (2 * obs_radius + 1) squared.
             Origin: 2 in DCG, 3 in GradPS; 3 for ReBorn is inferred from its "3x3", which may also mean a
             window of 3x3 cells: radius 1.
+        observe_walls: Whether a predator sees where the grid ends: -1 in the plane of predators on every cell of its window
+            off the grid, and observations are stored as int8. Not on a torus, which has no walls. Origin: the hunt of
+            PyMARL2 and GradPS has it on in its class and off in its YAML files, with which the papers were run; there is no
+            such option in DCG.
         episode_limit: Steps until truncation, >= 1. Origin: 200 in DCG, 150 in GradPS; 150 for ReBorn is
             inferred (the paper gives none).
 
@@ -101,6 +106,7 @@ class PredatorPreyRules:
     rest_probability_stag: float = 0.0
     rest_probability_hare: float = 0.0
     obs_radius: int = 2
+    observe_walls: bool = False
     episode_limit: int = 200
 
     def __post_init__(self) -> None:
@@ -122,6 +128,7 @@ class PredatorPreyRules:
         _flag(self.capture_ends_episode, "capture_ends_episode")
         _flag(self.prey_block_predators, "prey_block_predators")
         _flag(self.toroidal, "toroidal")
+        _flag(self.observe_walls, "observe_walls")
         _number(self.miscapture_punishment, "miscapture_punishment")
         if self.miscapture_punishment > 0:
             raise ValueError(
@@ -135,6 +142,10 @@ class PredatorPreyRules:
             raise ValueError(
                 f"{entities} predators and prey do not fit on {self.height} x {self.width} = "
                 f"{self.height * self.width} cells; enlarge the grid or lower the numbers."
+            )
+        if self.observe_walls and self.toroidal:
+            raise ValueError(
+                "observe_walls is True on a torus, which has no walls; leave out observe_walls or toroidal."
             )
         window = 2 * self.obs_radius + 1
         if self.toroidal and min(self.height, self.width) < window:
@@ -168,9 +179,12 @@ class PredatorPreyRules:
             episode_limit=self.episode_limit,
             agent_ids=tuple(f"predator_{i}" for i in range(self.n_predators)),
             agent_groups=("predator",) * self.n_predators,
-            obs_dtype="uint8",
+            obs_dtype="int8" if self.observe_walls else "uint8",
             state_dtype="uint8",
             has_win=True,
+            state_views=state_views(
+                self.height, self.width, (self.n_predators, self.n_stags, self.n_hares), self.capture_freezes
+            ),
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.predator_prey.board import BoardTables, BoolArray, IntArray
+from rllib_reborn.envs.predator_prey.board import BoardTables, BoolArray, IntArray, wall_windows
 from rllib_reborn.envs.predator_prey.rules import ACTION_NAMES, CATCH, MOVES, N_CHANNELS, PredatorPreyRules
 from rllib_reborn.envs.team_env import TeamObs
 
@@ -32,7 +34,9 @@ class Sight:
         self._prey_channels = [c for c, count in ((1, rules.n_stags), (2, rules.n_hares)) if count]
         self._radius = rules.obs_radius
 
-        self._obs = np.zeros((B, n, rules.obs_dim), np.uint8)
+        #: What of a window does not move; None: nothing.
+        self._walls = wall_windows(rules, tables) if rules.observe_walls else None
+        self._obs: npt.NDArray[Any] = np.zeros((B, n, rules.obs_dim), np.int8 if rules.observe_walls else np.uint8)
         self._mask = np.zeros((B, n, len(ACTION_NAMES)), np.bool_)
         # One number more than the states: those who have left are drawn there.
         self._nowhere = B * rules.state_dim
@@ -62,8 +66,12 @@ class Sight:
             eyes: [n, B] cells from which the predators look.
         """
         self._draw_states(cells, gone)
-        self._draw_windows(cells, eyes)
         local = (cells[: self._n] - self._boards).T
+        if self._walls is None:
+            self._obs.fill(0)
+        else:
+            self._walls.take(local, 0, self._obs, "clip")
+        self._draw_windows(cells, eyes)
         self._tables.legal.take(local, 0, self._mask, "clip")
         self._mask[:, :, CATCH] &= _any(self._beside)
 
@@ -78,7 +86,9 @@ class Sight:
 
         pairs = (cells + self._pair_start)[None] - cells[: self._n, None, :]
         predator, entity, game = self._tables.in_window[pairs].nonzero()
-        windows = np.zeros((len(games), *self._obs.shape[1:]), np.uint8)
+        windows = np.zeros((len(games), *self._obs.shape[1:]), self._obs.dtype)
+        if self._walls is not None:
+            windows[:] = self._walls[local[: self._n].T]
         windows[game, predator, self._tables.window_byte[pairs[predator, entity, game]]] = 1
         self._obs[games] = windows
 
@@ -103,10 +113,9 @@ class Sight:
         inside = self._pair_seen.nonzero()[0]
         index = self._tables.window_byte[pairs[inside]]
         index += self._pair_window[inside]
-        self._obs.fill(0)
         self._obs.reshape(-1)[index] = 1
 
-    def _cells_beside(self, windows: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    def _cells_beside(self, windows: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Views [games, n] of the numbers in ``windows`` [games, n, d] that tell of prey on the 4 cells
         around."""
         side = 2 * self._radius + 1
@@ -118,7 +127,7 @@ class Sight:
         ]
 
 
-def _any(flags: list[npt.NDArray[np.uint8]]) -> BoolArray:
+def _any(flags: list[npt.NDArray[Any]]) -> BoolArray:
     union = flags[0] | flags[1]
     for more in flags[2:]:
         union |= more

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.smac.options import SmacOptions
 from rllib_reborn.envs.smac.scenarios import Scenario
+from rllib_reborn.envs.state_views import StateView
 from rllib_reborn.envs.team_env import TeamSpec
 
 #: Actions that every agent has: no-op, stop, north, south, east, west.
@@ -213,7 +214,19 @@ def team_spec(scenario: Scenario, options: SmacOptions) -> TeamSpec:
         episode_limit=scenario.episode_limit,
         agent_groups=scenario.allies,
         has_win=True,
+        state_views=() if options.obs_instead_of_state else (_compact_state(layout),),
     )
+
+
+def _compact_state(layout: Layout) -> StateView:
+    def team(units: Block) -> tuple[int | None, ...]:
+        features = (units.at.get(name) for name in ("health", "x", "y", "shield"))
+        return (units.start, units.count, units.size, *features)
+
+    teams = (team(layout.state_allies), team(layout.state_enemies))
+    size = sum(4 + (shield is not None) for *_, shield in teams)
+    function = "rllib_reborn.envs.smac.small_states:compact"
+    return StateView(name="compact", size=size, function=function, arguments=teams)
 
 
 def obs_feature_names(scenario: Scenario, options: SmacOptions) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rllib_reborn.nets.dense import Linear, linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer
+from rllib_reborn.nets.mixers.state_encoder import encoder_layers
 
 
 class FeedForwardMixer(Mixer):
@@ -58,11 +59,11 @@ class FeedForwardMixer(Mixer):
         return (advantage + value).squeeze(1)
 
     def hidden_layers(self, *, prefix: str = "") -> list[HiddenLayer]:
-        """All four, each with weights of its own.
+        """That of the state's encoder, and all four, each with weights of its own.
 
         Args:
             prefix: In front of the names.
         """
         net, v = list(self.net), list(self.V)
         layers = [HiddenLayer(f"{prefix}net.{at}", *net[at : at + 3]) for at in (0, 2, 4)]
-        return [*layers, HiddenLayer(f"{prefix}V", *v)]
+        return [*encoder_layers(self, prefix), *layers, HiddenLayer(f"{prefix}V", *v)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rllib_reborn.nets.dense import Linear, linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer
+from rllib_reborn.nets.mixers.state_encoder import encoder_layers
 
 
 class QMixer(Mixer):
@@ -64,8 +65,8 @@ class QMixer(Mixer):
         return (hidden * w_final).sum(1) + v
 
     def hidden_layers(self) -> list[HiddenLayer]:
-        """Those of the hypernetworks that have two layers, and the mixing neurons."""
-        layers = []
+        """Of the state's encoder, of the hypernetworks that have two layers, and the mixing neurons."""
+        layers = encoder_layers(self)
         for name in ("hyper_w_1", "hyper_w_final", "V"):
             net = cast(nn.Sequential, self.get_submodule(name))
             if len(net) == 3:  # a one-layer hypernetwork has no hidden neurons

@@ -13,6 +13,7 @@ from rllib_reborn.nets.dense import Linear, linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer, chosen_values
+from rllib_reborn.nets.mixers.state_encoder import encoder_layers
 
 #: Added to what must be positive, as in the published code: weights of values, and of a head.
 _POSITIVE = 1e-10
@@ -144,10 +145,10 @@ class QPLEXMixer(Mixer):
         return (head[0].abs() + _POSITIVE, head[1], weight) if head else (None, None, weight)
 
     def hidden_layers(self) -> list[HiddenLayer]:
-        """Those of ``hyper_w_final`` and ``V``, and of the nets behind lambda where these have hidden layers."""
-        layers = []
+        """Those of the state's encoder, ``hyper_w_final`` and ``V``, and the nets behind lambda that have hidden layers."""
+        layers = encoder_layers(self)
         if self.weighted_head:
-            layers = [HiddenLayer(name, *self.get_submodule(name).children()) for name in ("hyper_w_final", "V")]
+            layers += [HiddenLayer(name, *self.get_submodule(name).children()) for name in ("hyper_w_final", "V")]
         for name in ("key_extractors", "agents_extractors", "action_extractors"):
             for head, net in enumerate(cast(Iterable[nn.Sequential], self.get_submodule(name))):
                 for at in range(0, len(net) - 1, 2):
