@@ -12,6 +12,6 @@ setup(
     package_data={
         "rllib_reborn": ["py.typed"],
         "rllib_reborn.configs": ["**/*.yaml"],
-        "rllib_reborn.tune_experiments": ["*.yaml", "README.md"],
+        "rllib_reborn.tune_experiments": ["**/*.yaml", "README.md"],
     },
 )

@@ -32,8 +32,9 @@ def sweeps_folder() -> Path:
 
 
 def sweep_names() -> list[str]:
-    """Names of the shipped sweeps, sorted."""
-    return sorted(path.stem for path in sweeps_folder().glob("*.yaml"))
+    """Names of the shipped sweeps, sorted; those below a folder with it: ``studies/mixer_state_qmix``."""
+    folder = sweeps_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def sweep_path(given: str) -> Path:
@@ -45,7 +46,7 @@ def sweep_path(given: str) -> Path:
     path = Path(given).expanduser()
     if path.is_file():
         return path
-    shipped = sweeps_folder() / f"{given.removeprefix('tune_experiments/').removesuffix('.yaml')}.yaml"
-    if shipped.parent == sweeps_folder() and shipped.is_file():
-        return shipped
+    name = given.removeprefix("tune_experiments/").removesuffix(".yaml")
+    if name in sweep_names():
+        return sweeps_folder() / f"{name}.yaml"
     raise ExperimentError(f"no sweep {given!r}.{did_you_mean(given, sweep_names())}")
