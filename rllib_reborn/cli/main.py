@@ -22,6 +22,7 @@ from rllib_reborn.cli import (
     export,
     invariance,
     invariance_table,
+    probe,
     report,
     sc2_mock_server,
     train,
@@ -40,6 +41,7 @@ COMMANDS = (
     evaluate.COMMAND,
     invariance.COMMAND,
     invariance_table.COMMAND,
+    probe.COMMAND,
     report.COMMAND,
     export.COMMAND,
     envs.COMMAND,
@@ -47,7 +49,7 @@ COMMANDS = (
     sc2_mock_server.COMMAND,
     doctor.COMMAND,
 )
-_USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table")
+_USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table", "probe")
 
 
 class _Parser(argparse.ArgumentParser):
