@@ -101,9 +101,7 @@ def _of_checkpoints(args: argparse.Namespace) -> int:
     results = []
     for number, checkpoint in enumerate(found):
         study = _study(checkpoint, settings)
-        if not args.json:
-            left = len(found) - number
-            print(f"{checkpoint}: {_estimate(study, left)}", file=sys.stderr, flush=True)
+        print(f"{checkpoint}: {_estimate(study, len(found) - number)}", file=sys.stderr, flush=True)
         result = study.run(lambda arm, seed, curve: _progress(args.json, arm, seed, curve.area))
         lines = [json.dumps(row) for row in as_rows(result)] if args.json else checkpoint_lines(result)
         print("\n".join(lines), flush=True)

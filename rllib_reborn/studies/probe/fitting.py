@@ -123,13 +123,14 @@ def fit(net: Learns, plan: FitPlan) -> Curve:
 
 def _with_targets(net: Learns, plan: FitPlan) -> list[Episode]:
     """The training episodes, with what is to be learnt in the field ``reward``."""
+    targets = plan.training_targets
+    if plan.relative:
+        targets = targets + net.values(EpisodeBlock.of(list(plan.training)))
     episodes: list[Episode] = []
     end = 0
     for episode in plan.training:
         length = len(episode["reward"])
-        target = plan.training_targets[end : end + length]
-        if plan.relative:
-            target = target + net.values(EpisodeBlock.of([episode]))
+        target = targets[end : end + length]
         fields: dict[str, npt.NDArray[Any]] = {**episode, "reward": target.astype(np.float32)}
         episodes.append(fields)
         end += length

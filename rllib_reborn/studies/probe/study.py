@@ -133,6 +133,9 @@ class ProbeStudy:
         settings: What is done.
         data: In words, where the episodes come from.
         checkpoint: Folder that the net was saved in; empty: none.
+
+    Attributes:
+        saved: What every arm begins with.
     """
 
     def __init__(
@@ -148,7 +151,7 @@ class ProbeStudy:
         self.team, self.learner, self.settings = team, learner, settings
         self.data, self.checkpoint = data, checkpoint
         learner.use_given_targets(True)
-        self._saved: NetState = learner.state()
+        self.saved: NetState = learner.state()
         self._episodes = tuple(episodes)
 
     @staticmethod
@@ -199,7 +202,7 @@ class ProbeStudy:
         """CPU seconds that :meth:`run` will take, from two updates and one look at the holdout episodes."""
         plan = self.plan(self.settings.seed)
         first = EpisodeBlock.of([plan.training[i] for i in plan.batches[0].tolist()])
-        self.learner.put(self._saved)
+        self.learner.put(self.saved)
         self.learner.learn(first)
         started = time.process_time()
         self.learner.learn(first)
@@ -241,7 +244,7 @@ class ProbeStudy:
             env=self.team.env_name,
             checkpoint=self.checkpoint,
             data=self.data,
-            optimizer_was_saved=bool(self._saved.optimizer),
+            optimizer_was_saved=bool(self.saved.optimizer),
             settings=settings,
             arms=arms,
             shares=shares,
@@ -251,7 +254,7 @@ class ProbeStudy:
     def _run_arm(self, so_far: ArmResult, plan: FitPlan, on_curve: Callable[[str, int, Curve], None]) -> ArmResult:
         scoring_block = EpisodeBlock.of(list(plan.training[:_SCORING_EPISODES]))
         try:
-            begun = begin(self.learner, ARMS[so_far.arm], self._saved, scoring_block, plan.seed)
+            begun = begin(self.learner, ARMS[so_far.arm], self.saved, scoring_block, plan.seed)
             first = not so_far.curves
             before = measure_net(self.learner, scoring_block) if first else so_far.before
         except (ArmRefused, SurgeryRefused, ValueError) as error:
