@@ -178,9 +178,9 @@ class RMIXLearner(ValueFactorizationLearner):
     own_metrics = (RISK_LEVEL_MEAN, LOCAL_LOSS)
 
     @override(ValueFactorizationLearner)
-    def build(self) -> None:
-        super().build()
-        self.last_local_loss_env_steps = 0
+    def reset_counts(self) -> None:
+        super().reset_counts()
+        self.last_local_loss_env_steps: int = 0
 
     @override(ValueFactorizationLearner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from rllib_reborn.cli import (
     export,
     invariance,
     invariance_table,
+    probe,
     report,
     sc2_mock_server,
     train,
@@ -43,6 +44,7 @@ COMMANDS = (
     evaluate.COMMAND,
     invariance.COMMAND,
     invariance_table.COMMAND,
+    probe.COMMAND,
     report.COMMAND,
     export.COMMAND,
     envs.COMMAND,
@@ -50,7 +52,7 @@ COMMANDS = (
     sc2_mock_server.COMMAND,
     doctor.COMMAND,
 )
-_USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table")
+_USE_RAY = ("train", "tune", "evaluate", "invariance", "invariance-table", "probe")
 _PLAY = (*_USE_RAY, "envs")
 
 

@@ -14,7 +14,9 @@ from rllib_reborn.envs.adapters.names import GYMNASIUM, PETTINGZOO, make_vectori
 from rllib_reborn.envs.battle import names as battle_names
 from rllib_reborn.envs.env_entry import EnvEntry
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory, unknown_option
+from rllib_reborn.envs.known_actions import KnownAction
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
+from rllib_reborn.envs.predator_prey.captures import known_catch
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
 from rllib_reborn.envs.same_team import OtherTeamError, require_same_team
@@ -53,6 +55,7 @@ def _predator_prey_entry(preset: str) -> EnvEntry:
         options=tuple(field.name for field in dataclasses.fields(PredatorPreyRules)),
         make=make,
         spec=spec,
+        known_action=lambda **options: known_catch(dataclasses.replace(rules, **options)),
     )
 
 
@@ -175,6 +178,16 @@ def launches_external_process(name: str) -> bool:
     """Whether environments of this name start a program for each game, so that a machine bears few of them and none is
     started only to look. Those of one's own are not known to."""
     return name in ENVS and ENVS[name].check is not None
+
+
+def known_action(name: str, kwargs: Mapping[str, Any]) -> KnownAction | None:
+    """The action of which the rules of an environment tell whether it pays; None where they tell of none.
+
+    Args:
+        name, kwargs: As of :func:`make_team_env`.
+    """
+    entry = ENVS.get(name)
+    return None if entry is None or entry.known_action is None else entry.known_action(**kwargs)
 
 
 def team_spec(name: str, **kwargs: Any) -> TeamSpec:

@@ -9,7 +9,7 @@ Data for ``test_words.py``. Kinds (see ``words.py``):
 
 Everyday words are banned only where they are names of something of ours: ``seen`` as a variable, not in a sentence; ``unit``
 (``clock_units``) stays the clock of a schedule and what StarCraft moves; ``live`` stays for displays,
-``probe`` a verb and a Protoss worker.
+``probe`` a command, a verb and a Protoss worker.
 """
 
 from __future__ import annotations

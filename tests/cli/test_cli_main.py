@@ -68,7 +68,9 @@ class TestParsing:
     """What reaches a command, and what does not."""
 
     def test_no_command_unknown_command_unknown_option(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "no command given; one of train, tune, evaluate, invariance, invariance-table, report" in mistake(capsys)
+        assert "no command given; one of train, tune, evaluate, invariance, invariance-table, probe, report" in mistake(
+            capsys
+        )
         assert "Did you mean 'train'?" in mistake(capsys, "trian")
         assert "--nope" in mistake(capsys, "configs", "--nope")
         assert "--nope" in mistake(capsys, "train", QMIX, "--nope")

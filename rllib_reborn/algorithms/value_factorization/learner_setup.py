@@ -51,11 +51,7 @@ class LearnerSetup(TorchLearner):
         super().build()
         self.algorithm_settings = self.config.parse_algorithm_settings()
         self._target_update = parse(TargetUpdateSettings, self.config.target_update, "target_update")
-        self.num_updates = 0
-        self.num_target_updates = 0
-        self.last_target_update_episodes: int = 0
-        self._nonfinite_steps: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._nonfinite_in_row: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.reset_counts()
         self._timesteps: dict[str, Any] = {}
         self._last_batch: dict[str, Any] = {}
         self._request: PlasticityRequest | None = None
@@ -64,6 +60,14 @@ class LearnerSetup(TorchLearner):
             callback.on_learner_build(
                 learner=self, module_id=DEFAULT_MODULE_ID, module=self.module[DEFAULT_MODULE_ID].unwrapped()
             )
+
+    def reset_counts(self) -> None:
+        """Counts as they are before the first update."""
+        self.num_updates = 0
+        self.num_target_updates = 0
+        self.last_target_update_episodes: int = 0
+        self._nonfinite_steps: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._nonfinite_in_row: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def inference_copy(self) -> Any:
         """The agents' networks as a module of their own, on the CPU."""
