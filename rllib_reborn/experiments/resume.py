@@ -12,9 +12,10 @@ from rllib_reborn.checkpoints import CheckpointError, CheckpointStore, Manifest,
 from rllib_reborn.checkpoints import manifest as manifests
 from rllib_reborn.checkpoints.resolve import is_checkpoint, require_folder
 from rllib_reborn.checkpoints.run_record import require_manifest_of
-from rllib_reborn.experiments.build import config_hash, first_difference
+from rllib_reborn.experiments.build import config_hash, configure, first_difference, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.fork import ForkPlan, ForkRequest, noted_fork, plan_fork
+from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.metrics_log import MetricsLog, rows_of_checkpoint
 from rllib_reborn.experiments.own_config import read_config, require_own_config
 from rllib_reborn.experiments.run_folder import RunFolder, new_run_folder, newest_run_folder, run_of_checkpoint
@@ -233,9 +234,18 @@ def _require_newest(checkpoint: Path) -> None:
 
 
 def _require_same(folder: RunFolder, resolved: dict[str, Any]) -> None:
-    difference = first_difference(resolved, read_config(folder))
+    difference = first_difference(resolved, _written_out(read_config(folder)))
     if difference:
         raise ExperimentError(
             f"the run in {folder.root} cannot go on with other settings: {difference}; "
             f"resume it with {folder.config}, or begin a new run with what it has learnt: train --from {folder.root}."
         )
+
+
+def _written_out(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's config with the defaults of settings that did not exist when it was begun: it goes on with these alone."""
+    try:
+        experiment = experiment_from_dict(config)
+        return resolved_dict(experiment, configure(experiment))
+    except ExperimentError:  # one that this version refuses; what differs is named by what stands there
+        return config

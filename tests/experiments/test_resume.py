@@ -151,6 +151,20 @@ def test_other_settings_are_refused_by_name(run: RunFolder) -> None:
         plan(resume="auto", training={"lr": 0.1})
 
 
+def test_a_setting_that_did_not_exist_then_has_its_default(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = resolved()
+    del older["training"]["mixer"]["state"], older["training"]["double_q"]
+    run.config.write_text(dump_experiment(older))
+    monkeypatch.setattr("rllib_reborn.experiments.resume.require_own_config", lambda *args: None)  # it was written so
+    assert_goes_on(plan(resume="auto"), run)
+    for changes, words in (
+        ({"mixer": {"state": "none"}}, "training.mixer.state is 'none' here and 'full' there"),
+        ({"double_q": False}, "training.double_q is False here and True there"),
+    ):
+        with pytest.raises(ExperimentError, match=words):
+            plan(resume="auto", training=changes)
+
+
 def test_a_checkpoint_without_its_run_is_taken_if_its_hash_fits(run: RunFolder, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     (run.checkpoints / "checkpoint_000002").rename(alone)
