@@ -287,3 +287,23 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; expected a number in {low:g}..{high:g}.")
+
+
+def check_either(threshold: str, value: Any, default: Any, quantile_name: str, quantile: Any) -> None:
+    """A threshold is a number or a quantile, and not both.
+
+    Args:
+        threshold, value, default: The number's name, its value, and that which stands where none was given.
+        quantile_name, quantile: The same of the quantile; None: none was given.
+
+    Raises:
+        ValueError: The quantile is not between 0 and 1, or a number other than the default was given too.
+    """
+    if quantile is None:
+        return
+    masks.check_quantile(quantile_name, quantile)
+    if value != default:
+        raise ValueError(
+            f"{threshold} is {value!r} and {quantile_name} is {quantile!r}, two thresholds for the same neurons. Give "
+            "one of them."
+        )
