@@ -19,6 +19,7 @@ NAMES: dict[str, str] = {
     "reset": "ReSet",
     "reverse_redo": "Reverse ReDo",
     "shrink_perturb": "Shrink and perturb",
+    "snr": "SNR",
     "sr": "SR",
 }
 

@@ -349,6 +349,7 @@ def check_can_be_studied(intervention: Intervention) -> None:
         )
     for needed, what in (
         (intervention.needs_initial, "the weights at the start of the run"),
+        (intervention.counts_firing, "when neurons fired during training"),
         (intervention.needs_update_activity or intervention.needs_gradient_activity, "the gradients of training"),
     ):
         if needed:

@@ -41,6 +41,10 @@ def test_what_each_kind_needs_of_a_run() -> None:
     assert {kind for kind, one in made.items() if one.needs_gradient_activity} == set()
 
 
+def test_who_counts_firing() -> None:
+    assert {kind for kind, cls in KINDS.items() if cls.counts_firing} == {"snr"}
+
+
 def test_a_schedule_that_is_never_due_is_refused() -> None:
     with pytest.raises(ValueError, match=r"stop is 29, before the first due time 30 \(start 10 \+ every 20\)"):
         Schedule(20, start=10, stop=29)

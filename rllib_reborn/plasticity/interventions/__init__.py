@@ -16,10 +16,12 @@ from rllib_reborn.plasticity.interventions.redo import ReDo
 from rllib_reborn.plasticity.interventions.reset import SR, ReSet
 from rllib_reborn.plasticity.interventions.reverse_redo import ReverseReDo
 from rllib_reborn.plasticity.interventions.shrink_perturb import ShrinkPerturb
+from rllib_reborn.plasticity.interventions.snr import SNR
 
 __all__ = [
     "KINDS",
     "MARR",
+    "SNR",
     "SR",
     "Context",
     "ContinualBackprop",

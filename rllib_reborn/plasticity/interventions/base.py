@@ -137,6 +137,8 @@ class Intervention(abc.ABC):
     splits_neurons: ClassVar[bool] = False
     #: Whether :meth:`after_update` does anything.
     acts_after_updates: ClassVar[bool] = False
+    #: Whether :meth:`note_firing` is called at every update.
+    counts_firing: ClassVar[bool] = False
     #: Whether :meth:`prepare` changes the networks.
     adds_parameters: ClassVar[bool] = False
 
@@ -269,6 +271,15 @@ class Intervention(abc.ABC):
     def loss(self, nets: Mapping[str, nn.Module], initial: Mapping[str, Mapping[str, Tensor]]) -> Tensor | None:
         """A term to add to the loss, or None; ``nets`` are all networks by name, of which those in scope count."""
         return None
+
+    def note_firing(self, fired: Mapping[str, Tensor], state: dict[str, Any]) -> None:  # noqa: B027  (most count nothing)
+        """Called at every update, behind its forward pass, when ``counts_firing``.
+
+        Args:
+            fired: [H] bool by layer key, on the layer's device: neurons with an activation above 0 in any row of the
+                update's batch that counts, on any learner. A layer that the update did not call is absent.
+            state: Memory of this intervention, to change in place (:attr:`Context.state`).
+        """
 
     def after_update(  # noqa: B027  (most do nothing)
         self, layers: Mapping[str, NeuronLayer], nets: Mapping[str, nn.Module], state: dict[str, Any]

@@ -22,6 +22,7 @@ from rllib_reborn.plasticity.interventions.redo import ReDo
 from rllib_reborn.plasticity.interventions.reset import SR, ReSet
 from rllib_reborn.plasticity.interventions.reverse_redo import ReverseReDo
 from rllib_reborn.plasticity.interventions.shrink_perturb import ShrinkPerturb
+from rllib_reborn.plasticity.interventions.snr import SNR
 from rllib_reborn.suggestions import did_you_mean
 
 #: Every intervention there is; each class documents its settings.
@@ -38,6 +39,7 @@ KINDS: dict[str, type[Intervention]] = {
     "injection": Injection,
     "l2_init": L2Init,
     "knife": Knife,
+    "snr": SNR,
 }
 
 
