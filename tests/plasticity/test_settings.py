@@ -8,7 +8,7 @@ from rllib_reborn.plasticity.interventions import KINDS, make_intervention
 from rllib_reborn.plasticity.schedule import Schedule
 
 DROP = {"reborn", "redo", "reverse_redo", "prune", "continual_backprop"}
-WHOLE = {"reset", "sr", "shrink_perturb", "marr", "injection", "l2_init"}
+WHOLE = {"reset", "sr", "shrink_perturb", "marr", "injection", "l2_init", "fire"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

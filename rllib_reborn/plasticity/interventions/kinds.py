@@ -12,6 +12,7 @@ from typing import Any
 
 from rllib_reborn.plasticity.interventions.base import Intervention
 from rllib_reborn.plasticity.interventions.continual_backprop import ContinualBackprop
+from rllib_reborn.plasticity.interventions.fire import FIRE
 from rllib_reborn.plasticity.interventions.injection import Injection
 from rllib_reborn.plasticity.interventions.knife import Knife
 from rllib_reborn.plasticity.interventions.l2_init import L2Init
@@ -40,6 +41,7 @@ KINDS: dict[str, type[Intervention]] = {
     "l2_init": L2Init,
     "knife": Knife,
     "snr": SNR,
+    "fire": FIRE,
 }
 
 
