@@ -7,6 +7,7 @@ import torch
 
 from rllib_reborn import QMIXConfig
 from rllib_reborn.callbacks import InterventionCallback
+from rllib_reborn.callbacks.stock_settings import stock_intervention
 from rllib_reborn.callbacks.team_view import measure_team
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick
 from tests.algorithms.test_learner import make_learner, make_sample, module_of, update
@@ -95,3 +96,8 @@ def test_counting_changes_no_training():
         weights.append(learner_weights(algorithm))
         algorithm.stop()
     assert equal(*weights)
+
+
+def test_stock_algorithms_refuse_it():
+    with pytest.raises(ValueError, match="snr: when neurons fire is not counted in a stock algorithm"):
+        stock_intervention({"kind": "snr"})
