@@ -28,6 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "l2_init": {"strength": 0.01},
     "prune": {**EVERY, "alpha": 0.6, "score": "activation", "layers": "editable"},
     "reverse_redo": {**EVERY, "beta": 1.4},
+    "snr": {"every": 2, "unit": "updates", "min_silence": 1, "max_silence": 2},
+    "fire": EVERY,
 }
 #: Kinds that have no applications to count.
 UNSCHEDULED = ("l2_init",)

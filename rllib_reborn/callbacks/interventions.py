@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rllib_reborn.callbacks.copies import copied_to
 from rllib_reborn.callbacks.drift import DriftWatch
+from rllib_reborn.callbacks.firing import FiringCounter
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.callbacks.log import logger_for
 from rllib_reborn.callbacks.plasticity_runtime import PlasticityRuntime
@@ -49,17 +50,21 @@ class InterventionCallback(LearnerCallback):
         interventions = [make_intervention(data) for data in learner.config.interventions]
         log = logger_for(learner.metrics, module_id)
         self.runtime = PlasticityRuntime(interventions, None, TeamModel(module), log)
+        self._firing = FiringCounter(self.runtime)
         self._drift = DriftWatch(learner.make_shadow, log, self.runtime.events.append, self.runtime.device)
 
     def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Tensor | None:
+        self._firing.note(lambda: module.row_masks({name: column[0] for name, column in learner.last_batch.items()}))
         return self.runtime.loss()
 
     @contextmanager
     def watch_update(self, *, module: Any, request: PlasticityRequest | None) -> Iterator[None]:
-        """Gradients at the layers, for due interventions that choose neurons by them: those of this very update."""
+        """Gradients at the layers, for due interventions that choose neurons by them, and which neurons fire, for those that
+        count it: those of this very update."""
         if request is not None:
             self._drift.begin_update(request)
-        with self.runtime.recording(request.interventions if request is not None else (), check=False):
+        due = request.interventions if request is not None else ()
+        with self.runtime.recording(due, check=False), self._firing.watching():
             yield
 
     def after_gradient_step(self, *, module: Any) -> None:

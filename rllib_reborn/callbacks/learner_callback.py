@@ -50,7 +50,8 @@ class LearnerCallback(RLlibCallback):
         """
 
     def watch_update(self, *, module: Any, request: PlasticityRequest | None) -> AbstractContextManager[Any]:
-        """A context around the whole of an update, forward and backward pass included."""
+        """A context around the whole of every update, forward and backward pass included; ``request``: what is due at it, or
+        None."""
         return nullcontext()
 
     def in_shadow(self) -> LearnerCallback:

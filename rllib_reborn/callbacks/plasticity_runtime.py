@@ -102,7 +102,7 @@ class PlasticityRuntime:
         layers = by_key(self.model.neuron_layers(self.check.layers)) if check and self.check is not None else {}
         for position in due:
             if self.interventions[position].needs_gradient_activity:
-                layers |= by_key(self._layers_in_scope(self.interventions[position]))
+                layers |= by_key(self.layers_in_scope(self.interventions[position]))
         if not layers:
             yield
             return
@@ -129,7 +129,7 @@ class PlasticityRuntime:
         for intervention, memory in zip(self.interventions, memories, strict=True):
             if intervention.acts_after_updates and memory:
                 nets = intervention.networks_in_scope(self.model.networks())
-                intervention.after_update(by_key(self._layers_in_scope(intervention)), nets, memory)
+                intervention.after_update(by_key(self.layers_in_scope(intervention)), nets, memory)
 
     # ------------------------------------------------------------------ what is due
 
@@ -274,7 +274,8 @@ class PlasticityRuntime:
 
     # ------------------------------------------------------------------ activity
 
-    def _layers_in_scope(self, intervention: Intervention) -> list[NeuronLayer]:
+    def layers_in_scope(self, intervention: Intervention) -> list[NeuronLayer]:
+        """Those that ``intervention`` treats."""
         return intervention.layers_in_scope(self.model.treated_layers(intervention), self.model.networks())
 
     def _sum_activity(self) -> None:
@@ -284,7 +285,7 @@ class PlasticityRuntime:
             if not intervention.needs_update_activity:
                 continue
             sums = self.activity[position]
-            for layer in self._layers_in_scope(intervention):
+            for layer in self.layers_in_scope(intervention):
                 weight = layer.input_weight
                 if weight is not None and weight.grad is not None:
                     activity = update_activity(weight.detach(), weight.grad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
@@ -37,6 +38,15 @@ def mean_on_all_ranks(tensor: Tensor) -> Tensor:
     summed = tensor.clone()
     dist.all_reduce(summed)
     return summed / dist.get_world_size()
+
+
+def any_on_all_ranks(flags: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By name [H] bool, true where it is on any rank, on every rank. All ranks give the same names in the same order."""
+    if not flags or not several_ranks():
+        return dict(flags)
+    joined = torch.cat(list(flags.values())).to(torch.uint8)
+    dist.all_reduce(joined, op=dist.ReduceOp.MAX)
+    return dict(zip(flags, joined.bool().split([len(of_name) for of_name in flags.values()]), strict=True))
 
 
 def average_over_ranks(statistics: dict[str, LayerStatistics]) -> dict[str, LayerStatistics]:

@@ -41,6 +41,10 @@ def stock_intervention(data: Mapping[str, Any]) -> Intervention:
             f"{made.kind}: gradients of a stock algorithm are not watched here; choose neurons by their activation: "
             "score='activation'."
         )
+    if made.counts_firing:
+        raise ValueError(
+            f"{made.kind}: when neurons fire is not counted in a stock algorithm. Use redo, or one of our algorithms."
+        )
     if made.adds_parameters:
         raise ValueError(
             f"{made.kind}: it builds parameters of its own into the networks, before optimizers and targets exist; a stock "

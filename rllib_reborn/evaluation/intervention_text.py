@@ -9,6 +9,7 @@ from typing import Any
 # Kind of a config -> what people call it. A kind that is not here is called as its config calls it.
 NAMES: dict[str, str] = {
     "continual_backprop": "Continual backprop",
+    "fire": "FIRE",
     "injection": "Plasticity injection",
     "knife": "KNIFE",
     "l2_init": "L2 init",
@@ -19,6 +20,7 @@ NAMES: dict[str, str] = {
     "reset": "ReSet",
     "reverse_redo": "Reverse ReDo",
     "shrink_perturb": "Shrink and perturb",
+    "snr": "SNR",
     "sr": "SR",
 }
 

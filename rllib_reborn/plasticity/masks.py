@@ -1,8 +1,9 @@
 """Which neurons a score singles out. Pure: scores in, [H] bool out; what is done about the neurons is decided
-elsewhere.
+elsewhere. A threshold is a number, or a quantile of the layer's scores.
 
 All scores here are relative to their layer's mean (the mean over active neurons is 1), and neurons that are not active
-score exactly 1 (:mod:`rllib_reborn.plasticity.scores`); so thresholds on either side of 1 never select them.
+score exactly 1 (:mod:`rllib_reborn.plasticity.scores`); so thresholds on either side of 1 never select them, and quantiles
+look at active neurons alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 #: Thresholds of the ReBorn paper (docs/method.md 1).
@@ -77,6 +79,48 @@ def volatile(relative_activity: Tensor, above: float = VOLATILE_ABOVE) -> Tensor
 def insensitive(gradient_scores: Tensor, at_most: float = GRAMA_AT_MOST) -> Tensor:
     """[H] bool: GraMa score ``<= at_most`` (docs/method.md 9.2)."""
     return gradient_scores <= at_most
+
+
+def check_quantile(name: str, quantile: Any) -> None:
+    """Raise ValueError unless ``quantile`` is a number strictly between 0 and 1."""
+    if not _is_finite(quantile) or not 0 < quantile < 1:
+        raise ValueError(f"{name} is {quantile!r}; expected a number between 0 and 1, such as 0.1 or 0.95.")
+
+
+def lowest(scores: Tensor, quantile: float, active: Tensor) -> Tensor:
+    """The ``floor(quantile * N)`` lowest scores of the N active neurons, of those below 1.
+
+    A neuron that ties with the last of them counts too, for equal scores are treated equally: of a layer whose neurons are
+    half dead a quantile of 0.1 gives all the dead ones. A score of 1 or more, the layer's mean, never counts: a layer whose
+    neurons are all alike has none, and no neuron is among the lowest and the highest. A layer with ``quantile * N < 1`` has
+    none.
+
+    Args:
+        scores: [H], relative to their mean; a NaN never counts.
+        quantile: 0 < quantile < 1.
+        active: [H] bool.
+
+    Returns:
+        [H] bool.
+    """
+    return _extreme(scores, quantile, active) & (scores < 1)
+
+
+def highest(scores: Tensor, quantile: float, active: Tensor) -> Tensor:
+    """The ``floor((1 - quantile) * N)`` highest scores of the N active neurons, of those above 1; ties and
+    small layers as in :func:`lowest`. [H] bool."""
+    return _extreme(-scores, 1 - quantile, active) & (scores > 1)
+
+
+def _extreme(scores: Tensor, share: float, active: Tensor) -> Tensor:
+    """[H] bool: the lowest ``share`` of the active scores, and what ties with the last of them."""
+    chosen = scores[active]
+    # A hair more, as 1 - 0.9 of ten neurons is one of them.
+    count = math.floor(share * len(chosen) + 1e-9)
+    if count == 0:
+        return torch.zeros_like(active)
+    last = chosen.sort().values[count - 1]
+    return (scores <= last) & active
 
 
 def _is_finite(value: Any) -> bool:

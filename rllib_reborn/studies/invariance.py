@@ -65,7 +65,8 @@ class InvarianceReport:
         agents_identical: Agents' networks equal to the bit before and after.
         mixer_reset_order_flips, mixer_reset_greedy_changed, mixer_reset_function_drift: The other control, all of the mixer
             re-initialised.
-        intervention, rule, alpha, beta, layers: What was applied; None where it has no such setting.
+        intervention, rule, alpha, beta, layers: What was applied; None where it has no such setting, or a quantile
+            stands in its place.
         settings: The same with all its settings, as :func:`~rllib_reborn.plasticity.interventions.make_intervention` takes
             them.
         mixer_neurons: Neurons of the mixer's layers in all; 0: it has none (VDN).
@@ -293,8 +294,8 @@ def study(team: TrainedPolicy, intervention: Intervention, sample: Sample | None
         mixer_reset_function_drift=invariance.function_drift(before.of_played(), after_fresh.of_played()),
         intervention=intervention.kind,
         rule=settings.get("rule"),
-        alpha=settings.get("alpha"),
-        beta=settings.get("beta"),
+        alpha=settings.get("alpha") if settings.get("alpha_quantile") is None else None,
+        beta=settings.get("beta") if settings.get("beta_quantile") is None else None,
         layers=intervention.layers,
         settings=to_dict(intervention),
         mixer_neurons=sum(layer.width for layer in declared_layers("mixer", team.module.mixer, "full")),
@@ -348,6 +349,7 @@ def check_can_be_studied(intervention: Intervention) -> None:
         )
     for needed, what in (
         (intervention.needs_initial, "the weights at the start of the run"),
+        (intervention.counts_firing, "when neurons fired during training"),
         (intervention.needs_update_activity or intervention.needs_gradient_activity, "the gradients of training"),
     ):
         if needed:

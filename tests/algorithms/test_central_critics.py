@@ -174,6 +174,10 @@ def test_every_intervention_acts_on_the_networks_in_its_scope_and_on_no_other(va
         }
     else:
         runtime.activity[0] = {layer.key: torch.rand(layer.width) for layer in module.neuron_layers("full")}
+        if intervention.counts_firing:
+            none = {layer.key: torch.zeros(layer.width, dtype=torch.bool) for layer in module.neuron_layers("editable")}
+            intervention.note_firing(none, runtime.memories[0])
+            intervention.note_firing(none, runtime.memories[0])
         report = runtime.apply(0, view, clock=CLOCK, seed=0)
         if kind in OF_NEURONS:
             assert report.neurons > 0

@@ -273,6 +273,8 @@ SETTINGS = {
     "injection": {},
     "l2_init": {},
     "knife": {"stagnant_below": 1.0},
+    "snr": {"min_silence": 1, "max_silence": 2},
+    "fire": {},
 }
 #: Those that treat single neurons, and say how many.
 OF_NEURONS = ("reborn", "redo", "reverse_redo", "prune", "continual_backprop", "knife")
@@ -306,7 +308,7 @@ def test_every_kind_trains(build, kind, scope):
 #: Kinds that go together in one run: sr and marr both set the replay ratio, knife and injection both add weights.
 TOGETHER = (
     ("reborn", "redo", "reset", "reverse_redo", "shrink_perturb", "sr", "continual_backprop"),
-    ("marr", "prune", "l2_init"),
+    ("marr", "prune", "l2_init", "snr", "fire"),
     ("injection",),
     ("knife",),
 )

@@ -28,6 +28,8 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
         entry("redo") | {"every": 7, "scope": "all", "optimizer": "layer_mean"},
         entry("shrink_perturb") | {"every": 11},
         entry("continual_backprop"),
+        entry("snr") | {"scope": "all", "every": 9},
+        entry("fire") | {"scope": "all", "every": 23, "optimizer": "layer_mean"},
     ]
     config = quick(env=WALK, interventions=interventions, dormancy={"every": 30, "episodes": 4})
     algorithm = config.learners(num_learners=2).build_algo()
@@ -36,6 +38,8 @@ def test_many_updates_and_interventions_leave_both_ranks_equal(tmp_path):
     assert "reborn" in kinds
     assert "redo" in kinds
     assert "continual_backprop" in kinds
+    assert "snr" in kinds
+    assert "fire" in kinds
     assert algorithm.counters.updates >= 50
     first, second = digests(algorithm)
     assert first == second

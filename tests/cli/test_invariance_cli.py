@@ -217,6 +217,7 @@ def test_mistakes_end_in_a_sentence(trained, capsys, tmp_path: Path) -> None:
     needs = "needs the weights at the start of the run"
     for options in (("shrink_perturb", "--set", "towards=initial"), ("marr",), ("l2_init",)):
         assert needs in mistake(capsys, folder, "--intervention", *options)
+    assert "needs when neurons fired during training" in mistake(capsys, folder, "--intervention", "snr")
     assert "injection adds parameters" in mistake(capsys, folder, "--intervention", "injection")
     assert "--nope" in mistake(capsys, folder, "--nope")
     damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))

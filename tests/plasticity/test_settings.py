@@ -8,7 +8,7 @@ from rllib_reborn.plasticity.interventions import KINDS, make_intervention
 from rllib_reborn.plasticity.schedule import Schedule
 
 DROP = {"reborn", "redo", "reverse_redo", "prune", "continual_backprop"}
-WHOLE = {"reset", "sr", "shrink_perturb", "marr", "injection", "l2_init"}
+WHOLE = {"reset", "sr", "shrink_perturb", "marr", "injection", "l2_init", "fire"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,6 +39,10 @@ def test_what_each_kind_needs_of_a_run() -> None:
     assert {kind for kind, one in made.items() if one.needs_initial} == {"marr", "l2_init"}
     assert {kind for kind, one in made.items() if one.needs_update_activity} == {"knife"}
     assert {kind for kind, one in made.items() if one.needs_gradient_activity} == set()
+
+
+def test_who_counts_firing() -> None:
+    assert {kind for kind, cls in KINDS.items() if cls.counts_firing} == {"snr"}
 
 
 def test_a_schedule_that_is_never_due_is_refused() -> None:

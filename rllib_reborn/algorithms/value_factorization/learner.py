@@ -61,7 +61,7 @@ class ValueFactorizationLearner(LearnerSetup):
         try:
             with ExitStack() as watching:
                 watching.enter_context(flushed_denormals())
-                for callback in self.learner_callbacks if request is not None else ():
+                for callback in self.learner_callbacks:
                     watching.enter_context(callback.watch_update(module=module, request=request))
                 return super().update(*args, **kwargs)
         finally:
@@ -77,7 +77,7 @@ class ValueFactorizationLearner(LearnerSetup):
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
         """:meth:`team_loss`, what it gives for the log, and the terms of learner callbacks."""
-        self._last_batch = batch
+        self.last_batch = batch
         columns = packed_columns(batch)
         mask, dense = dense_steps(columns, ("reward", "terminated"))
         # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
@@ -190,10 +190,10 @@ class ValueFactorizationLearner(LearnerSetup):
         ):
             self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
         for callback in self.learner_callbacks:
-            callback.after_update(learner=self, module_id=DEFAULT_MODULE_ID, batch=self._last_batch)
+            callback.after_update(learner=self, module_id=DEFAULT_MODULE_ID, batch=self.last_batch)
         if int(self._nonfinite_in_row) >= self.config.nonfinite_patience:
             self.stop_with_dump()
-        self._last_batch = {}
+        self.last_batch = {}
 
     # ------------------------------------------------------------------ state
 

@@ -53,7 +53,7 @@ class LearnerSetup(TorchLearner):
         self._target_update = parse(TargetUpdateSettings, self.config.target_update, "target_update")
         self.reset_counts()
         self._timesteps: dict[str, Any] = {}
-        self._last_batch: dict[str, Any] = {}
+        self.last_batch: dict[str, Any] = {}
         self._request: PlasticityRequest | None = None
         self.learner_callbacks = _learner_callbacks(self.config)
         for callback in self.learner_callbacks:
@@ -137,11 +137,11 @@ class LearnerSetup(TorchLearner):
     def stop_with_dump(self) -> None:
         """Write the last batch to disk and raise :class:`NonFiniteTrainingError`."""
         folder = Path(tempfile.mkdtemp(prefix="rllib_reborn_nonfinite_"))
-        torch.save({k: v.cpu() for k, v in self._last_batch.items() if isinstance(v, Tensor)}, folder / "batch.pt")
+        torch.save({k: v.cpu() for k, v in self.last_batch.items() if isinstance(v, Tensor)}, folder / "batch.pt")
         largest = {
-            name: float(self._last_batch[name].abs().max())
+            name: float(self.last_batch[name].abs().max())
             for name in ("obs", "state", "reward")
-            if isinstance(self._last_batch.get(name), Tensor) and self._last_batch[name].numel()
+            if isinstance(self.last_batch.get(name), Tensor) and self.last_batch[name].numel()
         }
         numbers = ", ".join(f"{name} {value:.3g}" for name, value in largest.items())
         raise NonFiniteTrainingError(

@@ -137,6 +137,8 @@ class Intervention(abc.ABC):
     splits_neurons: ClassVar[bool] = False
     #: Whether :meth:`after_update` does anything.
     acts_after_updates: ClassVar[bool] = False
+    #: Whether :meth:`note_firing` is called at every update.
+    counts_firing: ClassVar[bool] = False
     #: Whether :meth:`prepare` changes the networks.
     adds_parameters: ClassVar[bool] = False
 
@@ -270,6 +272,15 @@ class Intervention(abc.ABC):
         """A term to add to the loss, or None; ``nets`` are all networks by name, of which those in scope count."""
         return None
 
+    def note_firing(self, fired: Mapping[str, Tensor], state: dict[str, Any]) -> None:  # noqa: B027  (most count nothing)
+        """Called at every update, behind its forward pass, when ``counts_firing``.
+
+        Args:
+            fired: [H] bool by layer key, on the layer's device: neurons with an activation above 0 in any row of the
+                update's batch that counts, on any learner. A layer that the update did not call is absent.
+            state: Memory of this intervention, to change in place (:attr:`Context.state`).
+        """
+
     def after_update(  # noqa: B027  (most do nothing)
         self, layers: Mapping[str, NeuronLayer], nets: Mapping[str, nn.Module], state: dict[str, Any]
     ) -> None:
@@ -287,3 +298,23 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; expected a number in {low:g}..{high:g}.")
+
+
+def check_either(threshold: str, value: Any, default: Any, quantile_name: str, quantile: Any) -> None:
+    """A threshold is a number or a quantile, and not both.
+
+    Args:
+        threshold, value, default: The number's name, its value, and that which stands where none was given.
+        quantile_name, quantile: The same of the quantile; None: none was given.
+
+    Raises:
+        ValueError: The quantile is not between 0 and 1, or a number other than the default was given too.
+    """
+    if quantile is None:
+        return
+    masks.check_quantile(quantile_name, quantile)
+    if value != default:
+        raise ValueError(
+            f"{threshold} is {value!r} and {quantile_name} is {quantile!r}, two thresholds for the same neurons. Give "
+            "one of them."
+        )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rllib_reborn.plasticity import masks, scores
 from rllib_reborn.plasticity.interventions.activity import activity_of, scored, statistics_of
-from rllib_reborn.plasticity.interventions.base import Context, Intervention, check_choice, check_number
+from rllib_reborn.plasticity.interventions.base import Context, Intervention, check_choice, check_either, check_number
 from rllib_reborn.plasticity.neuron_layers import NeuronLayer
 
 #: ``activation``: activation (docs/method.md 1). ``rua``: update activity (9.1). ``grama``: gradient
@@ -31,6 +31,9 @@ class DormantNeurons(Intervention):
         score: ``activation``: normalised activation score; dormant neurons. ``rua``: relative update activity, averaged
             over the updates since the last time; stagnant neurons (docs/method.md 9.1). ``grama``: relative gradient
             of the pre-activation at the update at which it is due (docs/method.md 9.2).
+        alpha_quantile: In place of a number: of whatever ``score``, the ``floor(alpha_quantile * H)`` lowest neurons of each
+            layer, ties included, of those below the mean (:func:`~rllib_reborn.plasticity.masks.lowest`; ours). In 0..1,
+            exclusive. Refused beside another ``alpha`` or ``at_most``. The report's dormant fractions stay those at 0.1.
         at_most: Threshold of the other two, 0 < at_most < 1: ``rua < at_most`` or ``grama <= at_most``, as their
             sources have it. None: the source's, 0.25 or 0.01. Refused with ``activation``, as another ``alpha`` is with
             them.
@@ -39,9 +42,12 @@ class DormantNeurons(Intervention):
     alpha: float = masks.ALPHA
     score: Score = "activation"
     at_most: float | None = None
+    alpha_quantile: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_either("alpha", self.alpha, masks.ALPHA, "alpha_quantile", self.alpha_quantile)
+        check_either("at_most", self.at_most, None, "alpha_quantile", self.alpha_quantile)
         masks.check_thresholds(self.alpha, masks.BETA)
         check_choice("score", self.score, SCORES)
         if self.score == "activation":
@@ -77,7 +83,7 @@ class DormantNeurons(Intervention):
 
     @property
     def threshold(self) -> float:
-        """Of :attr:`score`, the source's own if none was given."""
+        """Of :attr:`score` where there is no quantile, the source's own if none was given."""
         if self.score == "activation":
             return self.alpha
         return AT_MOST[self.score] if self.at_most is None else self.at_most
@@ -88,11 +94,13 @@ class DormantNeurons(Intervention):
         Raises:
             SurgeryRefused: What the score is made from was not measured, or is not finite.
         """
-        nas, active = scored(statistics_of(layer.key, context.statistics))
-        if self.score == "activation":
-            return masks.dormant(nas, self.threshold) & active
+        values, active = scored(statistics_of(layer.key, context.statistics))
         if self.score == "rua":
             activity = activity_of(layer, context.update_activity, "update activity")
-            return masks.stagnant(scores.relative_update_activity(activity, active), self.threshold) & active
-        gradients = activity_of(layer, context.gradient_activity, "gradient activity")
-        return masks.insensitive(scores.grama(gradients, active), self.threshold) & active
+            values = scores.relative_update_activity(activity, active)
+        elif self.score == "grama":
+            values = scores.grama(activity_of(layer, context.gradient_activity, "gradient activity"), active)
+        if self.alpha_quantile is not None:
+            return masks.lowest(values, self.alpha_quantile, active)
+        below = {"activation": masks.dormant, "rua": masks.stagnant, "grama": masks.insensitive}[self.score]
+        return below(values, self.threshold) & active

@@ -12,6 +12,7 @@ from typing import Any
 
 from rllib_reborn.plasticity.interventions.base import Intervention
 from rllib_reborn.plasticity.interventions.continual_backprop import ContinualBackprop
+from rllib_reborn.plasticity.interventions.fire import FIRE
 from rllib_reborn.plasticity.interventions.injection import Injection
 from rllib_reborn.plasticity.interventions.knife import Knife
 from rllib_reborn.plasticity.interventions.l2_init import L2Init
@@ -22,6 +23,7 @@ from rllib_reborn.plasticity.interventions.redo import ReDo
 from rllib_reborn.plasticity.interventions.reset import SR, ReSet
 from rllib_reborn.plasticity.interventions.reverse_redo import ReverseReDo
 from rllib_reborn.plasticity.interventions.shrink_perturb import ShrinkPerturb
+from rllib_reborn.plasticity.interventions.snr import SNR
 from rllib_reborn.suggestions import did_you_mean
 
 #: Every intervention there is; each class documents its settings.
@@ -38,6 +40,8 @@ KINDS: dict[str, type[Intervention]] = {
     "injection": Injection,
     "l2_init": L2Init,
     "knife": Knife,
+    "snr": SNR,
+    "fire": FIRE,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -41,6 +41,10 @@ def first_refusal(interventions: Sequence[Intervention], module: Treatable) -> s
         except ValueError as error:
             return f"interventions[{position}]: {intervention.kind} has {error}"
         layers = by_key(intervention.layers_in_scope(module.neuron_layers(intervention.layers), networks))
+        memory: dict[str, Any] = {}
+        if intervention.counts_firing:
+            everyone = {key: torch.ones(layer.width, dtype=torch.bool, device=device) for key, layer in layers.items()}
+            intervention.note_firing(everyone, memory)
         try:
             intervention.plan(
                 Context(
@@ -51,7 +55,7 @@ def first_refusal(interventions: Sequence[Intervention], module: Treatable) -> s
                     update_activity={key: torch.ones(layer.width, device=device) for key, layer in layers.items()},
                     gradient_activity={key: torch.ones(layer.width, device=device) for key, layer in layers.items()},
                     generator=torch.Generator().manual_seed(0),
-                    state={},
+                    state=memory,
                     clock={"env_steps": 0, "updates": 0, "episodes": 0, "iterations": 0},
                 )
             )

@@ -35,7 +35,7 @@ class Prune(DormantNeurons):
     checkpoints.
 
     Attributes:
-        alpha, score, at_most: See :class:`~.dormant_neurons.DormantNeurons`.
+        alpha, alpha_quantile, score, at_most: See :class:`~.dormant_neurons.DormantNeurons`.
     """
 
     kind: ClassVar[str] = "prune"

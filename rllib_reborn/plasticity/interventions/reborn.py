@@ -18,6 +18,7 @@ from rllib_reborn.plasticity.interventions.base import (
     LayerChange,
     Plan,
     check_choice,
+    check_either,
     check_number,
     check_whole,
 )
@@ -60,6 +61,12 @@ class ReBorn(Intervention):
     Attributes:
         alpha: Dormant at ``s <= alpha``; below ``beta``.
         beta: Over-active threshold.
+        alpha_quantile, beta_quantile: In place of either, whatever the rule: the ``floor(alpha_quantile * H)`` lowest and
+            the ``floor((1 - beta_quantile) * H)`` highest neurons of each layer, ties included, of those below and above the
+            mean (:func:`~rllib_reborn.plasticity.masks.lowest`, ``highest``; ours). In 0..1, exclusive, the first below the
+            second. Refused beside another ``alpha`` or ``beta``. The bound above then holds with the highest score among
+            the dormant neurons in place of alpha. The report's fractions stay those at 0.1 and 3. The activation score
+            alone: that bound is about activations.
         rule: ``paper`` or ``official_code``.
         partners: Fewest and most neurons that an over-active one shares with, 1 <= low <= high. The official code's
             rule has only the upper limit.
@@ -73,8 +80,10 @@ class ReBorn(Intervention):
     kind: ClassVar[str] = "reborn"
     splits_neurons: ClassVar[bool] = True
 
-    alpha: float = 0.1
-    beta: float = 3.0
+    alpha: float = masks.ALPHA
+    beta: float = masks.BETA
+    alpha_quantile: float | None = None
+    beta_quantile: float | None = None
     rule: Rule = "paper"
     partners: tuple[int, int] = (2, 5)
     in_range: tuple[float, float] | None = None
@@ -84,6 +93,14 @@ class ReBorn(Intervention):
     def __post_init__(self) -> None:
         super().__post_init__()
         masks.check_thresholds(self.alpha, self.beta)
+        check_either("alpha", self.alpha, masks.ALPHA, "alpha_quantile", self.alpha_quantile)
+        check_either("beta", self.beta, masks.BETA, "beta_quantile", self.beta_quantile)
+        share, above = self.alpha_quantile, self.beta_quantile
+        if share is not None and above is not None and share >= above:
+            raise ValueError(
+                f"alpha_quantile {share:g} and beta_quantile {above:g} overlap; expected the first below the second, such "
+                "as 0.1 and 0.95."
+            )
         check_choice("rule", self.rule, ("paper", "official_code"))
         check_choice("unpaired", self.unpaired, ("reinit", "keep"))
         if self.initializer is not None:
@@ -131,9 +148,7 @@ class ReBorn(Intervention):
         changes: list[LayerChange] = []
         for key in sorted(context.layers):
             statistics = statistics_of(key, context.statistics)
-            nas, active = scored(statistics)
-            dormant = indices(masks.dormant(nas, self.alpha) & active)
-            overactive = indices(masks.overactive(nas, self.beta, strict=self.rule == "official_code") & active)
+            dormant, overactive = self._choose(*scored(statistics))
             edit, change = self._plan_layer(
                 context.layers[key], dormant, overactive, statistics.mean, context.generator
             )
@@ -141,6 +156,16 @@ class ReBorn(Intervention):
             if edit is not None:
                 edits.append(edit)
         return Plan(tuple(edits), tuple(changes))
+
+    def _choose(self, nas: Tensor, active: Tensor) -> tuple[list[int], list[int]]:
+        """Dormant and over-active neurons, each ascending, by scores [H] and who is active [H] bool."""
+        dormant = masks.dormant(nas, self.alpha) & active
+        if self.alpha_quantile is not None:
+            dormant = masks.lowest(nas, self.alpha_quantile, active)
+        overactive = masks.overactive(nas, self.beta, strict=self.rule == "official_code") & active
+        if self.beta_quantile is not None:
+            overactive = masks.highest(nas, self.beta_quantile, active)
+        return indices(dormant), indices(overactive)
 
     def _plan_layer(
         self, layer: NeuronLayer, dormant: list[int], overactive: list[int], mean: Tensor, generator: torch.Generator

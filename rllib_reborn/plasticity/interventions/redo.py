@@ -38,8 +38,8 @@ class ReDo(DormantNeurons):
     ``allow_inexact`` is therefore not asked for. Layers are visited, and draw, in the order of their keys.
 
     Attributes:
-        alpha, score, at_most: See :class:`~.dormant_neurons.DormantNeurons`. alpha is 0.1 in the ReBorn paper, 0.025 in
-            ReDo's.
+        alpha, alpha_quantile, score, at_most: See :class:`~.dormant_neurons.DormantNeurons`. alpha is
+            0.1 in the ReBorn paper, 0.025 in ReDo's.
         initializer: Of the input weights; ``xavier`` in both papers, ``kaiming`` in the official ReBorn code (D4).
         scope: ``all`` by default: the ReBorn paper's baseline acts on the whole network. With ``mixer`` it is that
             paper's "ReBorn (ReDo)".

@@ -15,6 +15,7 @@ from rllib_reborn.plasticity.interventions.base import (
     LayerChange,
     Plan,
     check_choice,
+    check_either,
 )
 from rllib_reborn.plasticity.interventions.edits import (
     NeuronEdit,
@@ -40,17 +41,22 @@ class ReverseReDo(Intervention):
 
     Attributes:
         beta: Threshold of the normalised activation score, beta > 1.
+        beta_quantile: In place of it: the ``floor((1 - beta_quantile) * H)`` highest neurons of each layer, ties included,
+            of those above the mean (:func:`~rllib_reborn.plasticity.masks.highest`; ours). In 0..1, exclusive. Refused
+            beside another ``beta``. The report's over-active fractions stay those at 3.
         initializer: Of the new weights.
     """
 
     kind: ClassVar[str] = "reverse_redo"
 
-    beta: float = 3.0
+    beta: float = masks.BETA
+    beta_quantile: float | None = None
     initializer: Initializer = "xavier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         masks.check_thresholds(masks.ALPHA, self.beta)
+        check_either("beta", self.beta, masks.BETA, "beta_quantile", self.beta_quantile)
         check_choice("initializer", self.initializer, INITIALIZERS)
 
     @property
@@ -70,7 +76,10 @@ class ReverseReDo(Intervention):
         for key in sorted(context.layers):
             layer, statistics = context.layers[key], statistics_of(key, context.statistics)
             nas, active = scored(statistics)
-            overactive = masks.overactive(nas, self.beta) & active
+            if self.beta_quantile is not None:
+                overactive = masks.highest(nas, self.beta_quantile, active)
+            else:
+                overactive = masks.overactive(nas, self.beta) & active
             neurons = overactive.nonzero().flatten()
             touched = tuple(neurons.tolist())
             changes.append(
