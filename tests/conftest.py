@@ -9,9 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray starts a process for each of its CPUs beforehand, of which most tests use none.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+import hypothesis
 import pytest
 
 from tests import shared_ray
+
+# No example has a time of its own: a busy machine is no fault.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser):
