@@ -195,6 +195,8 @@ class TestARayThatDoesNotComeUp:
     ) -> None:
         monkeypatch.setattr("rllib_reborn.experiments.ray_session.CLUSTER_S", 0.2)
         monkeypatch.setenv("RAY_ADDRESS", address)
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):  # a Ray of this process may have set them
+            monkeypatch.delenv(name, raising=False)
         with pytest.raises(ExperimentError, match=r"cannot be reached: .* set RAY_AUTH_MODE=token where it asks"):
             start_ray({})
         assert failing == []
