@@ -21,24 +21,18 @@ from typing import Any
 import benchmarks.common  # noqa: F401  (sets threads before torch is imported)
 
 import numpy as np  # isort: skip
-import numpy.typing as npt  # isort: skip
 import torch  # isort: skip
 
 from rllib_reborn.algorithms.value_factorization.learner_updates import learner_batches
 from rllib_reborn.callbacks import PlasticityRequest
-from rllib_reborn.envs.predator_prey.rules import CATCH
-from rllib_reborn.envs.random_policy import random_legal_actions
-from rllib_reborn.envs.registry import make_team_env
-from rllib_reborn.envs.rollout import Rollout, Transition
-from rllib_reborn.envs.team_env import TeamObs
 from rllib_reborn.experiments.build import build_config
 from rllib_reborn.experiments.load import load_experiment
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
-from rllib_reborn.runtime.running_games import EpisodeRecorder
 from rllib_reborn.runtime.spaces import replay_layout, team_spaces
+from rllib_reborn.studies.probe.from_scratch import random_episodes
 
 EXPERIMENT = "predator_prey/small/qmix"
-EPISODES, HELD_OUT, BATCH, GAMES = 160, 32, 8, 16
+EPISODES, HELD_OUT, BATCH = 160, 32, 8
 DRIFT_UPDATES = [1, 3, 10]
 ARMS: dict[str, dict[str, Any]] = {
     **{
@@ -56,21 +50,6 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-class HalfCatching:
-    """Random, but catches with probability 1/2 where it can; an actor of a rollout."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def begin(self, mask: npt.NDArray[np.bool_] | None, seed: int | None) -> None:
-        """It remembers nothing."""
-
-    def act(self, obs: TeamObs) -> npt.NDArray[np.intp]:
-        drawn = random_legal_actions(obs.action_mask, self._rng.random(obs.action_mask.shape[:-1]))
-        catches = obs.action_mask[..., CATCH] & (self._rng.random(drawn.shape) < 0.5)
-        return np.where(catches, CATCH, drawn)
-
-
 class Offline:
     """Episodes, and learners that learn from them."""
 
@@ -82,21 +61,8 @@ class Offline:
 
     def play(self, episodes: int, seed: int) -> EpisodeReplay:
         spec = self.config.team_spec
-        env = make_team_env(self.experiment.env, GAMES, **self.experiment.env_config)
-        found: list[dict[str, Any]] = []
-
-        def step(transition: Transition) -> None:
-            recorder.record_step(transition)
-            found.extend(recorder.episode(game) for game in np.flatnonzero(transition.counted).tolist())
-
-        rollout = Rollout(
-            env, HalfCatching(seed), EXPERIMENT, on_begin=lambda obs: recorder.record_obs(obs), on_step=step
-        )
-        recorder = EpisodeRecorder(spec, GAMES, rollout.lengths)
-        rollout.begin(seed)
-        rollout.run(episodes=episodes)
-        replay = EpisodeReplay(len(found), replay_layout(spec), spec.episode_limit, seed=0)
-        replay.add(EpisodeBlock.of(found))
+        replay = EpisodeReplay(episodes, replay_layout(spec), spec.episode_limit, seed=0)
+        replay.add(EpisodeBlock.of(random_episodes(self.config, episodes, seed)))
         return replay
 
     def learner(self, seed: int, interventions: Sequence[dict[str, Any]] = ()) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Options that only checkpoints take, and those that only experiments take.
 _OF_CHECKPOINTS = ("arms", "updates", "scale", "task")
-_OF_EXPERIMENTS = ("at", "holdout", "target_every", "zero_state", "set")
+_OF_EXPERIMENTS = ("at", "holdout", "target_every", "set")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +51,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     named.add_argument("--holdout", type=positive_number, metavar="N", help="further episodes to test on; default 64")
     named.add_argument(
         "--target-every", type=whole, metavar="N", help="updates between copies of target networks; 0: never copied"
-    )
-    named.add_argument(
-        "--zero-state", action="store_const", const=True, help="the state is 0, so that mixers learn nothing of it"
     )
     named.add_argument(
         "--set",
@@ -147,9 +144,7 @@ def _of_experiments(args: argparse.Namespace) -> int:
     from rllib_reborn.experiments.load import load_experiment
     from rllib_reborn.studies.probe.from_scratch import ScratchSettings, learn_from_scratch
 
-    given: dict[str, Any] = {
-        name: getattr(args, name) for name in ("episodes", "holdout", "target_every", "zero_state")
-    }
+    given: dict[str, Any] = {name: getattr(args, name) for name in ("episodes", "holdout", "target_every")}
     given["at"] = None if args.at is None else _numbers(args.at)
     with mistakes(ValueError):
         settings = ScratchSettings(
@@ -162,6 +157,7 @@ def _of_experiments(args: argparse.Namespace) -> int:
         except ExperimentError as error:
             raise UsageError(f"{name!r} is no folder of a checkpoint or run, and no experiment: {error}") from error
     for name, config in zip(args.what, configs, strict=True):
+        name = " ".join([name, *(args.set or ())])
         rows = []
         try:
             for row in learn_from_scratch(config, settings):

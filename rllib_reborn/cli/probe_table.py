@@ -143,11 +143,10 @@ def scratch_lines(name: str, settings: ScratchSettings, rows: Sequence[ScratchRo
         aucs = ["-" if row.separability is None else f"{row.separability.auc:.3f}" for row in here]
         dormant = ["/".join(f"{row.measures.dormant_neurons.get(layer, 0)}" for row in here) for layer in layers]
         table.append((f"{updates}", *aucs, *dormant))
-    state = ", the state zeroed" if settings.zero_state else ""
     found = next((row.separability for row in rows if row.separability is not None), None)
     of_what = "" if found is None else f"; AUC of {found.paying} situations against {found.failing}"
     return [
-        f"{name}{state}: fresh nets, {settings.episodes} episodes of random play, {settings.batch} in an update{of_what}",
+        f"{name}: fresh nets, {settings.episodes} episodes of random play, {settings.batch} in an update{of_what}",
         *_columns(table),
         "dormant: neurons at the numbers of updates, seeds behind each other",
     ]

@@ -67,6 +67,8 @@ _CALLS_OF_GAMES = frozenset(
     {
         "CheckedEnv.step",
         "CheckedEnv.reset",
+        "Rollout.begin",
+        "Rollout.run",
         "RunningGames.get_state",
         "RunningGames.set_state",
         "make_team_env",

@@ -133,7 +133,7 @@ def test_fresh_nets_of_an_experiment(capsys: pytest.CaptureFixture[str]) -> None
     assert rows[0]["auc"]["paying"] == rows[2]["auc"]["paying"] > 0  # the same episodes
     assert rows[0]["auc"]["auc"] != rows[1]["auc"]["auc"]
     assert {"mixer/hyper_w_final", "mixer/V"} < set(rows[0]["dormant_neurons"])
-    zeroed = as_json(capsys, *options, "--zero-state")
+    zeroed = as_json(capsys, *options, "--set", "training.mixer.state=none")
     assert zeroed[1]["auc"] != rows[1]["auc"]
     assert zeroed[0]["auc"] == rows[0]["auc"]  # agents see no state
     assert main(["probe", *options]) == 0

@@ -10,11 +10,13 @@ import pytest
 
 from rllib_reborn.cli.main import main
 from rllib_reborn.envs.checker import check_team_env
+from rllib_reborn.envs.random_baseline import random_policy_returns
 from rllib_reborn.envs.team_env import TeamObs, TeamStep
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import experiment_from_dict
 from rllib_reborn.experiments.preflight import check_env
 from rllib_reborn.runtime import standstill
+from rllib_reborn.runtime.hung_call import HungCallError
 from tests.fakes.envs import MaskedWalk
 
 WALK = f"{__name__}:Walk"
@@ -90,6 +92,13 @@ def test_once_is_enough() -> None:
     assert len(begun) == 1
     assert [result.ok for result in results] == [False] + [None] * 9
     assert {result.same_as for result in results[1:]} == {"no_failures"}
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_whoever_plays_without_a_look_at_the_contract(where: str) -> None:
+    """As the random policy's episodes that a final evaluation compares with."""
+    with standstill.games_answer_within(0.2), pytest.raises(HungCallError):
+        random_policy_returns(WALK, 4, seed=0, num_envs=2, where=where)
 
 
 @pytest.mark.parametrize("where", ["get_state", "close"])

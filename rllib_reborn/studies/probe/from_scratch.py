@@ -41,7 +41,6 @@ class ScratchSettings:
         holdout: Further episodes, >= 1, for the separability.
         target_every: Updates between two copies of the target networks; 0: never copied; None: as the experiment has it, an
             update counting as ``1 / updates_per_episode`` episodes.
-        zero_state: The state is 0 in every episode, so that a mixer can learn nothing from it.
         seed: First seed, >= 0; the episodes are played with it.
     """
 
@@ -51,7 +50,6 @@ class ScratchSettings:
     episodes: int = 160
     holdout: int = 64
     target_every: int | None = None
-    zero_state: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -140,8 +138,6 @@ def learn_from_scratch(config: ValueFactorizationConfig, settings: ScratchSettin
     """
     config = _with_targets(config, settings.target_every)
     played = random_episodes(config, settings.episodes + settings.holdout, settings.seed)
-    if settings.zero_state:
-        played = [{**episode, "state": np.zeros_like(episode["state"])} for episode in played]
     order = np.random.default_rng([settings.seed, _SALT]).permutation(len(played)).tolist()
     training = _scaled(config, [played[i] for i in order[: settings.episodes]])
     holdout = EpisodeBlock.of([played[i] for i in order[settings.episodes :]])
