@@ -21,7 +21,7 @@ from rllib_reborn.algorithms.value_factorization.value_factorization import Valu
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.losses import masked_mean
 from rllib_reborn.losses.weighting import central_weights, optimistic_weights
-from rllib_reborn.nets.agents import AgentTeam
+from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.mixers import FeedForwardMixer, Mixer, WQMixer
 from rllib_reborn.nets.mixers.critic import CentralCritic, CriticNetworks
 from rllib_reborn.nets.mixers.mixer import greedy_actions
@@ -68,6 +68,7 @@ class WQMIXModule(TeamRLModule):
             hidden_dim=self.agent_settings.hidden_dim,
             fc_layers=self.agent_settings.fc_layers,
             recurrent=self.agent_settings.recurrent,
+            make_net=self.agent_settings.shaped(AgentNet),
         )
 
     def make_critic(self, agents: AgentTeam, embed_dim: int) -> CentralCritic:

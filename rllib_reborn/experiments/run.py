@@ -39,6 +39,7 @@ from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_r
 from rllib_reborn.experiments.resume import RunPlan, plan_run
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
+from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.runtime.process_tuning import share_one_heap
 from rllib_reborn.runtime.standstill import standstill_announced
@@ -375,7 +376,7 @@ def _built(config: ValueFactorizationConfig) -> Iterator[Algorithm]:
     """The algorithm of ``config``, stopped at the end."""
     try:
         algo = config.build_algo()
-    except ReplayMemoryError as error:
+    except (ReplayMemoryError, SurgeryRefused) as error:
         raise ExperimentError(str(error)) from error
     try:
         yield algo

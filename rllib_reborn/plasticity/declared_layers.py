@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from rllib_reborn.nets.hidden_activation import NORMALISED, TWO_OUTPUTS, CReLU, NormalisedActivation
 from rllib_reborn.nets.hidden_layers import DeclaresHiddenLayers, HiddenLayer
 from rllib_reborn.plasticity.neuron_layers import (
     ActivationHook,
@@ -50,10 +51,16 @@ def neuron_layer(net: str, declared: HiddenLayer) -> NeuronLayer:
     """
     hook = None if declared.read_at is None else ActivationHook(declared.read_at, side="input")
     source, reader = declared.source, declared.reader
+    activation, reason = declared.activation, declared.score_only
+    if isinstance(activation, NormalisedActivation):
+        activation, reason = activation[-1], NORMALISED
+    if isinstance(activation, CReLU):
+        # What it is given: |z| = relu(z) + relu(-z), so a neuron's score counts both of its outputs.
+        hook, reason = ActivationHook(activation, side="input"), reason or TWO_OUTPUTS
     if source is not None and reader is not None and not isinstance(source, nn.GRU):
-        layer = declare_neurons(net, declared.name, source, declared.activation, reader, hook=hook)
-        if declared.score_only:
-            layer = dataclasses.replace(layer, surgery=Surgery.IMPOSSIBLE, reason=declared.score_only)
+        layer = declare_neurons(net, declared.name, source, activation, reader, hook=hook)
+        if reason:
+            layer = dataclasses.replace(layer, surgery=Surgery.IMPOSSIBLE, reason=reason)
         return layer
     width = source.hidden_size if isinstance(source, nn.GRU) else declared.width
     if width is None:

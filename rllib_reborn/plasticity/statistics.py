@@ -139,10 +139,9 @@ def recording_gradients(layers: Sequence[NeuronLayer]) -> Iterator[Callable[[], 
     Rows without influence on the loss (padding) have gradient 0 and lower all neurons of a layer alike, so relative
     scores need no mask.
 
-    Where the hook is the activation module itself (``side="output"``, the kind that :attr:`NeuronLayer.activation`
-    names), the gradient of its *input* is taken: dL/dz for any activation. Elsewhere only h is seen: for ReLU dL/dz =
-    dL/dh * 1[h > 0] and for Identity dL/dz = dL/dh, both exact; for all others dL/dh is given and ``preactivation`` is
-    False.
+    Where the hook is the activation module itself (the kind that :attr:`NeuronLayer.activation` names), the gradient of its
+    *input* is taken: dL/dz for any activation. Elsewhere only h is seen: for ReLU dL/dz = dL/dh * 1[h > 0] and for Identity
+    dL/dz = dL/dh, both exact; for all others dL/dh is given and ``preactivation`` is False.
 
     Yields:
         A function that gives the statistics by key; call it after the backward pass. It raises ValueError for a layer
@@ -264,7 +263,7 @@ class _GradientSums:
 
     def __init__(self, layer: NeuronLayer) -> None:
         self._layer = layer
-        self._at_activation = layer.hook.side == "output" and type(layer.hook.module).__name__ == layer.activation
+        self._at_activation = type(layer.hook.module).__name__ == layer.activation
         self._sum: Tensor | None = None
         self._rows = 0
         self._dtype = torch.float32

@@ -9,6 +9,7 @@ from typing import Any
 
 from rllib_reborn.nets.agent_kinds import agent_maker
 from rllib_reborn.nets.agents import AgentInputs, MakeAgentNet
+from rllib_reborn.nets.hidden_activation import check_hidden, shaped
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.sizes import check_agent_settings, least_numbers
 from rllib_reborn.short_repr import short_repr
@@ -20,8 +21,9 @@ _MOST_SCALE = 3e38
 _MOST_INPUTS = 100_000_000
 _SWITCHES = ("recurrent", "last_action", "agent_id")
 _PER_AGENT = ("net_of_agent", "agent_ids", "agent_groups")
-#: Keys that files of earlier versions lack; their agents are of the first kind, and see observations as they are.
-_ADDED = frozenset({"agent", "agent_settings", "obs_scale"})
+#: Keys that files of earlier versions lack; their agents are of the first kind, see observations as they are, and have
+#: hidden layers of Linear and ReLU.
+_ADDED = frozenset({"agent", "agent_settings", "obs_scale", "normalisation", "activation"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class PolicySpec:
         agent: Kind of the networks, of :data:`~rllib_reborn.nets.agent_kinds.AGENT_KINDS`.
         agent_settings: What this kind is made with beyond the sizes above.
         obs_scale: What observations are multiplied by first, > 0: 1/255 for a team that was trained on pictures as bytes.
+        normalisation, activation: Of the hidden layers: :func:`~rllib_reborn.nets.hidden_activation.shape_hidden_layers`.
         algorithm, env, env_config: What it was trained with. For information: acting needs none of them.
 
     Raises:
@@ -58,6 +61,8 @@ class PolicySpec:
     agent: str = "value"
     agent_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     obs_scale: float = 1.0
+    normalisation: str = "none"
+    activation: str = "relu"
     algorithm: str = ""
     env: str = ""
     env_config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -75,7 +80,7 @@ class PolicySpec:
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < _MOST_SCALE:
             raise PolicyError(f"obs_scale is {short_repr(scale)}; expected a number > 0 that is a float32.")
         object.__setattr__(self, "obs_scale", float(scale))  # torch multiplies by no int beyond 64 bits
-        for name in ("agent", "algorithm", "env"):
+        for name in ("agent", "normalisation", "activation", "algorithm", "env"):
             if not isinstance(getattr(self, name), str):
                 raise PolicyError(f"{name} is {short_repr(getattr(self, name))}; expected a text.")
         for name in ("agent_settings", "env_config"):
@@ -136,7 +141,8 @@ class PolicySpec:
     def make_net(self) -> MakeAgentNet:
         """What makes one network of the agents."""
         try:
-            return agent_maker(self.agent, self.agent_settings)
+            check_hidden(self.normalisation, self.activation)
+            return shaped(agent_maker(self.agent, self.agent_settings), self.normalisation, self.activation)
         except ValueError as error:
             raise PolicyError(str(error)) from None
 

@@ -11,13 +11,17 @@ from rllib_reborn.nets.agent_kinds import AGENT_KINDS, kind_of
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.dense import Linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
+from rllib_reborn.nets.hidden_activation import CReLU, NormalisedActivation
 from rllib_reborn.nets.risk_agent import RiskLevelPredictor
 from rllib_reborn.policy import Policy, PolicyError, PolicySpec
 from rllib_reborn.policy.files import Weights
 from rllib_reborn.secret_settings import without_secrets
 
 #: Modules that hold other modules, or no weights.
-_NO_WEIGHTS = (AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity)
+_NO_WEIGHTS = (
+    *(AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity),
+    *(CReLU, NormalisedActivation),
+)
 
 
 def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) -> Policy:
@@ -54,6 +58,8 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         agent=kind,
         agent_settings=net.settings,
         obs_scale=team.obs_scale,
+        normalisation=settings.normalisation,
+        activation=settings.activation,
         algorithm=module.algorithm if algorithm is None else algorithm,
         env=str(module.model_config.get("env", "")),
         env_config=without_secrets(module.model_config.get("env_config", {})),
@@ -77,11 +83,11 @@ def plain_weights(agents: AgentTeam) -> Weights:
         if isinstance(module, InjectedLinear):
             weight, bias = module.effective()
             found |= {f"{path}.weight": weight} | ({} if bias is None else {f"{path}.bias": bias})
-        elif type(module) in (Linear, nn.Linear, SlottedLinear, nn.GRU):
+        elif type(module) in (Linear, nn.Linear, SlottedLinear, nn.GRU, nn.LayerNorm):
             found |= {f"{path}.{name}": value for name, value in module.named_parameters(recurse=False)}
         elif type(module) not in _NO_WEIGHTS:
             raise PolicyError(
                 f"{path or 'the network'} is a {type(module).__name__}, which a portable policy cannot compute; expected "
-                "Linear, ReLU and GRU."
+                "Linear, ReLU, CReLU, LayerNorm and GRU."
             )
     return {name: value.detach().cpu().numpy() for name, value in found.items()}

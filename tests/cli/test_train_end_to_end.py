@@ -309,3 +309,30 @@ def test_games_that_fail_in_the_final_evaluation_alone_are_one_sentence(
     assert message.startswith("error: training is done and its last checkpoint in ")
     assert message.endswith("could not be played: the games failed")
     assert list((folder / "checkpoints").iterdir()) != []
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "overrides", "words"),
+    [
+        (
+            "qmix",
+            ["interventions=[{kind: reborn, every: 100, layers: full}]"],
+            "mixer/mixing: cannot be edited: the weights",
+        ),
+        (
+            "qmix",
+            ["interventions=[{kind: redo, every: 100}]", "training.model.normalisation=layer"],
+            "cannot be edited: layer normalisation stands behind its neurons",
+        ),
+        ("vdn", ["interventions=[{kind: knife, every: 100, scope: agent}]"], "KNIFE widens Linear layers only"),
+    ],
+)
+def test_an_intervention_that_these_networks_refuse_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], algorithm: str, overrides: list[str], words: str
+) -> None:
+    folder = tmp_path / "run"
+    argv = ["train", f"matrix/two_step/{algorithm}", *overrides, "stop.env_steps=64", "--out", str(folder), "--quiet"]
+    assert main(argv) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: interventions")
+    assert words in message

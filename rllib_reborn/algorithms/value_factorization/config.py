@@ -157,8 +157,10 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": None, "weight_decay": 0.0}``; eps None:
                 1e-5 for rmsprop, 1e-8 for adam (:class:`OptimizerSettings`).
             model: The agents' network (:class:`AgentSettings`): ``hidden_dim`` 64, ``fc_layers`` 1, ``recurrent`` True,
-                ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none".
-            mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none); each Config says which.
+                ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none"; its hidden layers:
+                ``normalisation`` "none" | "layer", ``activation`` "relu" | "crelu".
+            mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none); each Config says which. Those
+                with a mixing network have ``normalisation`` and ``activation`` too.
             algorithm_settings: What is the algorithm's own beside its mixer (quantiles, risk, weighting, ...); each Config
                 says which.
             reward: ``{"scale": 1.0, "standardise": False}`` (:class:`RewardSettings`).

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.settings import StateSettings
+from rllib_reborn.algorithms.value_factorization.settings import HiddenLayerSettings, StateSettings
 from rllib_reborn.envs.state_views import FULL, NONE
 from rllib_reborn.envs.team_env import TeamSpec
+from rllib_reborn.nets.hidden_activation import shape_hidden_layers
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.mixers.state_encoder import put_state_encoder
 
@@ -60,11 +61,15 @@ class MixerState:
 
     def build(self, make_mixer: Callable[[TeamSpec, dict[str, Any]], Mixer], settings: Mapping[str, Any]) -> Mixer:
         """The mixer that ``make_mixer`` makes of the team, with a state of :attr:`read_dim`, and of the settings that are
-        not about the state; with its encoder."""
+        not about the state; with its encoder, and with the hidden layers that the settings ask for."""
         own = {key: value for key, value in settings.items() if key not in StateSettings.model_fields}
         mixer = make_mixer(dataclasses.replace(self.spec, state_dim=self.read_dim), own)
         if self.encoder_dim is not None:
             put_state_encoder(mixer, self.dim, self.encoder_dim)
+        hidden = HiddenLayerSettings(
+            **{key: settings[key] for key in HiddenLayerSettings.model_fields if key in settings}
+        )
+        shape_hidden_layers(mixer, hidden.normalisation, hidden.activation)
         return mixer
 
 

@@ -70,7 +70,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
             hidden_dim=self.agent_settings.hidden_dim,
             fc_layers=self.agent_settings.fc_layers,
             recurrent=self.agent_settings.recurrent,
-            make_net=self.make_agent_net(config.get("algorithm_settings", {})),
+            make_net=self.agent_settings.shaped(self.make_agent_net(config.get("algorithm_settings", {}))),
         )
         # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
         self.mixer_state = MixerState.of(self.spec, config["mixer"])

@@ -13,6 +13,8 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from rllib_reborn.envs.state_views import FULL
+from rllib_reborn.nets.agents import MakeAgentNet
+from rllib_reborn.nets.hidden_activation import Activation, Normalisation, shaped
 from rllib_reborn.settings import REASON_GIVEN, NoSettings, Settings
 
 _EPS = {"rmsprop": 1e-5, "adam": 1e-8}
@@ -55,11 +57,26 @@ class OptimizerSettings(Settings):
         return _EPS[self.kind] if self.eps is None else self.eps
 
 
-class AgentSettings(Settings):
+class HiddenLayerSettings(Settings):
+    """What stands behind the Linear of every hidden layer that is edited neuron by neuron (not in a GRU, not QMIX's mixing
+    neurons, not DMIX's quantile embedding). A control beside interventions; both change the first weights that are drawn.
+
+    Attributes:
+        normalisation: ``layer``: layer normalisation between Linear and activation. ``none``: nothing.
+        activation: ``relu``, or ``crelu``: relu(z) and relu(-z), two outputs for each neuron, and a reader twice as wide.
+
+    With either, neurons are measured as before and cannot be treated one by one: interventions that do are refused.
+    """
+
+    normalisation: Normalisation = "none"
+    activation: Activation = "relu"
+
+
+class AgentSettings(HiddenLayerSettings):
     """The agents' network: Linear-ReLU (``fc_layers`` times), GRU (or Linear-ReLU when not ``recurrent``), Linear to
     one value per action. Input is the observation, plus the last action and the agent's number as one-hot vectors where
     asked for. ``parameter_sharing``: one network for ``all``, one per ``group`` of ``TeamSpec.agent_groups``, or
-    ``none`` (one per agent)."""
+    ``none`` (one per agent). The agents of a critic (WQMIX, ResQ) are made alike."""
 
     hidden_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     fc_layers: Annotated[int, Field(ge=1, le=4)] = 1
@@ -67,6 +84,10 @@ class AgentSettings(Settings):
     agent_id: bool = True
     last_action: bool = True
     parameter_sharing: Literal["all", "group", "none"] = "all"
+
+    def shaped(self, make_net: MakeAgentNet) -> MakeAgentNet:
+        """``make_net`` whose networks have the hidden layers that are asked for."""
+        return shaped(make_net, self.normalisation, self.activation)
 
 
 class NoMixerSettings(NoSettings):
@@ -77,17 +98,19 @@ class NoMixerSettings(NoSettings):
     def _reads_no_state(cls, given: Any) -> Any:
         for key in StateSettings.model_fields:
             if isinstance(given, dict) and key in given:
+                lacks = "has no mixing network" if key in HiddenLayerSettings.model_fields else "reads no state"
                 raise PydanticCustomError(
                     REASON_GIVEN,
-                    "{key} is {value}, but this algorithm sums the agents' values and reads no state; leave it out, or use "
+                    "{key} is {value}, but this algorithm sums the agents' values and {lacks}; leave it out, or use "
                     "an algorithm whose mixer does (QMIX, WQMIX, QPLEX, ResQ, DMIX, RMIX).",
-                    {"key": key, "value": repr(given[key])},
+                    {"key": key, "value": repr(given[key]), "lacks": lacks},
                 )
         return given
 
 
-class StateSettings(Settings):
-    """What a mixer reads of the global state; ``training(mixer=...)`` of every algorithm whose mixer reads one.
+class StateSettings(HiddenLayerSettings):
+    """What a mixer reads of the global state, and what its hidden layers are made of; ``training(mixer=...)`` of every
+    algorithm whose mixer reads one.
 
     Attributes:
         state: ``full``: the state as it is. ``none``: zeros in its place, so that the mixer is the same in every state, a

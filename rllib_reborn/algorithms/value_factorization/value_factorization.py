@@ -30,6 +30,7 @@ from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, te
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
 from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
 from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, plasticity_metric_names
+from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
@@ -94,12 +95,11 @@ class ValueFactorization(InterruptibleAlgorithm):
         self.runners.sync_all_weights(self.counters.env_steps)
 
     def _refuse_interventions(self) -> None:
-        """Raise ValueError where an intervention refuses these networks, which the learners have built."""
+        """Raise SurgeryRefused where an intervention refuses these networks, which the learners have built."""
         answers = self.learner_group.foreach_learner(lambda learner: learner.refused_intervention())
-        refusal = next(iter(answers)).get()
-        if refusal is not None:
+        if (refusal := next(iter(answers)).get()) is not None:
             self.cleanup()
-            raise ValueError(refusal)
+            raise SurgeryRefused(refusal)
 
     # ------------------------------------------------------------------ training
 
