@@ -19,6 +19,7 @@ from rllib_reborn.algorithms import algorithm_config_class
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
     OptimizerSettings,
+    ReplayWeightingSettings,
     RewardSettings,
     TargetUpdateSettings,
 )
@@ -68,6 +69,7 @@ class TrainingSection(Settings):
     model: AgentSettings = NOT_GIVEN
     mixer: dict[str, Any] = NOT_GIVEN
     algorithm_settings: dict[str, Any] = NOT_GIVEN
+    replay_weighting: ReplayWeightingSettings = NOT_GIVEN
     reward: RewardSettings = NOT_GIVEN
     sampling: Literal["sync", "async"] = NOT_GIVEN
     episodes_per_sample: Count | None = NOT_GIVEN

@@ -31,8 +31,7 @@ class EpisodeBlock:
     def of(episodes: list[Episode]) -> EpisodeBlock:
         """Join single episodes (dicts of the fields above, one episode each); ``episodes`` must not be empty."""
         lengths = np.array([len(episode["reward"]) for episode in episodes], np.int32)
-        names = OBSERVATION_FIELDS + STEP_FIELDS
-        return EpisodeBlock(lengths, {name: np.concatenate([e[name] for e in episodes]) for name in names})
+        return EpisodeBlock(lengths, {name: np.concatenate([e[name] for e in episodes]) for name in FIELDS})
 
     @property
     def n_agents(self) -> int:
@@ -180,6 +179,7 @@ class EpisodeReplay:
         self._rng = np.random.default_rng(seed)
         self.episodes_added = 0
         self.nbytes = 0
+        self.batch_metrics: dict[str, float | None] = {}  #: Of the last batch to learn from, by name.
 
     def __len__(self) -> int:
         """Episodes held now."""
@@ -233,7 +233,7 @@ class EpisodeReplay:
             episodes: ``E``, >= 1.
             shards: Learners that will each take one contiguous part of E / shards rows; the episodes are dealt out by
                 length, so that each part holds about equally many steps. Within a part the longest come first.
-            rng: Draws from it in place of the replay's own stream, which then does not move.
+            rng: To measure: draws uniformly from it in place of the replay's own stream, which then does not move.
 
         Raises:
             ValueError: The replay is empty, or ``episodes`` is no multiple of ``shards``.
@@ -242,12 +242,9 @@ class EpisodeReplay:
             raise ValueError("the replay is empty; add episodes before sampling.")
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
-        drawn = _balanced_draw(self._rng if rng is None else rng, len(self._episodes), episodes)
-        lengths = np.array([len(self._episodes[i]["reward"]) for i in drawn], np.int32)
-        by_length = np.argsort(-lengths, kind="stable")
+        drawn = self._longest_first(self._draw(episodes, rng))
         # Round-robin over the shards, then one shard after the other.
-        order = by_length.reshape(-1, shards).T.reshape(-1)
-        return self._gather(drawn[order])
+        return self._gather(drawn.reshape(-1, shards).T.reshape(-1))
 
     def latest(self, episodes: int) -> ReplaySample:
         """The newest episodes (fewer while fewer are held), longest first.
@@ -260,9 +257,15 @@ class EpisodeReplay:
         if episodes < 1:
             raise ValueError(f"cannot take the latest {episodes} episodes; expected at least 1.")
         newest = np.arange(max(0, len(self._episodes) - episodes), len(self._episodes))
-        lengths = np.array([len(self._episodes[i]["reward"]) for i in newest], np.int32)
-        order = np.argsort(-lengths, kind="stable")
-        return self._gather(newest[order])
+        return self._gather(self._longest_first(newest))
+
+    def _draw(self, episodes: int, rng: np.random.Generator | None) -> npt.NDArray[np.int64]:
+        """Positions, 0 the oldest; see :meth:`sample`."""
+        return _balanced_draw(self._rng if rng is None else rng, len(self._episodes), episodes)
+
+    def _longest_first(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        lengths = np.array([len(self._episodes[i]["reward"]) for i in positions], np.int32)
+        return positions[np.argsort(-lengths, kind="stable")]
 
     def _gather(self, positions: npt.NDArray[np.int64]) -> ReplaySample:
         first = self.episodes_added - len(self._episodes)
@@ -287,14 +290,11 @@ class EpisodeReplay:
         """
         episodes = list(state["episodes"])[-self.capacity :]
         for episode in episodes:
-            self._check_episode(episode)
+            self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))
         self._episodes = deque(episodes)
         self.nbytes = sum(_nbytes(episode) for episode in episodes)
         self.episodes_added = int(state["episodes_added"])
         self._rng.bit_generator.state = state["rng"]
-
-    def _check_episode(self, episode: Episode) -> None:
-        self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))
 
 
 def _balanced_draw(rng: np.random.Generator, held: int, count: int) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ def save_replay(state: Mapping[str, Any], open_file: Callable[[str], BinaryIO]) 
     """
     episodes: list[Episode] = state["episodes"]
     lengths = np.array([len(episode["reward"]) for episode in episodes], np.int32)
-    facts = {"episodes_added": state["episodes_added"], "rng": state["rng"], "lengths": lengths.tolist()}
+    facts = {name: value for name, value in state.items() if name != "episodes"} | {"lengths": lengths.tolist()}
     with open_file("replay.json") as file:
         file.write(json.dumps(facts).encode())
     for name in FIELDS if episodes else ():
@@ -60,4 +60,5 @@ def load_replay(open_file: Callable[[str], BinaryIO]) -> dict[str, Any]:
                 if len(data) != wanted:
                     raise ValueError(f"{name}.npy is cut short; restore an older checkpoint.")
                 episode[name] = np.frombuffer(data, dtype).reshape(rows, *shape[1:])
-    return {"episodes": episodes, "episodes_added": facts["episodes_added"], "rng": facts["rng"]}
+    del facts["lengths"]
+    return facts | {"episodes": episodes}

@@ -40,6 +40,8 @@ from rllib_reborn.experiments.load import load_experiment
         "training.buffer_episodes=1e12",
         "training.episodes_per_sample=1e12",
         "training.learning_starts_episodes=1e12",
+        "training.replay_weighting={kind: age, decay_env_steps: 99999999999}",
+        "training.replay_weighting={kind: age, min_weight: .inf}",
         "training.nonfinite_patience=99999999999999999999",
         "training.gamma=.nan",
         "seed=99999999999",

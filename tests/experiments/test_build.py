@@ -43,6 +43,7 @@ def test_every_key_reaches_the_config() -> None:
                 "optimizer": {"kind": "adam"},
                 "model": {"hidden_dim": 32},
                 "mixer": {"embed_dim": 16},
+                "replay_weighting": {"kind": "age", "decay_env_steps": 900},
                 "reward": {"scale": 2.0},
                 "sampling": "async",
                 "episodes_per_sample": 4,
@@ -78,6 +79,7 @@ def test_every_key_reaches_the_config() -> None:
     assert config.team_optimizer["kind"] == "adam"
     assert config.team_model["hidden_dim"] == 32
     assert config.mixer["embed_dim"] == 16
+    assert (config.replay_weighting["kind"], config.replay_weighting["decay_env_steps"]) == ("age", 900)
     assert config.reward["scale"] == 2.0
     assert (config.sampling, config.episodes_per_sample, config.nonfinite_patience) == ("async", 4, 3)
     assert (config.env_steps_per_evaluation, config.evaluation_duration) == (7, 5)

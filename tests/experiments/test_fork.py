@@ -180,6 +180,29 @@ def test_what_is_fresh_starts_anew_and_the_rest_goes_on(
         assert row["updates"] - (0 if "counters" in fresh else 41) == (9 if "replay" in fresh else 16)
 
 
+def test_a_replay_goes_on_with_another_weighting_and_a_fresh_one_begins_with_it(source: Path, tmp_path: Path) -> None:
+    """What is 48 episodes of 2 env steps in the source, drawn uniformly, is 0..94 env steps old."""
+    changes = {
+        "training.replay_weighting": {"kind": "age", "decay_env_steps": 20, "min_weight": 0.01},
+        "training.buffer_episodes": 48,
+    }
+    for fresh, held in (((), 48), (("replay",), 0)):
+        folder = tmp_path / f"fork{held}"
+        with opened(folder, changes, source=source, fresh=fresh) as run:
+            assert len(run.algo.replay) == held
+            row, _ = run.loop.advance()
+            # The mean of uniform draws from 48 would be 47.
+            assert 0 < row["train/drawn_age_mean"] < 25
+            run.loop.save()
+            saved = run.algo.replay.get_state()
+        back = {"training.buffer_episodes": 48, "stop": {"iterations": 9}}
+        with opened(tmp_path / f"back{held}", back, source=folder) as run:
+            assert run.algo.replay.get_state()["rng"] == saved["rng"]
+            assert len(run.algo.replay) == len(saved["episodes"])
+            row, _ = run.loop.advance()
+            assert "train/drawn_age_mean" not in row
+
+
 def test_another_seed_has_other_games_and_random_streams(source: Path, tmp_path: Path) -> None:
     states = []
     for name, seed in (("same", 0), ("other", 7)):

@@ -99,6 +99,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         self.team_model: dict[str, Any] = {}
         self.mixer: dict[str, Any] = {}
         self.algorithm_settings: dict[str, Any] = {}
+        self.replay_weighting: dict[str, Any] = {}
         self.reward: dict[str, Any] = {}
         self.sampling = "sync"
         self.episodes_per_sample: int | None = None
@@ -131,6 +132,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         model: dict[str, Any] = NotProvided,
         mixer: dict[str, Any] = NotProvided,
         algorithm_settings: dict[str, Any] = NotProvided,
+        replay_weighting: dict[str, Any] = NotProvided,
         reward: dict[str, Any] = NotProvided,
         sampling: str = NotProvided,
         episodes_per_sample: int | None = NotProvided,
@@ -163,6 +165,8 @@ class ValueFactorizationConfig(TimeLimitsConfig):
                 with a mixing network have ``normalisation`` and ``activation`` too.
             algorithm_settings: What is the algorithm's own beside its mixer (quantiles, risk, weighting, ...); each Config
                 says which.
+            replay_weighting: Which episodes are drawn: ``{"kind": "uniform"}``, or ``{"kind": "age", "decay_env_steps":
+                80_000, "min_weight": 0.1}``: young ones more often (:class:`ReplayWeightingSettings`).
             reward: ``{"scale": 1.0, "standardise": False}`` (:class:`RewardSettings`).
             sampling: "sync" (exact seeds; default) or "async" (runners sample while the learner learns; needs
                 ``num_env_runners >= 1``).
@@ -209,6 +213,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             "team_model": model,
             "mixer": mixer,
             "algorithm_settings": algorithm_settings,
+            "replay_weighting": replay_weighting,
             "reward": reward,
             "sampling": sampling,
             "episodes_per_sample": episodes_per_sample,

@@ -13,6 +13,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS, LEAR
 
 from rllib_reborn.algorithms.value_factorization import learner
 from rllib_reborn.algorithms.value_factorization.counters import MetricsInterval, TrainingCounters
+from rllib_reborn.replay import EpisodeReplay
 
 #: Key of the row in the result of ``train()``.
 TEAM_METRICS = "team"
@@ -29,7 +30,7 @@ def team_metrics(
     epsilon: float,
     learner_metrics: Sequence[str],
     plasticity_metrics: Sequence[str],
-    replay_bytes: int,
+    replay: EpisodeReplay,
 ) -> dict[str, Any]:
     """One row of ``metrics.jsonl``; every name is present in every row, None where nothing is known.
 
@@ -44,7 +45,7 @@ def team_metrics(
         epsilon: Of exploration, now.
         learner_metrics: Keys that this algorithm's learner logs beyond the usual ones.
         plasticity_metrics: Every name that this run's dormancy check and drift over updates can give.
-        replay_bytes: Memory that the replay's episodes take now.
+        replay: The run's.
     """
     of_learner = results.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {}) if interval.updates else {}
     evaluation = results.get(EVALUATION_RESULTS, {}).get(ENV_RUNNER_RESULTS, {})
@@ -64,6 +65,7 @@ def team_metrics(
         "train/epsilon": epsilon,
         "train/target_updates": _whole(of_learner.get(learner.NUM_TARGET_UPDATES)),
         "train/nonfinite_steps": _whole(of_learner.get(learner.NONFINITE_STEPS)),
+        **{f"train/{key}": value if interval.updates else None for key, value in replay.batch_metrics.items()},
         **{f"train/{key}": _number(of_learner.get(key)) for key in learner_metrics},
         "eval/return_mean": evaluation.get("episode_return_mean"),
         "eval/return_std": evaluation.get("episode_return_std"),
@@ -85,7 +87,7 @@ def team_metrics(
         "time/env_steps_per_s": interval.env_steps_per_s,
         "time/updates_per_s": interval.updates_per_s,
         "time/total_s": counters.seconds(),
-        "memory/replay_bytes": replay_bytes,
+        "memory/replay_bytes": replay.nbytes,
         "memory/rss_bytes": psutil.Process().memory_info().rss,
     }
 

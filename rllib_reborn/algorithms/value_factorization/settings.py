@@ -166,6 +166,43 @@ class QPLEXMixerSettings(StateSettings):
     stop_gradient: bool = True
 
 
+class ReplayWeightingSettings(Settings):
+    """How likely an episode of the replay is in a batch to learn from; ``training(replay_weighting=...)``.
+
+    Attributes:
+        kind: ``uniform``: all alike. ``age``: Sample Weight Decay (Wu et al. 2026, arXiv 2604.01913): the probability is
+            proportional to ``max(min_weight, 1 - age / decay_env_steps)``, where the age of an episode is the number of env
+            steps of all episodes that were added after it. No episode comes twice in a batch with either.
+        decay_env_steps: The paper's T, 1..1,000,000,000 env steps. Default 80,000, as in the authors' training scripts,
+            whose runs and buffers have 1,000,000.
+        min_weight: The paper's least weight, above 0 and below 1. Default 0.1, as in the authors' code.
+    """
+
+    kind: Literal["uniform", "age"] = "uniform"
+    decay_env_steps: Annotated[int, Field(ge=1, le=10**9)] = 80_000
+    min_weight: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @pydantic.model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        # Resolved experiments write defaults out, so that these are no wish for weights.
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if self.kind == "uniform" and name != "kind" and value != field.default:
+                raise PydanticCustomError(
+                    REASON_GIVEN,
+                    "{name} is {value}, but kind is 'uniform', which weighs all episodes alike; set kind: age, or leave "
+                    "{name} out.",
+                    {"name": name, "value": value},
+                )
+        if self.min_weight == 1:
+            raise PydanticCustomError(
+                REASON_GIVEN,
+                "min_weight is {value}, at which age makes no difference; expected a number below 1, or kind: uniform.",
+                {"value": self.min_weight},
+            )
+        return self
+
+
 class RewardSettings(Settings):
     """What the learner sees of the reward: divided by the running standard deviation of the rewards collected so far
     when ``standardise`` (mean kept: subtracting it would change the task), then times ``scale``."""

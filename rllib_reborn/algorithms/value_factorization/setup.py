@@ -9,9 +9,12 @@ from typing import Any
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.settings import ReplayWeightingSettings
 from rllib_reborn.replay import EpisodeReplay, format_bytes
+from rllib_reborn.replay.age_weighting import AgeWeightedReplay
 from rllib_reborn.replay.memory import largest_size
 from rllib_reborn.runtime.spaces import replay_layout
+from rllib_reborn.settings import parse
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,17 @@ def make_replay(config: ValueFactorizationConfig) -> EpisodeReplay:
         size = format_bytes(largest_size(layout, episodes, spec.episode_limit))
         line = f"Replay: {episodes:,} episodes of up to {spec.episode_limit} steps, at most {size}."
         print(line, file=sys.stderr, flush=True)
-    return EpisodeReplay(episodes, layout, spec.episode_limit, seed=config.seed)
+    weighting = parse(ReplayWeightingSettings, config.replay_weighting, "replay_weighting")
+    if weighting.kind == "uniform":
+        return EpisodeReplay(episodes, layout, spec.episode_limit, seed=config.seed)
+    return AgeWeightedReplay(
+        episodes,
+        layout,
+        spec.episode_limit,
+        decay_env_steps=weighting.decay_env_steps,
+        min_weight=weighting.min_weight,
+        seed=config.seed,
+    )
 
 
 def build_envs(algorithm: Any) -> None:

@@ -17,6 +17,7 @@ from rllib_reborn.algorithms.value_factorization.rllib_settings import check_set
 from rllib_reborn.algorithms.value_factorization.settings import (
     AgentSettings,
     OptimizerSettings,
+    ReplayWeightingSettings,
     RewardSettings,
     TargetUpdateSettings,
 )
@@ -63,6 +64,7 @@ def check(config: Any) -> None:
     check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
     _check_numbers(config)
+    _check_replay_weighting(config)
     _check_plasticity(config)
     _check_evaluation(config)
     if config.sampling not in ("sync", "async"):
@@ -143,6 +145,27 @@ def _check_numbers(config: Any) -> None:
         _check_whole("episodes_per_sample", config.episodes_per_sample, 1, alternative="None")
     if config.seed is not None:
         _check_whole("seed", config.seed, 0, alternative="None")
+
+
+def _check_replay_weighting(config: Any) -> None:
+    weighting = parse(ReplayWeightingSettings, config.replay_weighting, "replay_weighting")
+    if weighting.kind == "uniform":
+        return
+    episodes, limit = config.buffer_episodes, config.team_spec.episode_limit
+    if episodes <= config.batch_episodes:
+        raise ValueError(
+            f"replay_weighting.kind is {weighting.kind!r} with buffer_episodes {episodes} and batch_episodes "
+            f"{config.batch_episodes}: every update draws all episodes, however old; enlarge the buffer, lower "
+            "batch_episodes, or set kind: uniform."
+        )
+    oldest, floor = (episodes - 1) * limit, weighting.decay_env_steps * (1 - weighting.min_weight)
+    if floor >= oldest:
+        raise ValueError(
+            f"replay_weighting.decay_env_steps is {weighting.decay_env_steps}, so that min_weight "
+            f"({weighting.min_weight:g}) is reached at an age of {floor:,.0f} env steps, which none of {episodes} episodes "
+            f"of up to {limit} steps comes to; lower decay_env_steps below "
+            f"{oldest / (1 - weighting.min_weight):,.0f}, or enlarge buffer_episodes."
+        )
 
 
 def _check_plasticity(config: Any) -> None:

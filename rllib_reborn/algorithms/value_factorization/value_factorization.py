@@ -192,6 +192,6 @@ class ValueFactorization(InterruptibleAlgorithm):
             epsilon=self._epsilon.at(self.counters.env_steps),
             learner_metrics=self.config.learner_class.own_metrics,
             plasticity_metrics=self._plasticity_metrics,
-            replay_bytes=self.replay.nbytes,
+            replay=self.replay,
         )
         return results
