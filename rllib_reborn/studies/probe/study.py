@@ -257,7 +257,7 @@ class ProbeStudy:
             begun = begin(self.learner, ARMS[so_far.arm], self.saved, scoring_block, plan.seed)
             first = not so_far.curves
             before = measure_net(self.learner, scoring_block) if first else so_far.before
-        except (ArmRefused, SurgeryRefused, ValueError) as error:
+        except (ArmRefused, SurgeryRefused) as error:
             return dataclasses.replace(so_far, refused=str(error))
         auc = separability(self.learner, plan.holdout, self.known_action) if first else so_far.separability
         curve = _curve(self.learner, plan)
