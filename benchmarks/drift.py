@@ -27,6 +27,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import learner_
 from rllib_reborn.callbacks import PlasticityRequest
 from rllib_reborn.experiments.build import build_config
 from rllib_reborn.experiments.load import load_experiment
+from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
 from rllib_reborn.runtime.spaces import replay_layout, team_spaces
 from rllib_reborn.studies.probe.from_scratch import random_episodes
@@ -47,6 +48,11 @@ ARMS: dict[str, dict[str, Any]] = {
         f"redo/{policy}": {"kind": "redo", "scope": "mixer", "optimizer": policy}
         for policy in ("keep", "zero", "layer_mean")
     },
+    "reborn_quantiles/keep": {"kind": "reborn", "alpha_quantile": 0.5, "beta_quantile": 0.95},
+    "snr/zero": {"kind": "snr", "scope": "mixer"},
+    "fire/keep": {"kind": "fire", "scope": "mixer"},
+    "shrink_perturb/keep": {"kind": "shrink_perturb", "scope": "mixer"},
+    "reset/zero": {"kind": "reset", "which": "all", "scope": "mixer", "optimizer": "zero"},
 }
 
 
@@ -80,12 +86,17 @@ class Offline:
         learner.update(batch=learner_batches(sample, 1)[0], timesteps=clock, request=request)
 
     def apply_and_follow(self, before: Any, arm: dict[str, Any], seed: int, updates: int) -> list[dict[str, Any]]:
-        """Events of one application at update ``updates`` of a learner with the state ``before``."""
+        """Events of one application at update ``updates`` of a learner with the state ``before``; of one that counts firing
+        from the first update on, at the end of such a learner's own way to the same state."""
         intervention = arm | {"drift_updates": DRIFT_UPDATES}
         learner = self.learner(seed, [intervention])
-        state = copy.deepcopy(before)
-        state["value_factorization"]["callbacks"] = learner.get_state()["value_factorization"]["callbacks"]
-        learner.set_state(state)
+        if make_intervention(intervention).counts_firing:
+            for _ in range(updates - 1):
+                self.update(learner, seed)
+        else:
+            state = copy.deepcopy(before)
+            state["value_factorization"]["callbacks"] = learner.get_state()["value_factorization"]["callbacks"]
+            learner.set_state(state)
         request = PlasticityRequest(
             clock={"env_steps": 0, "updates": updates, "episodes": 0, "iterations": 0},
             seed=seed,
@@ -125,6 +136,7 @@ def main() -> None:
                 "optimizer": arguments.optimizer,
                 "updates": arguments.updates,
                 "dormant": {change["layer"]: change["dormant"] for change in applied["changes"]},
+                "neurons": applied["neurons"],
                 "q_drift": {0: applied["q_drift"], **{event["updates"]: event["q_drift"] for event in later}},
                 "untreated": {event["updates"]: event["q_drift_untreated"] for event in later},
                 "function_drift": applied["function_drift"],

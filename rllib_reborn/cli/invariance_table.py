@@ -1,4 +1,4 @@
-"""``invariance-table``: what ReBorn, ReDo and ReSet keep of saved teams, on the mixer alone and on all networks."""
+"""``invariance-table``: what interventions keep of saved teams, on the mixer alone and on all networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rllib_reborn.cli.command import EXIT_OK, Command, CommandFailed, UsageError, mistakes, positive_number, user_path
 from rllib_reborn.cli.invariance import seed_number
 
-#: What is studied: the three interventions of the ReBorn paper's Table 3, with their defaults, in both scopes.
+#: What is studied if nothing is said: the three interventions of the ReBorn paper's Table 3.
 KINDS = ("reborn", "redo", "reset")
 SCOPES = ("mixer", "all")
 
@@ -54,6 +54,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="checkpoint folders, or run folders (their newest); one row for each, intervention and scope",
     )
+    parser.add_argument(
+        "--interventions",
+        type=lambda text: list(dict.fromkeys(kind.strip() for kind in text.split(","))),
+        default=KINDS,
+        metavar="KIND,...",
+        help=f"with their defaults; default {','.join(KINDS)}",
+    )
     parser.add_argument("--pairs", type=positive_number, default=20_000, metavar="N", help="default 20000")
     parser.add_argument("--episodes", type=positive_number, default=32, metavar="N", help="default 32")
     parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="0 to 2**31 - 1; default 0")
@@ -62,8 +69,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.checkpoints import CheckpointError, require_folder
+    from rllib_reborn.plasticity.interventions import make_intervention
 
-    with mistakes(CheckpointError):
+    with mistakes(CheckpointError, ValueError):
+        for kind in args.interventions:
+            make_intervention({"kind": kind})
         for path in args.checkpoints:
             require_folder(path)
     from rllib_reborn.experiments.own_config import use_own_checkpoint
@@ -78,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
         print(_line(["---"] * len(_HEADS)))
     rows = []
     for checkpoint in checkpoints:
-        for row in _rows(checkpoint, args.pairs, args.episodes, args.seed):
+        for row in _rows(checkpoint, args.interventions, args.pairs, args.episodes, args.seed):
             print(json.dumps(row) if args.json else _line(_cells(row)), flush=True)
             rows.append(row)
     if not args.json:
@@ -86,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[dict[str, Any]]:
+def _rows(checkpoint: Path, kinds: Sequence[str], pairs: int, episodes: int, seed: int) -> Iterator[dict[str, Any]]:
     """A row for each intervention and scope: ``algorithm``, ``env``, ``checkpoint``, ``intervention``, ``scope`` and either
     what the report has or ``refused``, the reason why there is none."""
     from rllib_reborn.envs.contract import EnvContractError
@@ -103,7 +113,7 @@ def _rows(checkpoint: Path, pairs: int, episodes: int, seed: int) -> Iterator[di
         raise UsageError(f"{checkpoint}: {error}") from error
     except ValueError as error:
         raise CommandFailed(f"the study of {checkpoint} could not be finished: {error}") from error
-    for kind in KINDS:
+    for kind in kinds:
         for scope in SCOPES:
             row = {
                 "algorithm": team.module.algorithm,

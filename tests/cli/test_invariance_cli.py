@@ -15,7 +15,6 @@ import torch
 
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms import ALGORITHMS
-from rllib_reborn.cli import invariance_table
 from rllib_reborn.cli.main import main
 from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.plasticity.interventions.reset import ReSet
@@ -365,10 +364,19 @@ def test_the_table_has_notes_only_on_what_is_in_it(trained, capsys) -> None:
     assert "scope all" in notes
 
 
-def test_the_table_says_why_a_study_was_refused(trained, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(invariance_table, "KINDS", ("marr", "reborn"))
-    assert main(["invariance-table", str(trained()), "--pairs", "50", "--episodes", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_the_table_says_why_a_study_was_refused(trained, capsys) -> None:
+    few = ("--pairs", "50", "--episodes", "2")
+    assert main(["invariance-table", str(trained()), "--interventions", "marr, fire,snr,marr", *few]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert len(lines) == 2 + 3 * 2
     assert "needs the weights at the start of the run" in lines[2]
-    assert "| QMIX | reborn | mixer |" in lines[4]
+    assert "| QMIX | fire | mixer |" in lines[4]
+    assert "needs when neurons fired during training" in lines[6]
     assert main(["invariance-table", str(trained() / "nothing")]) == 2
+
+
+def test_the_table_refuses_an_unknown_intervention_before_anything_is_studied(trained, capsys) -> None:
+    assert main(["invariance-table", str(trained()), "--interventions", "reborn,rebirth"]) == 2
+    printed = capsys.readouterr()
+    assert "'rebirth'" in printed.err
+    assert not printed.out
