@@ -274,6 +274,27 @@ def test_broken_off_anywhere_in_an_iteration_it_goes_on_as_if_nothing_had_happen
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
+def test_broken_off_in_an_iteration_in_which_the_next_task_has_become_due_it_still_ends_with_the_task_before(
+    build, tmp_path
+):
+    config = shifted(replay="clear")
+    expected = rows(build(config), 4)
+    # The third iteration begins at 80 env steps; its rollouts are of 4.
+    assert [row["task/index"] for row in expected] == [0, 0, 0, 1]
+    cut = build(config)
+    rows(cut, 2)
+    cut.interrupt_when(lambda: cut.counters.env_steps >= 104)
+    with pytest.raises(InterruptedIterationError):
+        cut.train()
+    assert cut.counters.env_steps == 104
+    cut.save_to_path(tmp_path)
+    again = build(config)
+    again.restore_from_path(tmp_path)
+    assert rows(again, 2) == expected[2:]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_remote_runners_go_through_the_tasks_together_and_a_restored_run_is_the_same(build, tmp_path):
     config = walks(replay="clear").env_runners(num_env_runners=2, num_envs_per_env_runner=2)
     config.evaluation(evaluation_num_env_runners=1)
