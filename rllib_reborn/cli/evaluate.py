@@ -20,6 +20,7 @@ from rllib_reborn.cli.env_options import add_option_arguments, env_options, merg
 
 if TYPE_CHECKING:
     from rllib_reborn.evaluation import Interval
+    from rllib_reborn.studies.trained_policy import EpisodeOutcomes
 
 VIDEO_FPS = 5
 
@@ -41,7 +42,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_option_arguments(
         parser,
-        "options of the environment, laid over those it was trained with: render_mode=rgb_array team.workers=processes",
+        "options of the environment, laid over those it was trained with: render_mode=rgb_array team.workers=processes; "
+        "of a sequence of tasks, each of which is played, task=0 for the first one alone",
     )
 
 
@@ -53,8 +55,8 @@ def _run(args: argparse.Namespace) -> int:
         require_folder(args.checkpoint)
     from rllib_reborn.envs.contract import EnvContractError
     from rllib_reborn.envs.factories import UnknownEnvError
+    from rllib_reborn.envs.task_sequence import TASK, Tasks
     from rllib_reborn.envs.team_game import GameUnavailableError
-    from rllib_reborn.evaluation import mean_interval, proportion_interval
     from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.studies.trained_policy import load_team
@@ -62,38 +64,61 @@ def _run(args: argparse.Namespace) -> int:
     show_ray_messages("error")
     with mistakes(FileNotFoundError, CheckpointError, UnknownEnvError, EnvContractError):
         checkpoint, team = use_own_checkpoint(args.checkpoint, load_team)
-    team.env_config = merged(team.env_config, env_options(args.overrides))
-    with mistakes(ValueError, EnvContractError, GameUnavailableError):  # an option that the environment does not take
-        wanted = args.num_envs or _games_of_training(team.env_name, checkpoint)
-        num_envs = None if wanted is None else min(wanted, args.episodes)
-        outcomes = team.evaluate(args.episodes, args.seed, num_envs=num_envs, epsilon=0.0)
-    returns = mean_interval(outcomes.returns)
-    wins = None if outcomes.won is None else proportion_interval(int(outcomes.won.sum()), args.episodes)
-    length = float(outcomes.lengths.mean())
+    options = env_options(args.overrides)
+    team.env_config = merged(team.env_config, options)
+    with mistakes(ValueError):
+        teams = team.tasks()
+        filmed = one_task = teams[Tasks.of(team.env_name, team.env_config).first] if len(teams) > 1 else team
+        teams = [one_task] if TASK in options else teams
+    found = []
+    for one in teams:
+        with mistakes(
+            ValueError, EnvContractError, GameUnavailableError
+        ):  # an option that the environment does not take
+            wanted = args.num_envs or _games_of_training(one.env_name, checkpoint)
+            num_envs = None if wanted is None else min(wanted, args.episodes)
+            outcomes = one.evaluate(args.episodes, args.seed, num_envs=num_envs, epsilon=0.0)
+        found.append(_Found(one.env_name, outcomes))
+        if not args.json:
+            print(f"{one.env_name}, {args.episodes} greedy episodes, seed {args.seed}: {checkpoint}")
+            print(found[-1].as_text(), flush=True)
+    not_drawn = None if args.video is None else _why_not_recorded(filmed, args.seed, args.video)
     if args.json:
         # One object on stdout, also where nothing can be drawn.
-        not_drawn = None if args.video is None else _why_not_recorded(team, args.seed, args.video)
-        content = {
-            "checkpoint": str(checkpoint),
-            "env": team.env_name,
-            "episodes": args.episodes,
-            "seed": args.seed,
-            "return": _as_dict(returns),
-            "win_rate": None if wins is None else _as_dict(wins),
-            "episode_len_mean": length,
-            "returns": [float(value) for value in outcomes.returns],
-            "video": None if args.video is None or not_drawn else str(args.video),
-        }
+        content = {"checkpoint": str(checkpoint), "episodes": args.episodes, "seed": args.seed}
+        content |= found[0].as_dict() if len(found) == 1 else {"tasks": [of_task.as_dict() for of_task in found]}
+        content["video"] = None if args.video is None or not_drawn else str(args.video)
         print(json.dumps(content))
-    else:
-        print(f"{team.env_name}, {args.episodes} greedy episodes, seed {args.seed}: {checkpoint}")
-        print(_as_text(returns, wins, length), flush=True)
-        not_drawn = None if args.video is None else _why_not_recorded(team, args.seed, args.video)
-        if args.video is not None and not_drawn is None:
-            print(f"video     {args.video}")
+    elif args.video is not None and not_drawn is None:
+        print(f"video     {args.video}")
     if not_drawn is not None:
         raise UsageError(not_drawn)
     return EXIT_OK
+
+
+class _Found:
+    """The episodes of one environment, in numbers."""
+
+    def __init__(self, env: str, outcomes: EpisodeOutcomes) -> None:
+        from rllib_reborn.evaluation import mean_interval, proportion_interval
+
+        self._env, self._outcomes = env, outcomes
+        won, episodes = outcomes.won, len(outcomes.returns)
+        self._returns = mean_interval(outcomes.returns)
+        self._wins = None if won is None else proportion_interval(int(won.sum()), episodes)
+        self._length = float(outcomes.lengths.mean())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "env": self._env,
+            "return": _as_dict(self._returns),
+            "win_rate": None if self._wins is None else _as_dict(self._wins),
+            "episode_len_mean": self._length,
+            "returns": [float(value) for value in self._outcomes.returns],
+        }
+
+    def as_text(self) -> str:
+        return _as_text(self._returns, self._wins, self._length)
 
 
 def _games_of_training(env: str, checkpoint: Path) -> int | None:

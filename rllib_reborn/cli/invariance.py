@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.to_dict()))
     else:
-        print(f"{team.env_name}, {args.episodes} episodes, seed {args.seed}: {checkpoint}")
+        print(f"{team.played}, {args.episodes} episodes, seed {args.seed}: {checkpoint}")
         print(_as_text(report))
     return EXIT_OK
 

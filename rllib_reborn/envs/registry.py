@@ -21,6 +21,7 @@ from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
 from rllib_reborn.envs.same_team import OtherTeamError, require_same_team
 from rllib_reborn.envs.starcraft import names as starcraft_names
+from rllib_reborn.envs.task_sequence import Tasks, TaskSequenceEnv, is_sequence, task_names
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.secret_settings import hidden, remember_secrets, without_secrets
@@ -98,7 +99,8 @@ def make_team_env(name: str, num_envs: int = 1, **kwargs: Any) -> VectorTeamEnv:
             ``gymnasium:<id>`` or ``gymnasium:<package>:<id>``; or ``module.path:callable``. A callable that takes
             ``num_envs`` is called with it and ``kwargs`` as keywords and returns a :class:`VectorTeamEnv` of that
             many games. Any other is called with ``kwargs`` for each game and returns a ``TeamGame``, a PettingZoo or
-            Gymnasium environment or an RLlib ``MultiAgentEnv``.
+            Gymnasium environment or an RLlib ``MultiAgentEnv``. Several names with `` -> `` between them are a sequence of
+            tasks (:mod:`~rllib_reborn.envs.task_sequence`), of which option ``task`` says which is played.
         num_envs: Games stepped side by side, >= 1.
         **kwargs: Options of the environment; for predator-prey any field of :class:`PredatorPreyRules`. For
             environments of other libraries ``team={...}`` holds what concerns the team: the fields of
@@ -151,6 +153,14 @@ def _make(
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
     remember_secrets(kwargs)
+    if is_sequence(name):
+        tasks, spec = Tasks.of(name, kwargs), team_spec_in_order(agent_ids, name, kwargs)
+        return TaskSequenceEnv(
+            tasks,
+            spec,
+            num_envs,
+            lambda task: _make(tasks.names[task], num_envs, tasks.options[task], spec.agent_ids, drawable=drawable),
+        )
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.make(num_envs, **kwargs)
@@ -162,7 +172,7 @@ def _make(
 def is_stepped_as_arrays(name: str) -> bool:
     """Whether environments of this name are this package's own and step many games as arrays, so that a game more costs next
     to nothing. What others build may be a simulator that takes a minute to start, or of which a machine bears one."""
-    return name in ENVS and ENVS[name].check is None
+    return all(task in ENVS and ENVS[task].check is None for task in task_names(name))
 
 
 def is_built_per_game(name: str) -> bool:
@@ -177,7 +187,7 @@ def is_built_per_game(name: str) -> bool:
 def launches_external_process(name: str) -> bool:
     """Whether environments of this name start a program for each game, so that a machine bears few of them and none is
     started only to look. Those of one's own are not known to."""
-    return name in ENVS and ENVS[name].check is not None
+    return any(task in ENVS and ENVS[task].check is not None for task in task_names(name))
 
 
 def known_action(name: str, kwargs: Mapping[str, Any]) -> KnownAction | None:
@@ -186,6 +196,9 @@ def known_action(name: str, kwargs: Mapping[str, Any]) -> KnownAction | None:
     Args:
         name, kwargs: As of :func:`make_team_env`.
     """
+    if is_sequence(name):
+        tasks = Tasks.of(name, kwargs)
+        return known_action(tasks.names[tasks.first], tasks.options[tasks.first])
     entry = ENVS.get(name)
     return None if entry is None or entry.known_action is None else entry.known_action(**kwargs)
 
@@ -207,6 +220,10 @@ def team_spec(name: str, **kwargs: Any) -> TeamSpec:
 def team_spec_in_order(agent_ids: Sequence[str], name: str, kwargs: Mapping[str, Any]) -> TeamSpec:
     """As :func:`team_spec`; games of named agents take the order of ``agent_ids`` where they have these names."""
     remember_secrets(kwargs)
+    if is_sequence(name):
+        return Tasks.of(name, kwargs).joint_spec(
+            lambda order, task, options: team_spec_in_order(order or agent_ids, task, options)
+        )
     entry = _look_up(name, kwargs)
     if entry is not None:
         return entry.spec(**kwargs)

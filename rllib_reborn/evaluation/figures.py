@@ -45,6 +45,7 @@ from rllib_reborn.evaluation.style import (
     new_figure,
     steps_axis,
 )
+from rllib_reborn.evaluation.task_switches import SWITCH_NOTE, draw_switches, switch_rows, switches_text
 from rllib_reborn.evaluation.text import percent
 
 
@@ -149,12 +150,14 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
         table = concat([table, line])
     table = with_marks(table, groups)
     if not table.empty:
-        table = concat([table, fork_rows(groups, list(table.columns))])
+        columns = list(table.columns)
+        table = concat([table, fork_rows(groups, columns), switch_rows(groups, columns)])
     forks = sorted(round(steps) for steps in table.loc[table["series"] == FORK, "env_steps"])
     marks = marks_text(groups, table)
     if forks:
         at = ", ".join(f"{steps:,}" for steps in forks)
         marks += f" Dotted upright line: where forks leave the run that they go on from ({at})."
+    marks += switches_text(table)
     task, seeds = groups[0].task, seeds_text(groups)
     statistic = statistic_text(groups, options["level"])
     caption = (
@@ -165,6 +168,7 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
     note = f"greedy evaluation: {statistic}; faint: return while training; not smoothed"
     note += f"; {MARKS_NOTE}" if (table["series"] == INTERVENTION).any() else ""
     note += f"; {FORK_NOTE}" if forks else ""
+    note += f"; {SWITCH_NOTE}" if switches_text(table) else ""
     draw = functools.partial(_draw_lines, y_label="episode return", limits=None, labels=_labels(groups))
     return FigureSpec(stem(task, "return"), f"{task}: return", note, caption, table, draw)
 
@@ -194,16 +198,22 @@ def _panels(
     table = concat(tables)
     if name in _MARKED_FIGURES:
         table = with_marks(table, groups)
-    marks, terms = marks_text(groups, table), _FIGURE_TERMS[name](groups) if name in _FIGURE_TERMS else ""
+    if not table.empty:
+        table = concat([table, switch_rows(groups, list(table.columns))])
+    marks, switches, terms = (
+        marks_text(groups, table),
+        switches_text(table),
+        _FIGURE_TERMS[name](groups) if name in _FIGURE_TERMS else "",
+    )
     task = groups[0].task
     statistic = statistic_text(groups, options["level"])
     shown = [curve for curve in curves if (table["series"] == curve.metric).any()] if not table.empty else []
     caption = (
         f"{', '.join(f'{c.title} ({c.metric})' for c in shown)} on {task} over environment steps; "
-        f"{seeds_text(groups)}; {statistic}.{terms}{marks} {reading_text(table)}"
+        f"{seeds_text(groups)}; {statistic}.{terms}{marks}{switches} {reading_text(table)}"
     )
     title = f"{task}: {_FIGURE_TITLES.get(name, name.replace('_', ' '))}"
-    note = f"{statistic}; not smoothed{f'; {MARKS_NOTE}' if marks else ''}"
+    note = f"{statistic}; not smoothed{f'; {MARKS_NOTE}' if marks else ''}{f'; {SWITCH_NOTE}' if switches else ''}"
     panels = [Panel(curve.metric, curve.title, curve.limits) for curve in shown]
     draw = functools.partial(draw_panels, panels=panels, labels=_labels(groups))
     return FigureSpec(stem(task, name), title, note, caption, table, draw)
@@ -232,6 +242,7 @@ def _draw_lines(spec: FigureSpec, *, y_label: str, limits: tuple[float, float] |
     if limits:
         margin = 0.03 * (limits[1] - limits[0])
         axes.set_ylim(limits[0] - margin, limits[1] + margin)
+    draw_switches(axes, spec.table)
     draw_marks(axes, spec.table, labels)
     _draw_forks(axes, spec.table)
     direct_labels(axes, ends)

@@ -15,6 +15,7 @@ from rllib_reborn.evaluation.curves import INTERVENTION, MAX_POINTS, interventio
 from rllib_reborn.evaluation.forks import FORK
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.style import PALETTE, FigureSpec, heading, line_style, marker_style, new_figure, steps_axis
+from rllib_reborn.evaluation.task_switches import SWITCH, draw_switches
 from rllib_reborn.evaluation.text import count, percent
 
 RANDOM = "random policy"
@@ -69,6 +70,7 @@ def draw_panels(spec: FigureSpec, *, panels: Sequence[Panel], labels: Sequence[s
             axes.set_ylim(panel.limits[0] - 0.03, panel.limits[1] + 0.03)
         axes.set_title(f"{panel.title}{' (log scale)' if logarithmic else ''}", loc="left")
         steps_axis(axes, last)
+        draw_switches(axes, spec.table)
         draw_marks(axes, spec.table, labels)
     finish_panels(spec, figure, all_axes, len(panels), columns, names)
     return figure
@@ -204,7 +206,7 @@ def seed_count(rows: pd.DataFrame) -> str:
 def reading_text(table: pd.DataFrame) -> str:
     """What was done to the data on the way to the figure, and nothing more."""
     parts = ["Nothing is smoothed."]
-    curves = table[~table["series"].isin(["random", INTERVENTION, FORK])]
+    curves = table[~table["series"].isin(["random", INTERVENTION, FORK, SWITCH])]
     if not curves.empty and int(curves["runs"].max()) > 1:
         parts.append("Seeds are read on one grid of steps by linear interpolation between neighbouring points.")
     counts = curves.groupby(["label", "series"])["env_steps"].size() if not curves.empty else pd.Series(dtype=int)

@@ -38,6 +38,8 @@ FINAL_FILE = "final_evaluation.json"
 
 #: Characters of a name.
 _MOST_TEXT = 300
+#: Tasks of a sequence that are told of.
+_MOST_TASKS = 20
 _MOST_FINAL_BYTES = 50_000_000
 #: Column of ``metrics.jsonl``: the program that the games ran on.
 GAME_VERSION = "env/game_version"
@@ -64,11 +66,15 @@ class Episodes:
 
 @dataclasses.dataclass(frozen=True)
 class FinalEvaluation:
-    """What ``final_evaluation.json`` holds: greedy policy and random policy after ``env_steps`` steps."""
+    """What ``final_evaluation.json`` holds: greedy policy and random policy after ``env_steps`` steps.
+
+    ``of_tasks`` says, where the run went through a sequence of tasks, the mean return of each; else it is empty.
+    """
 
     policy: Episodes
     random: Episodes | None
     env_steps: int | None
+    of_tasks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +260,10 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     final, problem = _read_final(folder)
     if problem:
         notes.append(problem)
+    if final is not None and final.of_tasks:
+        notes.append(
+            f"a sequence of tasks, whose final returns are those of the one trained last; each: {final.of_tasks}"
+        )
     seed = config.get("seed")
     return RunRecord(
         path=folder,
@@ -364,9 +374,17 @@ def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
         steps = data.get("env_steps")
         if steps is not None and not 0 <= int(steps) <= MOST_STEPS:
             raise ValueError("env_steps")
-        return FinalEvaluation(policy, random, None if steps is None else int(steps)), ""
+        return FinalEvaluation(policy, random, None if steps is None else int(steps), _of_tasks(data.get("tasks"))), ""
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None, f"{FINAL_FILE} is damaged, or has no episodes or returns that are not finite"
+
+
+def _of_tasks(tasks: Any) -> str:
+    if not isinstance(tasks, list) or len(tasks) > _MOST_TASKS:
+        return ""
+    return ", ".join(
+        f"{str(task['env'])[:_MOST_TEXT]} {_episodes(task['policy']).returns.mean():.2f}" for task in tasks
+    )
 
 
 def _episodes(data: Mapping[str, Any]) -> Episodes:

@@ -61,7 +61,11 @@ def configure(experiment: Experiment) -> ValueFactorizationConfig:
     try:
         return (
             algorithm_config_class(experiment.algorithm)()
-            .environment(experiment.env, env_config=dict(experiment.env_config))
+            .environment(
+                experiment.env,
+                env_config=dict(experiment.env_config),
+                task_sequence=None if experiment.task_sequence is None else experiment.task_sequence.model_dump(),
+            )
             .env_runners(
                 num_env_runners=resources.num_env_runners,
                 num_envs_per_env_runner=resources.num_envs_per_env_runner,

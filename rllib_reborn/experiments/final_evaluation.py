@@ -36,6 +36,7 @@ def evaluate_final(
     episodes: int,
     seed: int,
     num_envs: int | None = None,
+    task: int | None = None,
     resource_request: Mapping[str, Any] | None = None,
     timeout_s: float = EVALUATION_S,
 ) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def evaluate_final(
         episodes: Of the policy, and as many of a random one.
         seed: The run's.
         num_envs: Games side by side; None: see :meth:`TrainedPolicy.evaluate`.
+        task: Of a sequence of tasks, number of the one that ``policy`` and ``random`` are of; all are played, and stand in
+            ``tasks``, each with its name. None: the environment is no sequence.
         resource_request: Options of a Ray task (``num_cpus``, ``resources``) in which they are played, for games that
             need what only some nodes have; None: in this process.
         timeout_s: Seconds for the episodes of either in such a task.
@@ -55,29 +58,33 @@ def evaluate_final(
         EnvContractError: They took longer there.
     """
     own_seed = final_evaluation_seed(seed)
-    evaluate = team.evaluate
-    if resource_request is not None:
 
-        def evaluate(*args: Any, **kwargs: Any) -> EpisodeOutcomes:
-            task = ray.remote(**resource_request)(_evaluate).remote(team, args, kwargs)
-            try:
-                outcomes: EpisodeOutcomes = ray.get(task, timeout=timeout_s)
-            except GetTimeoutError:
-                ray.cancel(task, force=True)
-                raise EnvContractError(
-                    f"{episodes} episodes of {env!r} took longer than {timeout_s:g} s; give resources.evaluation_timeout_s "
-                    "more, or evaluation.final_episodes less."
-                ) from None
-            return outcomes
+    def evaluate(one: TrainedPolicy, epsilon: float) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "episodes": episodes,
+            "seed": own_seed,
+            "epsilon": epsilon,
+            "num_envs": num_envs,
+        }
+        if resource_request is None:
+            return _outcomes(one.evaluate(**arguments))
+        running = ray.remote(**resource_request)(_evaluate).remote(one, arguments)
+        try:
+            return _outcomes(ray.get(running, timeout=timeout_s))
+        except GetTimeoutError:
+            ray.cancel(running, force=True)
+            raise EnvContractError(
+                f"{episodes} episodes of {env!r} took longer than {timeout_s:g} s; give resources.evaluation_timeout_s "
+                "more, or evaluation.final_episodes less."
+            ) from None
 
-    return {
-        "policy": _outcomes(evaluate(episodes, own_seed, epsilon=0.0, num_envs=num_envs)),
-        "random": _outcomes(evaluate(episodes, own_seed, epsilon=1.0, num_envs=num_envs)),
-        "env": env,
-        "env_steps": env_steps,
-        "episodes": episodes,
-        "seed": own_seed,
-    }
+    teams = [team] if task is None else team.tasks()
+    found = [{"policy": evaluate(one, 0.0), "random": evaluate(one, 1.0)} for one in teams]
+    content = found[task or 0] | {"env": env, "env_steps": env_steps, "episodes": episodes, "seed": own_seed}
+    if task is not None:
+        content["task"] = task
+        content["tasks"] = [{"env": one.env_name, **of_one} for one, of_one in zip(teams, found, strict=True)]
+    return content
 
 
 def write_final_evaluation(content: dict[str, Any], path: Path) -> None:
@@ -85,8 +92,8 @@ def write_final_evaluation(content: dict[str, Any], path: Path) -> None:
     write_text_atomically(path, json.dumps(content, allow_nan=False) + "\n")
 
 
-def _evaluate(team: TrainedPolicy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> EpisodeOutcomes:
-    return team.evaluate(*args, **kwargs)
+def _evaluate(team: TrainedPolicy, arguments: dict[str, Any]) -> EpisodeOutcomes:
+    return team.evaluate(**arguments)
 
 
 def _outcomes(outcomes: EpisodeOutcomes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rllib_reborn.envs.checker import UNAVAILABLE, check_team_env
 from rllib_reborn.envs.contract import EnvContractError
 from rllib_reborn.envs.factories import close_or_warn
 from rllib_reborn.envs.registry import ENVS, is_built_per_game, launches_external_process, make_team_env, team_spec
+from rllib_reborn.envs.task_sequence import Tasks, is_sequence
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
@@ -58,9 +59,16 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
 
 
 def check_env(experiment: Experiment) -> TeamSpec:
-    """As :func:`_check_env`, within ``resources.sample_timeout_s`` for each call of the environment."""
+    """As :func:`_check_env`, within ``resources.sample_timeout_s`` for each call of the environment; of a sequence of tasks,
+    each of them."""
     with games_answer_within(experiment.resources.sample_timeout_s):
-        return _check_env(experiment)
+        if not is_sequence(experiment.env):
+            return _check_env(experiment)
+        team = check_env_name(experiment)
+        tasks = Tasks.of(experiment.env, experiment.env_config)
+        for name, options in zip(tasks.names, tasks.options, strict=True):
+            _check_env(experiment.model_copy(update={"env": name, "env_config": options}))
+        return team
 
 
 def _check_env(experiment: Experiment) -> TeamSpec:

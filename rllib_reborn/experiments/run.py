@@ -21,6 +21,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from rllib_reborn.algorithms import ValueFactorizationConfig
 from rllib_reborn.algorithms.value_factorization.saved_team import expect_saved_team
 from rllib_reborn.algorithms.value_factorization.soundness import why_unsound
+from rllib_reborn.algorithms.value_factorization.tasks import present_task
 from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.checkpoints.run_record import new_run_record
 from rllib_reborn.envs.contract import EnvContractError
@@ -116,6 +117,7 @@ class OpenRun:
             env_steps=self.loop.position.env_steps,
             episodes=experiment.evaluation.final_episodes,
             seed=experiment.seed,
+            task=present_task(self.algo),
             num_envs=None if is_stepped_as_arrays(experiment.env) else resources.num_envs_per_env_runner,
             resource_request=resource_request,
             timeout_s=_final_timeout_s(experiment),

@@ -23,10 +23,12 @@ from rllib_reborn.algorithms.value_factorization.settings import (
     RewardSettings,
     TargetUpdateSettings,
 )
+from rllib_reborn.envs.task_sequence import sequence_name
 from rllib_reborn.limits import ANSWER_S, EVALUATION_S, LEARNER_S, SAMPLE_S
 from rllib_reborn.plasticity.dormancy_check import make_dormancy_check
 from rllib_reborn.plasticity.interventions import make_intervention, to_dict
 from rllib_reborn.runtime.exploration import EpsilonSettings
+from rllib_reborn.runtime.task_schedule import TaskSequenceSettings
 from rllib_reborn.settings import REASON_GIVEN, Settings
 
 # Upper ends are far above all use; beyond them a run would wait or allocate without end.
@@ -222,8 +224,11 @@ class Experiment(Settings):
 
     Attributes:
         algorithm: A name of :data:`rllib_reborn.algorithms.ALGORITHMS`, or ``module:Class`` of a config of your own.
-        env: A name that ``envs`` lists, ``pettingzoo:...``, ``gymnasium:...``, or ``module:callable``.
-        env_config: Arguments of the environment that differ from the name's preset.
+        env: A name that ``envs`` lists, ``pettingzoo:...``, ``gymnasium:...``, or ``module:callable``. A list of two or
+            more: tasks that one set of networks is trained on, one after the other; it becomes the name ``a -> b``.
+        env_config: Arguments of the environment that differ from the name's preset; of a list those that all tasks share,
+            and ``tasks``, a list with a mapping of further ones for each.
+        task_sequence: How a run goes through a list of environments; null: ``env`` is one.
         interventions: What is done against plasticity loss: a list of ``kind`` and settings, each as
             :data:`rllib_reborn.plasticity.interventions.KINDS` documents it.
         seed: Decides every random choice of the run.
@@ -232,6 +237,7 @@ class Experiment(Settings):
     algorithm: str
     env: str
     env_config: dict[str, Any] = Field(default_factory=dict)
+    task_sequence: TaskSequenceSettings | None = None
     training: TrainingSection = TrainingSection()
     interventions: list[dict[str, Any]] = Field(default_factory=list)
     evaluation: EvaluationSection = EvaluationSection()
@@ -240,6 +246,11 @@ class Experiment(Settings):
     logging: LoggingSection = LoggingSection()
     stop: StopSection
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @pydantic.field_validator("env", mode="before")
+    @classmethod
+    def _list_becomes_a_name(cls, value: Any) -> Any:
+        return _checked(sequence_name, value) if isinstance(value, list) else value
 
     @pydantic.field_validator("interventions")
     @classmethod
@@ -250,7 +261,9 @@ class Experiment(Settings):
         """Plain data in the order of the fields, which reads back to an equal experiment."""
         data = self.model_dump(mode="json", exclude={"training"})
         training = {"training": self.training.given()}
-        return {name: (training | data)[name] for name in type(self).model_fields}
+        # Where there is one environment, as in the files of earlier versions.
+        left_out = set() if self.task_sequence is not None else {"task_sequence"}
+        return {name: (training | data)[name] for name in type(self).model_fields if name not in left_out}
 
 
 @functools.cache

@@ -8,17 +8,21 @@ from typing import Any
 from ray.tune.registry import register_env
 
 from rllib_reborn.envs.registry import make_same_team_env, make_team_env
+from rllib_reborn.envs.task_sequence import sequence_name
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
 
 def env_name(env: Any) -> str:
-    """The name of ``env``: itself if a string, else ``module:qualified_name`` of an importable callable.
+    """The name of ``env``: itself if a string, that of a sequence if a list, else ``module:qualified_name`` of an importable
+    callable.
 
     Raises:
-        ValueError: Neither; a lambda or a local function cannot be found again by another process.
+        ValueError: None of these; a lambda or a local function cannot be found again by another process.
     """
     if isinstance(env, str):
         return env
+    if isinstance(env, list | tuple):
+        return sequence_name([env_name(one) for one in env])
     module, qualified = getattr(env, "__module__", None), getattr(env, "__qualname__", "<lambda>")
     if not callable(env) or module is None or "<" in qualified:
         raise ValueError(

@@ -12,6 +12,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.results import Evaluated, Weights, without_errors
 from rllib_reborn.runtime.seeds import remote_seed
+from rllib_reborn.runtime.task_runner import TaskEnvRunner
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class EvaluationRunners:
         if group is None or group.num_remote_env_runners() == 0:
             runner = self.local()
             runner.overwrite_weights(weights.rl_module, weights.seq_no, env_steps)
+            _switch_task(runner, weights.task)
             outcomes = runner.evaluate(wanted, seed + EVALUATION_SEED_OFFSET)
             return Evaluated(0, outcomes, runner.games.counts.take().env_failures)
         restore(group)
@@ -80,9 +82,14 @@ class EvaluationRunners:
             self._local.stop()
 
 
+def _switch_task(runner: TeamEnvRunner, task: int | None) -> None:
+    if task is not None and isinstance(runner, TaskEnvRunner):
+        runner.switch_task(task)
+
+
 def _evaluate_on(group: EnvRunnerGroup, wanted: int, seed: int, weights: Weights, timeout_s: float) -> list[Evaluated]:
     """Share ``wanted`` episodes out over the healthy runners; what is lost with some is played by others."""
-    reference = ray.put(weights.rl_module)
+    reference, task = ray.put(weights.rl_module), weights.task
     answers: list[Evaluated] = []
     for round_number in range(_EVALUATION_ROUNDS):
         healthy = sorted(group.healthy_env_runner_ids())
@@ -94,6 +101,7 @@ def _evaluate_on(group: EnvRunnerGroup, wanted: int, seed: int, weights: Weights
         def evaluate(env_runner: TeamEnvRunner, shares: Any = shares, round_number: int = round_number) -> Evaluated:
             index = env_runner.worker_index
             env_runner.overwrite_weights(ray.get(reference), weights.seq_no, 0)
+            _switch_task(env_runner, task)
             return env_runner.evaluate_remote(shares[index], remote_seed(seed, "evaluation", index, 1 + round_number))
 
         answers += without_errors(

@@ -93,10 +93,12 @@ class Evaluated:
 
 
 class Weights(NamedTuple):
-    """Agent weights of the learners and their number (which rises with every update)."""
+    """Agent weights of the learners and their number (which rises with every update); of a sequence of tasks the number of
+    the one that they are to be evaluated on."""
 
     rl_module: dict[str, Any]
     seq_no: int
+    task: int | None = None
 
 
 AnswerT = TypeVar("AnswerT", Collected, Evaluated)

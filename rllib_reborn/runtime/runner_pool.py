@@ -43,6 +43,7 @@ class RunnerPool:
         self._learners = learners
         self._evaluating = EvaluationRunners(config, evaluation, make_local_evaluation_runner)
         self.remote = None if sampling is None else RemoteSampling(config, sampling)
+        self.also_asked: dict[str, Any] = {}  #: Further arguments of each request.
 
     # ------------------------------------------------------------------ collecting
 
@@ -62,7 +63,7 @@ class RunnerPool:
         assert remote is not None
         count = group.num_remote_env_runners()
         total = config.episodes_per_sample or config.num_envs_per_env_runner * max(1, count)
-        request = {"num_episodes": -(-total // max(1, count)), "env_steps": env_steps}
+        request = {"num_episodes": -(-total // max(1, count)), "env_steps": env_steps, **self.also_asked}
         if count == 0:
             return [group.local_env_runner.collect(**request)]
         return remote.collect(request)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE
+from rllib_reborn.algorithms.value_factorization.saved_team import TEAM_MODULE, saved_task
 from rllib_reborn.checkpoints import CheckpointError, check_listed
 from rllib_reborn.envs.registry import is_stepped_as_arrays, make_same_team_env
 from rllib_reborn.envs.render import drawing_remedy
 from rllib_reborn.envs.rollout import EnvCallError, EpisodeOutcome, Rollout, Transition, equal_quotas
+from rllib_reborn.envs.task_sequence import TASK, Tasks, is_sequence
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.vectorize.game_executor import GameFailedError
 from rllib_reborn.policy import Policy, PolicyState
@@ -55,6 +56,19 @@ class TrainedPolicy:
         self.env_name = env
         self.env_config = dict(env_config)
         self.spec: TeamSpec = module.spec
+
+    def tasks(self) -> list[TrainedPolicy]:
+        """This team on each task of the sequence that its environment is; of any other environment, itself alone."""
+        if not is_sequence(self.env_name):
+            return [self]
+        tasks = Tasks.of(self.env_name, self.env_config)
+        return [TrainedPolicy(self.module, *one) for one in zip(tasks.names, tasks.options, strict=True)]
+
+    @property
+    def played(self) -> str:
+        """Name of the environment that :meth:`evaluate` plays: of a sequence that of the task."""
+        task = self.env_config.get(TASK, 0) if is_sequence(self.env_name) else 0
+        return self.tasks()[task].env_name
 
     def portable(self) -> Policy:
         """The agents as a portable policy, with copies of their weights.
@@ -211,7 +225,7 @@ class _Film:
 
 def load_team(checkpoint: str | Path) -> TrainedPolicy:
     """The team of a checkpoint folder (of ``train``, or written by ``algo.save_to_path``); only load checkpoints you trust:
-    RLlib pickles.
+    RLlib pickles. Of a sequence of tasks it plays the one that was trained last.
 
     Raises:
         FileNotFoundError: The folder is no checkpoint of an algorithm.
@@ -226,7 +240,8 @@ def load_team(checkpoint: str | Path) -> TrainedPolicy:
         )
     try:
         module = RLModule.from_checkpoint(module_folder)
-        return TrainedPolicy(module, module.model_config["env"], module.model_config["env_config"])
+        env, task = module.model_config["env"], saved_task(folder, module.model_config["env"])
+        return TrainedPolicy(module, env, module.model_config["env_config"] | ({} if task is None else {TASK: task}))
     except Exception as error:  # a pickle can raise anything
         raise CheckpointError(f"the networks in {folder} cannot be read ({type(error).__name__}: {error}).") from error
 

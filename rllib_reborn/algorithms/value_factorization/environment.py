@@ -10,9 +10,11 @@ from typing import Any, Self
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.utils.annotations import override
 
-from rllib_reborn.envs.carried_factory import CarriedFactory, carried_factory
+from rllib_reborn.algorithms.value_factorization.tasks import check_tasks, runner_class
+from rllib_reborn.envs.carried_factory import MAIN, CarriedFactory, carried_factory
 from rllib_reborn.envs.registry import team_spec, team_spec_in_order
 from rllib_reborn.envs.same_team import require_same_team
+from rllib_reborn.envs.task_sequence import is_sequence, task_names
 from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.runtime.env_creator import env_name, register_team_env
 
@@ -45,21 +47,30 @@ class KnownTeam:
 class EnvironmentConfig(AlgorithmConfig):
     """The part of :class:`ValueFactorizationConfig` that is about the environment."""
 
+    #: How a run goes through its tasks; None: ``env`` is one environment.
+    task_sequence: dict[str, Any] | None = None
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
         #: Found once, and then the same in every process that this config reaches.
         self.known_team: KnownTeam | None = None
         #: Where ``env`` lies in the main script or a notebook; see :class:`CarriedFactory`.
         self.carried_env: CarriedFactory | None = None
+        self.task_sequence = None
 
     @override(AlgorithmConfig)
-    def environment(self, env: Any = NotProvided, **kwargs: Any) -> Self:
+    def environment(
+        self, env: Any = NotProvided, *, task_sequence: dict[str, Any] | None = NotProvided, **kwargs: Any
+    ) -> Self:
         """Sets the environment.
 
         Args:
             env: A name (``predator_prey/small``, ``matrix/two_step``, ...; ``rllib-reborn envs`` lists them), or
                 ``package.module:callable``, or that callable itself: it is called with ``num_envs=`` and the entries of
-                ``env_config`` and returns a :class:`~rllib_reborn.envs.VectorTeamEnv`.
+                ``env_config`` and returns a :class:`~rllib_reborn.envs.VectorTeamEnv`. A list of two or more: tasks that are
+                trained one after the other, by one set of networks.
+            task_sequence: How the run goes through them:
+                :class:`~rllib_reborn.runtime.task_schedule.TaskSequenceSettings`. None: ``env`` is no list.
             **kwargs: RLlib's, ``env_config`` first of all: keyword arguments of the environment.
 
         Raises:
@@ -67,12 +78,26 @@ class EnvironmentConfig(AlgorithmConfig):
         """
         if env is not NotProvided and env is not None:
             kwargs["env"] = name = env_name(env)
+            _refuse_carried_tasks(name)
             # What the name means may have changed since, in a notebook.
             self.known_team, self.carried_env = None, carried_factory(env, name) or self._carried(name)
+        if task_sequence is not NotProvided:
+            self.task_sequence = task_sequence
         super().environment(**kwargs)
         if self.env is not None:
             register_team_env(self.env)
         return self
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Check what concerns tasks, and have them played where there are some; then RLlib's own checks.
+
+        Raises:
+            ValueError: See :func:`~rllib_reborn.algorithms.value_factorization.tasks.check_tasks`.
+        """
+        check_tasks(self)
+        self.env_runner_cls = runner_class(self)
+        super().validate()
 
     @property
     def team_spec(self) -> TeamSpec:
@@ -95,9 +120,31 @@ class EnvironmentConfig(AlgorithmConfig):
         return self.carried_env if self.carried_env is not None and self.carried_env.name == name else None
 
     def expect_same_team(self, evaluation: Any) -> None:
-        """Evaluation may be played with other options of the environment, but by the same team."""
+        """Evaluation may be played with other options of the environment, but by the same team; of tasks, those that are
+        trained, or one environment.
+
+        Raises:
+            OtherTeamError: It is another team.
+            ValueError: It is another sequence of tasks.
+        """
+        if evaluation.env != self.env:
+            if is_sequence(evaluation.env):
+                raise ValueError(
+                    f"evaluation is to play the tasks {evaluation.env!r}, and training those of {self.env!r}; expected the "
+                    "same ones, or one environment."
+                )
+            evaluation.task_sequence = None
         trained = self.team_spec
         if not self.known_team.is_of(evaluation.env, evaluation.env_config):  # type: ignore[union-attr]
             found = team_spec_in_order(trained.agent_ids, evaluation.env, evaluation.env_config)
             require_same_team(trained, found, evaluation.env, networks_only=True)
             evaluation.set_team(found)
+
+
+def _refuse_carried_tasks(name: str) -> None:
+    for task in task_names(name) if is_sequence(name) else ():
+        if task.startswith(f"{MAIN}:"):
+            raise ValueError(
+                f"task {task!r} lies in the main script, where other processes do not find it; put it into a module of its "
+                "own and name that."
+            )

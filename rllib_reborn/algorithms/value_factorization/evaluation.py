@@ -10,6 +10,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS
 
 from rllib_reborn.algorithms.value_factorization.checkpointing import CheckpointedAlgorithm
+from rllib_reborn.algorithms.value_factorization.tasks import EVALUATED_TASK, evaluated_task
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.remote_processes import watch_processes
@@ -110,7 +111,10 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
         """The same with given weights."""
         self._run_callbacks("on_evaluate_start")
         evaluated = self.runners.evaluate_greedy(weights, self.counters.env_steps, self.restore_env_runners)
-        results = {ENV_RUNNER_RESULTS: evaluated.summary()}
+        summary = evaluated.summary()
+        if weights.task is not None:
+            summary[EVALUATED_TASK] = evaluated_task(self.config, self.evaluation_config, weights.task)
+        results = {ENV_RUNNER_RESULTS: summary}
         self._run_callbacks("on_evaluate_end", evaluation_metrics=results)
         return results
 
@@ -122,7 +126,11 @@ class EvaluatedAlgorithm(CheckpointedAlgorithm):
 
     def make_evaluation_runner(self) -> TeamEnvRunner:
         """An evaluation runner in this process."""
-        return TeamEnvRunner(config=self.evaluation_config, env_creator=self.env_creator, worker_index=0, num_workers=0)
+        config = self.evaluation_config
+        runner: TeamEnvRunner = config.env_runner_cls(
+            config=config, env_creator=self.env_creator, worker_index=0, num_workers=0
+        )
+        return runner
 
     @override(Algorithm)
     def cleanup(self) -> None:

@@ -28,6 +28,7 @@ def team_metrics(
     events: Sequence[Mapping[str, Any]],
     *,
     epsilon: float,
+    tasks: Mapping[str, Any],
     learner_metrics: Sequence[str],
     plasticity_metrics: Sequence[str],
     replay: EpisodeReplay,
@@ -43,6 +44,7 @@ def team_metrics(
         interval: Since the last row.
         events: Dormancy checks and interventions of this iteration.
         epsilon: Of exploration, now.
+        tasks: What there is to say of a sequence of tasks; empty: the environment is none.
         learner_metrics: Keys that this algorithm's learner logs beyond the usual ones.
         plasticity_metrics: Every name that this run's dormancy check and drift over updates can give.
         replay: The run's.
@@ -74,6 +76,7 @@ def team_metrics(
         "eval/episodes": evaluation.get("num_episodes"),
         "eval/returns": evaluation.get("episode_returns"),
         "eval/env_failures": evaluation.get("num_env_failures"),
+        **tasks,
         **_plasticity_columns(events, counters.interventions, plasticity_metrics),
         "env/game_version": ", ".join(counters.game_versions) or None,
         "faults/episodes_dropped": counters.episodes_dropped,

@@ -22,22 +22,21 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, set_algorithm_class
-from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
 from rllib_reborn.algorithms.value_factorization.interruptible import InterruptibleAlgorithm
 from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISODES
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
 from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
+from rllib_reborn.algorithms.value_factorization.tasks import counters_of, make_runner_pool, task_columns
 from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, plasticity_metric_names
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
-from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.results import Collected
-from rllib_reborn.runtime.runner_pool import RunnerPool
+from rllib_reborn.runtime.task_schedule import epsilon_of
 from rllib_reborn.settings import parse
 
 
@@ -67,19 +66,17 @@ class ValueFactorization(InterruptibleAlgorithm):
 
     @override(Algorithm)
     def setup(self, config: Any) -> None:
-        self.counters = TrainingCounters()
+        self.counters = counters_of(config)
         super().setup(config)
         config = self.config
-        self.runners = RunnerPool(
-            config, self.env_runner_group, self.eval_env_runner_group, self.learner_group, self.make_evaluation_runner
-        )
+        self.runners = make_runner_pool(self)
         share_module(self.learner_group, self.env_runner)
         build_envs(self)
         self._refuse_interventions()
         self._interventions = config.parse_interventions()
         ratios = [one.replay_ratio for one in self._interventions if one.replay_ratio is not None]
         self._updates_per_episode = float(ratios[0] if ratios else config.updates_per_episode)
-        self._epsilon = parse(EpsilonSettings, config.epsilon, "epsilon")
+        self._epsilon = epsilon_of(config, self.counters)
         seed = config.seed if config.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         self.plasticity_scheduler = PlasticityScheduler(self._interventions, config.parse_dormancy(), seed)
         self._plasticity_metrics = plasticity_metric_names(self.learner_group, self.plasticity_scheduler)
@@ -190,6 +187,7 @@ class ValueFactorization(InterruptibleAlgorithm):
             self.counters.take_interval(),
             events,
             epsilon=self._epsilon.at(self.counters.env_steps),
+            tasks=task_columns(self.config, self.counters, results),
             learner_metrics=self.config.learner_class.own_metrics,
             plasticity_metrics=self._plasticity_metrics,
             replay=self.replay,

@@ -75,7 +75,7 @@ def study_episodes(
             return episodes, f"{wanted} episodes of its replay"
     columns = play_episodes(team, wanted, seed)
     block = EpisodeBlock(columns["lengths"], {name: columns[name] for name in FIELDS})
-    where = team.env_name if task is None else f"{task}, another task"
+    where = team.played if task is None else f"{task}, another task"
     return list(block.episodes()), f"{wanted} episodes of {where}, played by it with {EPSILON:.0%} random actions"
 
 
