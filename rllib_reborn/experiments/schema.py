@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -249,7 +249,15 @@ class Experiment(Settings):
 
     @pydantic.field_validator("env", mode="before")
     @classmethod
-    def _list_becomes_a_name(cls, value: Any) -> Any:
+    def _name_of_one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            key = next(iter(value), "key")
+            raise PydanticCustomError(
+                REASON_GIVEN,
+                "a mapping with {key}; expected the name of an environment, or a list of names. Options of an environment "
+                "go into env_config: env_config.{key}=...",
+                {"key": str(key)},
+            )
         return _checked(sequence_name, value) if isinstance(value, list) else value
 
     @pydantic.field_validator("interventions")

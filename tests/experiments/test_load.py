@@ -174,6 +174,7 @@ class TestOverrides:
             ("training.lrr=1", "unknown key 'training.lrr'"),
             ("training.lr=fast", "training.lr=fast: training.lr is 'fast'"),
             ("seed.x=1", "seed is {'x': 1}"),
+            ("env.height=7", "go into env_config: env_config.height=..."),
         ],
     )
     def test_mistakes_name_the_override(self, write: Write, override: str, words: str) -> None:
