@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.envs.factories import close_or_warn
 from rllib_reborn.envs.same_team import OtherTeamError
 from rllib_reborn.envs.team_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
 
@@ -144,7 +145,8 @@ class TaskSequenceEnv(VectorTeamEnv):
         self._present()  # what cannot be built is found here
 
     def switch(self, task: int) -> None:
-        """Play another task from the next :meth:`reset` on, which must be one of all games. Its games are built then.
+        """Play another task from the next :meth:`reset` on, which must be one of all games. Its games are built then. What
+        closing those of the task before raises is logged.
 
         Raises:
             ValueError: There is no such task.
@@ -154,7 +156,7 @@ class TaskSequenceEnv(VectorTeamEnv):
                 f"task is {task!r}; expected 0..{len(self._tasks.names) - 1} ({', '.join(self._tasks.names)})."
             )
         if task != self.task:
-            self.close()
+            close_or_warn(self, self._tasks.names[self.task])
             self.task = task
 
     @property

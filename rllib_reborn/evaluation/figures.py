@@ -158,6 +158,8 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
         at = ", ".join(f"{steps:,}" for steps in forks)
         marks += f" Dotted upright line: where forks leave the run that they go on from ({at})."
     marks += switches_text(table)
+    if random is not None and switches_text(table):
+        marks += " The random policy's line is of the task that was trained last."
     task, seeds = groups[0].task, seeds_text(groups)
     statistic = statistic_text(groups, options["level"])
     caption = (

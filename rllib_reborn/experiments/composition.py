@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from rllib_reborn.algorithms import algorithm_config_class
+from rllib_reborn.envs.task_sequence import task_names
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.experiment_name import ExperimentName, find_file, parse_name
 from rllib_reborn.experiments.layers import Layers
@@ -283,12 +284,13 @@ def _add_algorithm_on_env(layers: Layers, name: ExperimentName, resources: str |
         layers.add({"algorithm": name.algorithm}, "the name")
     else:
         _add_part(layers, "algorithm", name.algorithm, chain)
-    file = env_file(name.env)
+    first = task_names(name.env)[0]  # of a sequence of tasks; of any other environment that itself
+    file = env_file(first)
     settings = Layers()
     add_file(settings, file, chain, composing=True)
     family = _compose_of(settings, EnvComposition)
     for pattern, differs in family.by_env.items():
-        if fnmatch.fnmatchcase(name.env, pattern):
+        if fnmatch.fnmatchcase(first, pattern):
             settings.add(differs, shown(file))
     composition = _pop_compose(settings, EnvComposition)
     default = composition.resources if resources is None else resources

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rllib_reborn.envs.registry import ENVS
+from rllib_reborn.envs.task_sequence import task_names
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.shipped_configs import experiment_names, part_file, part_names
 from rllib_reborn.short_repr import short_repr
@@ -28,7 +29,7 @@ class ExperimentName:
     """What a name means.
 
     Attributes:
-        env: Environment, as ``envs`` takes it.
+        env: Environment, as ``envs`` takes it; ``a -> b`` for a sequence of tasks.
         algorithm: File in ``configs/algorithm``, ``module:Class``, or, for an experiment with a file of its own, the last
             part of the file's name.
         interventions: Files in ``configs/intervention`` or ``module:Class``, in the order given.
@@ -76,10 +77,11 @@ def parse_name(given: str) -> ExperimentName:
         raise ExperimentError(f"{given!r} names an environment alone; expected {FORM}, here {given}/qmix.")
     if not slash or not env or not algorithm:
         raise ExperimentError(f"{given!r} is no experiment; expected {FORM}; 'configs' lists what there is.")
-    if ":" not in env and env not in ENVS:
-        near_envs = difflib.get_close_matches(env, ENVS, n=1, cutoff=0.6)
-        hint = f"Did you mean {near_envs[0]!r}?" if near_envs else "'envs' lists those that there are."
-        raise ExperimentError(f"unknown environment {env!r} in {given!r}. {hint}")
+    for task in task_names(env):
+        if ":" not in task and task not in ENVS:
+            near_envs = difflib.get_close_matches(task, ENVS, n=1, cutoff=0.6)
+            hint = f"Did you mean {near_envs[0]!r}?" if near_envs else "'envs' lists those that there are."
+            raise ExperimentError(f"unknown environment {task!r} in {given!r}. {hint}")
     own_file = f"{env}/{algorithm}" in experiment_names()
     if not own_file and ":" not in algorithm:
         algorithm = _known_algorithm(env, algorithm, rest)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_reborn import VDNConfig
+from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.runtime.env_runner import TeamEnvRunner
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.task_runner import TaskEnvRunner
@@ -80,6 +80,16 @@ def test_a_list_is_a_name_and_its_runners_know_tasks():
     config.validate()
     config.environment(RISING, task_sequence=None).validate()
     assert config.env_runner_cls is TeamEnvRunner
+
+
+def test_tune_may_give_it_as_data():
+    given = {"env": [SHIFTED, SHIFTED], "env_config": TASKS, "task_sequence": {"every_env_steps": EVERY}}
+    config = quick().update_from_dict(given)
+    config.validate()
+    assert (config.env, config.env_runner_cls) == (f"{SHIFTED} -> {SHIFTED}", TaskEnvRunner)
+    again = QMIXConfig().update_from_dict(config.to_dict())
+    again.validate()
+    assert (again.env, again.task_sequence) == (config.env, {"every_env_steps": EVERY})
 
 
 class Own(TeamEnvRunner):

@@ -270,3 +270,20 @@ def test_an_environment_that_cannot_give_its_state_says_so():
     env = make_team_env("tests.fakes.envs:Unsaveable -> tests.fakes.envs:Unsaveable", 1)
     env.reset(seed=0)
     assert env.get_state() is None
+
+
+def test_games_that_cannot_be_closed_do_not_keep_the_next_task_from_being_played(caplog: pytest.LogCaptureFixture):
+    def make(task: int) -> VectorTeamEnv:
+        walk = MaskedWalk(2, limit=5 if task else 3)
+
+        def close() -> None:
+            raise RuntimeError("the game hangs")
+
+        walk.close = close  # type: ignore[method-assign]
+        return walk
+
+    env = TaskSequenceEnv(Tasks.of(WALKS, LIMITS), team_spec(WALKS, **LIMITS), 2, make)
+    played(env, 4)
+    env.switch(1)
+    assert "the game hangs" in caplog.text
+    assert_equal(played(env, 12), played(make_team_env(WALK, 2, limit=5), 12))

@@ -89,11 +89,16 @@ def test_a_list_is_written_in_every_way(tmp_path: Path):
         load_experiment(tmp_path / "mine.yaml"),
         load_experiment("predator_prey/small/qmix", given),
         load_experiment("predator_prey/small/qmix", [f"env={name}", given[1]]),
+        load_experiment(f"{name}/qmix", [given[1]]),
     ):
         assert found.env == name
         assert found.task_sequence == TaskSequenceSettings(every_env_steps=100_000)
         again = experiment_from_dict(parse_yaml(dump_experiment(found.to_dict())))
         assert again.to_dict() == found.to_dict()
+        # The first task's, not GradPS's 20.
+        assert found.evaluation.episodes == 32
+    with pytest.raises(ExperimentError, match=r"unknown environment 'predator_prey/smal' .*Did you mean"):
+        load_experiment("matrix/penalty -> predator_prey/smal/qmix")
     assert run_name_prefix(found) == "predator_prey-small----predator_prey-gradps_small_qmix_s0_"
     check_driver_starts_no_program(found)
     with pytest.raises(ExperimentError, match=r"resources.num_env_runners is 0.*'matrix/penalty -> smac/3m'"):
