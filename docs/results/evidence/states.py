@@ -1,0 +1,118 @@
+"""The tables of docs/results/evidence.md, part (a), out of the packed sweeps in this folder.
+
+python docs/results/evidence/states.py [NAME...]    (all if none is named: mixer_state_qmix, ...)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rllib_reborn.evaluation.packed_runs import opened
+from rllib_reborn.evaluation.statistics import mean_interval
+
+HERE = Path(__file__).parent
+STATES = ("full", "pooled", "compact", "none")
+DORMANT_FROM, EVALUATED_FROM = 40_000, 60_000
+HEADS = (
+    *("state", "final return by seed", "minus full", "mean from 60,000", "minus full", "dormant by seed"),
+    *("final with ReBorn", "minus without"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcomes:
+    """Of one run: the final policy's mean return (and win rate), the mixer's mean dormant share over the checks from
+    DORMANT_FROM env steps on, the mean of the evaluations from EVALUATED_FROM on, neurons treated."""
+
+    final: float
+    win_rate: float | None
+    dormant: float
+    evaluated: float
+    treated: int
+
+
+def outcomes(run: Path) -> Outcomes:
+    policy = json.loads((run / "final_evaluation.json").read_text())["policy"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metric = "eval/win_rate" if policy.get("won") is not None else "eval/return_mean"
+    played = [row[metric] for row in rows if row["env_steps"] >= EVALUATED_FROM and row[metric] is not None]
+    events = [json.loads(line) for line in (run / "dormancy" / "events.jsonl").read_text().splitlines()]
+    dormant = [
+        event["metrics"]["dormancy/mixer/dormant_fraction"]
+        for event in events
+        if event["event"] == "dormancy" and event["clock"]["env_steps"] >= DORMANT_FROM
+    ]
+    return Outcomes(
+        final=float(np.mean(policy["returns"])),
+        win_rate=None if policy.get("won") is None else float(np.mean(policy["won"])),
+        dormant=float(np.mean(dormant)),
+        evaluated=float(np.mean(played)),
+        treated=sum(event["neurons"] for event in events if event["event"] == "intervention"),
+    )
+
+
+def runs_of(folder: Path) -> dict[int, Outcomes]:
+    """Of an arm, by seed; of runs that are over."""
+    seeds = {int(run.name[1:]): run for run in folder.glob("s*") if (run / "final_evaluation.json").is_file()}
+    return {seed: outcomes(seeds[seed]) for seed in sorted(seeds)}
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95 % t interval of one number per seed; a star where it excludes zero."""
+    if len(values) < 2:
+        return "-"
+    found = mean_interval(np.array(values))
+    return (
+        f"{found.estimate:+.2f} [{found.low:+.2f}, {found.high:+.2f}]{' *' if found.low > 0 or found.high < 0 else ''}"
+    )
+
+
+def paired(one: dict[int, Outcomes], other: dict[int, Outcomes], name: str) -> str:
+    """Difference of two arms, paired by the seeds that both have."""
+    return interval([getattr(one[s], name) - getattr(other[s], name) for s in sorted(one.keys() & other.keys())])
+
+
+def print_tables(packed: Path) -> None:
+    with opened(packed) as folder:
+        found = {
+            path.name: path for path in folder.rglob("*") if path.is_dir() and any(path.glob("s[0-9]*/metrics.jsonl"))
+        }
+        plain = {state: runs_of(found[f"state={state}"]) for state in STATES if f"state={state}" in found}
+        treated = {state: runs_of(found[f"reborn_{state}"]) for state in STATES if f"reborn_{state}" in found}
+    print(f"\n{packed.name}")
+    for row in (HEADS, ["---"] * len(HEADS)):
+        print(f"| {' | '.join(row)} |")
+    for state, runs in plain.items():
+        by_reborn = treated.get(state, {})
+        cells = [
+            f"`{state}`",
+            " / ".join(f"{run.final:.1f}" for run in runs.values()) or "-",
+            "" if state == "full" else paired(runs, plain["full"], "final"),
+            f"{np.mean([run.evaluated for run in runs.values()]):.2f}" if runs else "-",
+            "" if state == "full" else paired(runs, plain["full"], "evaluated"),
+            " / ".join(f"{run.dormant:.2f}" for run in runs.values()) or "-",
+            " / ".join(f"{run.final:.1f}" for run in by_reborn.values()) or "-",
+            paired(by_reborn, runs, "final"),
+        ]
+        print(f"| {' | '.join(cells)} |")
+    for state, runs in treated.items():
+        shares = [round(run.dormant, 2) for run in runs.values()]
+        print(f"ReBorn, {state}: neurons treated {[run.treated for run in runs.values()]}, dormant {shares}")
+    if all(run.win_rate is not None for runs in plain.values() for run in runs.values()):
+        for state, runs in plain.items():
+            print(f"{state}: final win rate {[round(run.win_rate or 0.0, 3) for run in runs.values()]}")
+
+
+def main() -> None:
+    """Print the tables."""
+    for name in sys.argv[1:] or sorted(path.name.removesuffix(".tar.xz") for path in HERE.glob("mixer_state_*.tar.xz")):
+        print_tables(HERE / f"{name}.tar.xz")
+
+
+if __name__ == "__main__":
+    main()
