@@ -42,7 +42,7 @@ from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.replay import ReplayMemoryError
-from rllib_reborn.runtime.process_tuning import share_one_heap
+from rllib_reborn.runtime.process_tuning import garbage_sought_among_new_objects, share_one_heap
 from rllib_reborn.runtime.standstill import standstill_announced
 from rllib_reborn.secret_settings import hidden, keep_from_others
 from rllib_reborn.studies.trained_policy import team_from_algo
@@ -246,6 +246,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         )
         if plan.fork is not None:
             loop.save()  # from here on it needs its source no more
+        held.enter_context(garbage_sought_among_new_objects())
         yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -175,6 +176,22 @@ def test_a_checkpoint_that_cannot_be_restored_is_refused_where_it_is_named_and_p
         assert [row["iteration"] for row in MetricsLog(folder.metrics).rows()] == [1, 2]
         kept = MetricsLog(folder.root / "metrics.jsonl.before-1").rows()
         assert [row["iteration"] for row in kept] == [1, 2, 3, 4, 5]
+
+
+def test_garbage_is_sought_among_what_training_makes(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out: list[int] = []
+
+    def train(loop: Any, interruption: Any) -> None:
+        left_out.append(gc.get_freeze_count())
+        raise TrainedError
+
+    monkeypatch.setattr(runs.TrainingLoop, "run", train)
+    with pytest.raises(TrainedError):
+        runs.execute_run(runs.prepare_run(EXPERIMENT, out=tmp_path / "run"), observer=None)  # type: ignore[arg-type]
+    assert left_out[0] > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_where_no_checkpoint_can_be_restored_nothing_begins(

@@ -1,14 +1,18 @@
-"""Threads of a driver share one heap."""
+"""Threads of a driver share one heap, and garbage is sought among what is new."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from rllib_reborn.runtime.process_tuning import garbage_sought_among_new_objects
 
 COUNT_HEAPS = """
 import ctypes, sys, threading
@@ -43,3 +47,31 @@ def test_threads_started_later_share_one_heap(tmp_path: Path) -> None:
         return file.read_text().count("<heap nr=")
 
     assert heaps("own") > heaps("shared")
+
+
+class Knot:
+    """Refers to itself, so that only the search for cycles frees it."""
+
+    def __init__(self) -> None:
+        self.knot = self
+
+
+def test_cycles_that_have_grown_old_are_freed_though_much_else_is_there() -> None:
+    much = [[] for _ in range(1_000_000)]  # of which a quarter more would have to come before old cycles are sought
+    with garbage_sought_among_new_objects():
+        assert gc.get_freeze_count() > len(much)
+        knot = Knot()
+        gc.collect(1)  # it is now among the old ones
+        left = weakref.ref(knot)
+        del knot
+        assert left() is not None
+        new = [[] for _ in range(200_000)]
+        assert left() is None
+    assert gc.get_freeze_count() == 0
+    assert len(new) < len(much) / 4
+
+
+def test_nothing_is_left_out_for_ever() -> None:
+    with pytest.raises(RuntimeError, match="broken off"), garbage_sought_among_new_objects():
+        raise RuntimeError("broken off")
+    assert gc.get_freeze_count() == 0
