@@ -55,7 +55,8 @@ def test_two_learners_hold_equal_weights_and_do_what_one_does(tmp_path):
     two.stop()
 
 
-@pytest.mark.parametrize("sampling", ["sync", pytest.param("async", marks=pytest.mark.long)])
+@pytest.mark.long  # its sample: tests/reliability
+@pytest.mark.parametrize("sampling", ["sync", "async"])
 def test_a_killed_runner_is_replaced_counted_and_sent_the_weights(sampling):
     config = (
         quick(env=WALK, sampling=sampling)

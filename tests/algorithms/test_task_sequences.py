@@ -321,7 +321,7 @@ def test_remote_runners_go_through_the_tasks_together_and_a_restored_run_is_the_
     assert_same(again, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_a_runner_that_is_started_again_plays_the_present_task(build):
     config = (
