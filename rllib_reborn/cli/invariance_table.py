@@ -117,7 +117,7 @@ def _rows(checkpoint: Path, kinds: Sequence[str], pairs: int, episodes: int, see
         for scope in SCOPES:
             row = {
                 "algorithm": team.module.algorithm,
-                "env": team.env_name,
+                "env": team.played,
                 "checkpoint": str(checkpoint),
                 "intervention": kind,
                 "scope": scope,

@@ -38,7 +38,7 @@ FINAL_FILE = "final_evaluation.json"
 
 #: Characters of a name.
 _MOST_TEXT = 300
-#: Tasks of a sequence that are told of.
+#: Tasks of a sequence that are named.
 _MOST_TASKS = 20
 _MOST_FINAL_BYTES = 50_000_000
 #: Column of ``metrics.jsonl``: the program that the games ran on.
@@ -68,7 +68,8 @@ class Episodes:
 class FinalEvaluation:
     """What ``final_evaluation.json`` holds: greedy policy and random policy after ``env_steps`` steps.
 
-    ``of_tasks`` says, where the run went through a sequence of tasks, the mean return of each; else it is empty.
+    Where the run went through a sequence of tasks the episodes are those on all of them, and ``of_tasks`` says the mean
+    return on each; else it is empty.
     """
 
     policy: Episodes
@@ -262,7 +263,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         notes.append(problem)
     if final is not None and final.of_tasks:
         notes.append(
-            f"a sequence of tasks, whose final returns are those of the one trained last; each: {final.of_tasks}"
+            f"a sequence of tasks, whose final episodes are those on all of them; mean return on each: {final.of_tasks}"
         )
     seed = config.get("seed")
     return RunRecord(
@@ -374,17 +375,33 @@ def _read_final(folder: Path) -> tuple[FinalEvaluation | None, str]:
         steps = data.get("env_steps")
         if steps is not None and not 0 <= int(steps) <= MOST_STEPS:
             raise ValueError("env_steps")
-        return FinalEvaluation(policy, random, None if steps is None else int(steps), _of_tasks(data.get("tasks"))), ""
+        tasks = data.get("tasks")
+        if tasks is not None:
+            # The task that was trained last depends on when a run ended, so that runs are compared on all of them.
+            policy, random = (_joined([_episodes(task[kind]) for task in tasks]) for kind in ("policy", "random"))
+        return FinalEvaluation(policy, random, None if steps is None else int(steps), _of_tasks(tasks)), ""
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None, f"{FINAL_FILE} is damaged, or has no episodes or returns that are not finite"
 
 
+def _joined(parts: Sequence[Episodes]) -> Episodes:
+    """The episodes of several tasks, equally many of each, as one list.
+
+    Raises:
+        ValueError: There is none, or they are not equally many.
+    """
+    if len({part.returns.size for part in parts}) != 1:
+        raise ValueError("episodes")
+    won = [part.won for part in parts if part.won is not None]
+    returns = np.concatenate([part.returns for part in parts])
+    return Episodes(returns, np.concatenate(won) if len(won) == len(parts) else None)
+
+
 def _of_tasks(tasks: Any) -> str:
-    if not isinstance(tasks, list) or len(tasks) > _MOST_TASKS:
-        return ""
-    return ", ".join(
-        f"{str(task['env'])[:_MOST_TEXT]} {_episodes(task['policy']).returns.mean():.2f}" for task in tasks
-    )
+    """The mean return on each task, of the first ones by name; empty without tasks."""
+    shown = [] if tasks is None else tasks[:_MOST_TASKS]
+    texts = [f"{str(task['env'])[:_MOST_TEXT]} {_episodes(task['policy']).returns.mean():.2f}" for task in shown]
+    return ", ".join(texts) + (", ..." if tasks is not None and len(tasks) > _MOST_TASKS else "")
 
 
 def _episodes(data: Mapping[str, Any]) -> Episodes:

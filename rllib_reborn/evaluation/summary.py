@@ -246,7 +246,8 @@ def _scored(group: RunGroup) -> tuple[str, list[tuple[RunRecord, Episodes]]]:
 
 def _last_evaluation(run: RunRecord) -> Episodes | None:
     rows = run.evaluations()
-    if rows.empty or "eval/returns" not in rows:
+    # Of a sequence of tasks a row is of one of them, by which runs that ended elsewhere cannot be judged.
+    if rows.empty or "eval/returns" not in rows or "eval/task" in rows:
         return None
     row = rows.iloc[-1]
     listed = row["eval/returns"]

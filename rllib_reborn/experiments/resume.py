@@ -12,7 +12,7 @@ from rllib_reborn.checkpoints import CheckpointError, CheckpointStore, Manifest,
 from rllib_reborn.checkpoints import manifest as manifests
 from rllib_reborn.checkpoints.resolve import is_checkpoint, require_folder
 from rllib_reborn.checkpoints.run_record import require_manifest_of
-from rllib_reborn.experiments.build import config_hash, configure, first_difference, resolved_dict
+from rllib_reborn.experiments.build import FREE_ON_RESUME, config_hash, configure, first_difference, resolved_dict
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.fork import ForkPlan, ForkRequest, noted_fork, plan_fork
 from rllib_reborn.experiments.load import experiment_from_dict
@@ -240,6 +240,24 @@ def _require_same(folder: RunFolder, resolved: dict[str, Any]) -> None:
             f"the run in {folder.root} cannot go on with other settings: {difference}; "
             f"resume it with {folder.config}, or begin a new run with what it has learnt: train --from {folder.root}."
         )
+
+
+def recorded_settings(plan: RunPlan, resolved: dict[str, Any]) -> dict[str, Any]:
+    """What ``config.yaml`` and the hash in checkpoints say of a run: where one goes on in its folder what it was begun with,
+    so that earlier checkpoints still belong to it when this version knows more settings (with their defaults), and the
+    present settings of what may change.
+
+    Args:
+        plan: Of the run.
+        resolved: Its settings, as this version writes them out.
+
+    Raises:
+        ExperimentError: The run's ``config.yaml`` cannot be read.
+    """
+    if plan.checkpoint is None or plan.checkpoint.resolve().parent.parent != plan.folder.root.resolve():
+        return resolved
+    begun = read_config(plan.folder)
+    return begun | {key: resolved[key] for key in FREE_ON_RESUME if key in resolved}
 
 
 def _written_out(config: dict[str, Any]) -> dict[str, Any]:

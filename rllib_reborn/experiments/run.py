@@ -37,7 +37,7 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.load import dump_experiment
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
-from rllib_reborn.experiments.resume import RunPlan, plan_run
+from rllib_reborn.experiments.resume import RunPlan, plan_run, recorded_settings
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
@@ -225,8 +225,9 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         held.enter_context(ray_session(experiment))
         wait_for_room(experiment, lambda reason: observer.on_wait(reason))
         algo, plan, passed_over = _restored(run, held)
+        recorded = recorded_settings(plan, run.resolved)
         try:
-            _begin_in(plan, log, events, dump_experiment(run.resolved, command))
+            _begin_in(plan, log, events, dump_experiment(recorded, command))
         except OSError as error:
             raise ExperimentError(
                 f"{folder.root} cannot be written ({error}); free the disk, or give another --out."
@@ -238,7 +239,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
             store=CheckpointStore(folder.checkpoints, experiment.checkpoint.keep, passed_over),
             log=log,
             events=events,
-            config_hash=config_hash(run.resolved),
+            config_hash=config_hash(recorded),
             observer=observer,
             position=plan.progress,
             is_saved=plan.fork is None,

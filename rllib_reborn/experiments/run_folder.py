@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rllib_reborn.experiments.schema import Experiment
 
 RUNS_FOLDER = Path("runs")
+_LONGEST_ENV = 120
 #: Begin of the names of folders with what a run was before it went on from another one's state.
 SET_ASIDE = "before-"
 
@@ -120,6 +122,8 @@ def run_name_prefix(experiment: Experiment) -> str:
         "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
         for name in (experiment.env, experiment.algorithm)
     )
+    if len(env) > _LONGEST_ENV:  # many tasks; a file system bears names of 255 bytes
+        env = f"{env[: _LONGEST_ENV - 9]}-{hashlib.sha256(experiment.env.encode()).hexdigest()[:8]}"
     return f"{env}_{algorithm.lower()}_s{experiment.seed}_"
 
 

@@ -220,7 +220,9 @@ class TrainingLoop:
                 f"training ends after {row['env_steps']:,} env steps: rows cannot be written: {error}"
             ) from error
         self._row = row
-        if row.get("eval/return_mean") is not None and math.isfinite(row["eval/return_mean"]):
+        # Returns on different tasks of a sequence say nothing of which state is the best.
+        is_of_one_task = row.get("eval/task") is None
+        if is_of_one_task and row.get("eval/return_mean") is not None and math.isfinite(row["eval/return_mean"]):
             self._eval_return = float(row["eval/return_mean"])
         self.position = RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
         self.observer.on_row(row)

@@ -41,20 +41,33 @@ class TaskRunnerPool(RunnerPool):
         to it: where there are some, they are what is given back, and the period begins with the next call."""
         clock, wanted = self._clock, self._schedule.period_at(env_steps)
         if clock.looked_in != clock.iterations:
-            if wanted != clock.period:
+            if wanted != clock.period or self._is_renamed():
                 last = self.drain()
                 if last:
                     return last
-                if clock.period is not None:
+                name = self._schedule.names[self._schedule.task_of(wanted)]
+                # A fork begins with the episodes of another run, which knew no tasks, or had others.
+                was_another = wanted > 0 if clock.task_name is None else name != clock.task_name
+                if clock.period is not None or was_another:
                     self._on_switch()
-                clock.period, clock.period_began = wanted, env_steps
+                clock.period, clock.period_began, clock.task_name = wanted, env_steps, name
             clock.looked_in = clock.iterations
         self.also_asked = {"period": clock.period, "period_began": clock.period_began}
         return [self._without_late_episodes(answer) for answer in super().collect(env_steps)]
 
     def learner_weights(self) -> Weights:
         """As :meth:`RunnerPool.learner_weights`, with the task that they are to be evaluated on: the one that is trained."""
-        return super().learner_weights()._replace(task=self._schedule.task_of(self._clock.period or 0))
+        period = self._clock.period
+        if period is None:  # nothing was collected yet: a run that begins, or a fork of one that knew no tasks
+            period = self._schedule.period_at(self._clock.env_steps)
+        return super().learner_weights()._replace(task=self._schedule.task_of(period))
+
+    def _is_renamed(self) -> bool:
+        """Whether the present period is of another task than it was: a fork has changed the tasks."""
+        clock = self._clock
+        if clock.period is None or clock.task_name is None:
+            return False
+        return clock.task_name != self._schedule.names[self._schedule.task_of(clock.period)]
 
     def _without_late_episodes(self, answer: Collected) -> Collected:
         """Where the replay was emptied, a runner that was not waited for any longer must not bring episodes of before."""

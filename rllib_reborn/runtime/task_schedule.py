@@ -91,12 +91,16 @@ class PeriodClock(Protocol):
     Attributes:
         period: The period that is trained; None: nothing was collected yet.
         period_began: Env steps of the run at its beginning.
+        task_name: Name of its task; None: nothing was collected yet.
+        env_steps: Env steps of the run so far.
         looked_in: Number of the iteration in which it was last looked whether the next one begins; -1: in none.
         iterations: Complete iterations.
     """
 
     period: int | None
     period_began: int
+    task_name: str | None
+    env_steps: int
     looked_in: int
     iterations: int
 

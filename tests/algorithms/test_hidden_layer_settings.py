@@ -100,6 +100,25 @@ def test_what_treats_neurons_of_such_layers_is_refused_before_training(kind: str
         config.build_algo()
 
 
+@pytest.mark.parametrize("kind", ["reborn", "redo", "snr", "prune", "reverse_redo", "continual_backprop"])
+def test_what_is_left_without_a_layer_to_treat_is_refused_too(kind: str) -> None:
+    entry = {"kind": kind, "every": 100, "scope": "mixer", "layers": "editable"}
+    config = config_of("QMIX", mixer={"normalisation": "layer"}).training(interventions=[entry])
+    with pytest.raises(
+        ValueError, match=rf"{kind} with layers='editable' and scope='mixer' has no hidden layer to treat"
+    ):
+        config.build_algo()
+
+
+@pytest.mark.parametrize("given", [{"normalisation": "layer"}, {"activation": "crelu"}])
+def test_a_mixer_without_a_hidden_layer_refuses_them(given: dict[str, str]) -> None:
+    bare = {"weighted_head": False, "adv_hypernet_layers": 1}
+    config_of("QPLEX", mixer=bare).validate()
+    config_of("QPLEX", mixer=bare | given | {"state_encoder_dim": 4}).validate()
+    with pytest.raises(ValueError, match="has no hidden layer; leave it out, or set one of these"):
+        config_of("QPLEX", mixer=bare | given).validate()
+
+
 def test_and_where_it_treats_others_it_is_not() -> None:
     algo = (
         config_of("QMIX", model=BOTH)

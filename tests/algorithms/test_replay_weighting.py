@@ -55,6 +55,12 @@ def test_what_is_wrong_or_without_effect_is_refused_with_a_remedy(training: dict
         quick(env=WALK, **training).validate()
 
 
+def test_evaluation_may_have_shorter_episodes() -> None:
+    config = quick(env=WALK, replay_weighting=AGE, buffer_episodes=64)
+    config.evaluation(evaluation_config={"env_config": {"limit": 1}}).validate()
+    config.get_evaluation_config_object().validate()
+
+
 def test_what_has_an_effect_is_taken() -> None:
     quick(env=WALK, replay_weighting=AGE | {"decay_env_steps": 419}).validate()
     quick(env=WALK, replay_weighting=AGE, batch_episodes=63).validate()

@@ -107,6 +107,14 @@ class Own(TeamEnvRunner):
         (lambda c: c.environment(task_sequence={"every_env_steps": 99, "replay": "drop"}), "replay is 'drop'"),
         # 39 env steps, and a rollout of 4 games of one step.
         (lambda c: c.environment(task_sequence={"every_env_steps": 42}), "one iteration may take 43 env steps"),
+        # Behind each switch so much, and one episode of one step to warm up.
+        (
+            lambda c: c.environment(task_sequence={"every_env_steps": 45, "replay": "clear"}).training(
+                learning_starts_episodes=3
+            ),
+            r"3 episodes \(learning_starts_episodes\) of up to 1 may pass before the next update; expected at least 46",
+        ),
+        (lambda c: c.training(episodes_per_sample="x"), "episodes_per_sample is 'x'"),
         (lambda c: c.environment(env_config=TASKS | {"task": 1}), "env_config.task is 1, but task_sequence decides"),
         (lambda c: c.env_runners(env_runner_cls=Own), "env_runner_cls is Own with a sequence of tasks"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import gc
 import pickle
@@ -22,6 +23,7 @@ from rllib_reborn.experiments.build import config_hash
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.load import dump_experiment, experiment_from_dict
 from rllib_reborn.experiments.metrics_log import MetricsLog
+from rllib_reborn.experiments.own_config import read_config, require_own_config
 from rllib_reborn.experiments.run_folder import RunFolder
 
 EXPERIMENT = experiment_from_dict({"algorithm": "QMIX", "env": "matrix/two_step", "stop": {"iterations": 9}})
@@ -135,6 +137,24 @@ def test_what_has_not_changed_is_trained(
         runs.execute_run(run, observer=None)  # type: ignore[arg-type]
     assert started[:2] == ["ray", "algorithm"]
     assert len(started) == (2 if resume is None else 3)
+
+
+def test_a_run_that_was_begun_before_a_setting_existed_keeps_its_earlier_checkpoints(
+    tmp_path: Path, started: list[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    older = copy.deepcopy(runs.prepare_run(EXPERIMENT, out=tmp_path / "other").resolved)
+    del older["training"]["replay_weighting"], older["training"]["model"]["activation"]
+    a_run(folder, older, 1, 2)
+    (checkpoint,) = CheckpointStore(folder.checkpoints).paths()
+    longer = EXPERIMENT.model_copy(update={"stop": EXPERIMENT.stop.model_copy(update={"iterations": 12})})
+    for _ in range(2):  # killed before its next checkpoint
+        with pytest.raises(TrainedError):
+            runs.execute_run(runs.prepare_run(longer, out=folder.root, resume="auto"), observer=None)  # type: ignore[arg-type]
+        require_own_config(checkpoint)
+        written = read_config(folder)
+        assert written.pop("stop")["iterations"] == 12
+        assert written == {key: value for key, value in older.items() if key != "stop"}
 
 
 @pytest.mark.parametrize("asked", ["auto", "run", "checkpoint"])

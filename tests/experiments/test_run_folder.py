@@ -34,6 +34,19 @@ def test_an_env_named_by_a_module_gives_one_plain_folder_name(monkeypatch: pytes
     assert new_run_folder(experiment, NOON).root.parent == Path("runs")
 
 
+def test_a_sequence_of_many_tasks_gives_a_name_that_a_file_system_bears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"package.of_mine.module_{number}:Game" for number in range(12)]
+    one, other = (EXPERIMENT.model_copy(update={"env": " -> ".join(order)}) for order in (names, names[::-1]))
+    folder = new_run_folder(one, NOON)
+    folder.root.mkdir(parents=True)
+    assert len(folder.root.name) < 200
+    assert newest_run_folder(one) == folder
+    assert newest_run_folder(other) is None
+
+
 def test_the_newest_run_of_the_same_kind_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert newest_run_folder(EXPERIMENT) is None

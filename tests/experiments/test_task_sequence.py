@@ -215,8 +215,14 @@ def test_the_final_evaluation_is_of_every_task_by_its_name(run_folder: Path):
         key: final["tasks"][1][key] for key in ("policy", "random")
     }
     means = [np.mean(one["policy"]["returns"]) for one in final["tasks"]]
-    (note,) = [note for note in read_run(run_folder).notes if "tasks" in note]
+    run = read_run(run_folder)
+    (note,) = [note for note in run.notes if "tasks" in note]
     assert note.endswith(f"each: {RISING} {means[0]:.2f}, {SHIFTED} {means[1]:.2f}")
+    # What a report compares does not depend on which task came last.
+    assert run.final is not None
+    assert run.final.random is not None
+    assert run.final.policy.returns.tolist() == [r for one in final["tasks"] for r in one["policy"]["returns"]]
+    assert run.final.random.returns.tolist() == [r for one in final["tasks"] for r in one["random"]["returns"]]
 
 
 @pytest.mark.slow
@@ -255,7 +261,7 @@ def test_studies_and_exports_take_such_a_run(run_folder: Path, tmp_path: Path, c
     assert capsys.readouterr().out.startswith(f"{SHIFTED}, 2 episodes")
     newest = sorted(RunFolder(run_folder).checkpoints.glob("checkpoint_*"))[-1]
     team = load_team(newest)
-    assert study_episodes(team, newest, 16, 0)[1] == "16 episodes of its replay"
+    assert study_episodes(team, newest, 16, 0)[1] == "16 episodes of its replay, which may be of several tasks"
     found, data = study_episodes(team, newest, 60, 0)
     assert data.startswith(f"60 episodes of {SHIFTED}, played by it")
     assert all(episode["reward"].sum() >= 100 for episode in found)
@@ -280,11 +286,20 @@ def test_a_plain_run_can_go_on_with_a_sequence(run_folder: Path, tmp_path: Path)
         held = len(forked.algo.replay)
         assert held == 48
         forked.loop.advance()
-        assert len(forked.algo.replay) == held + 16, "nothing was cleared: no task of this run has ended"
+        assert len(forked.algo.replay) == held + 16, "nothing was cleared: the source trained on the same task"
         assert rows(tmp_path / "fork")[-1]["task/index"] == 1
         forked.loop.advance()
         assert rows(tmp_path / "fork")[-1]["task/index"] == 0
         assert len(forked.algo.replay) == 16
+    with open_run(
+        prepare_run(
+            experiment(env=TASKS[::-1], env_config={"tasks": [{"by": 100.0}, {}]}), out=tmp_path / "other", fork=fork
+        ),
+        Silent(),
+    ) as forked:
+        forked.loop.advance()
+        assert rows(tmp_path / "other")[-1]["task/index"] == 1
+        assert len(forked.algo.replay) == 16, "the source trained on another task"
 
 
 # --------------------------------------------------------------------------------------------------------------- report

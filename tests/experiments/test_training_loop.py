@@ -333,18 +333,22 @@ def test_no_checkpoint_is_made_of_a_broken_state_and_none_is_pruned_for_it(
     assert caplog.text.count("no checkpoint is made") == 2  # once for each time that it broke
 
 
-def test_the_manifest_knows_the_rows_and_the_evaluation_since_the_checkpoint_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tasks", [{}, {"eval/task": 0}], ids=["one", "several"])
+def test_the_manifest_knows_the_rows_and_the_evaluation_since_the_checkpoint_before(
+    tmp_path: Path, tasks: dict[str, int]
+) -> None:
     class Evaluated(Counter):
         def train(self) -> dict[str, Any]:
             result = super().train()
             evaluation = {1: 5.0, 2: None, 3: None, 5: math.nan}.get(self.iterations)
-            result["team"] |= {"eval/return_mean": evaluation}
+            result["team"] |= {"eval/return_mean": evaluation} | tasks
             return result
 
     run = Run(tmp_path, StopSection(iterations=5), 20, Evaluated())
     run.train()
     manifests = [read(path) for path in run.store.paths()]
-    assert [manifest.eval_return for manifest in manifests] == [5.0, None, None]
+    # Of several tasks the one with the largest rewards would always be the best.
+    assert [manifest.eval_return for manifest in manifests] == [None if tasks else 5.0, None, None]
     assert [manifest.metrics.rows for manifest in manifests if manifest.metrics] == [2, 4, 5]
     assert manifests[-1].metrics == run.log.record
 

@@ -37,7 +37,7 @@ class Module:
 class Refusing:
     """An intervention that refuses, or looks at what it is given."""
 
-    kind, layers, scope, counts_firing = "own", "editable", "all", False
+    kind, layers, scope, counts_firing, treats_layers = "own", "editable", "all", False, True
 
     def __init__(self, refusal: str | None = None) -> None:
         self.refusal, self.contexts = refusal, []

@@ -230,6 +230,8 @@ def test_evaluation_plays_the_task_that_it_is_sent():
 class Clock:
     period: int | None = None
     period_began: int = 0
+    task_name: str | None = None
+    env_steps: int = 0
     looked_in: int = -1
     iterations: int = 0
 
@@ -277,6 +279,31 @@ def test_a_period_begins_with_an_iteration_and_not_within_one(monkeypatch):
         (3, 300),
     ]
     assert answers.switches == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "env_steps", "switches", "period"),
+    [
+        ({}, 0, 0, 0),  # a run that begins
+        ({}, 60, 0, 0),  # a fork of a run on the first task alone
+        ({}, 160, 1, 1),  # one that comes when the second is due
+        ({"period": 1, "task_name": "b"}, 160, 0, 1),  # a run that goes on
+        ({"period": 1, "task_name": "a"}, 160, 1, 1),  # a fork that has changed what the second task is
+    ],
+)
+def test_a_fork_whose_task_is_another_one_begins_with_a_switch(monkeypatch, before, env_steps, switches, period):
+    answers = Answers(monkeypatch)
+    for name, value in before.items():
+        setattr(answers.clock, name, value)
+    answers.clock.env_steps = env_steps
+    monkeypatch.setattr(RunnerPool, "learner_weights", lambda pool: task_pool.Weights({}, 1))
+    assert answers.pool.learner_weights().task == period
+    answers.pool.collect(env_steps)
+    assert (answers.switches, answers.clock.period) == (switches, period)
+    assert answers.clock.task_name == "ab"[period]
+    answers.clock.iterations += 1
+    answers.pool.collect(env_steps + 1)
+    assert answers.switches == switches
 
 
 def test_what_is_under_way_belongs_to_the_period_that_ends(monkeypatch):

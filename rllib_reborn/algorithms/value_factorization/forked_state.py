@@ -33,6 +33,7 @@ from rllib_reborn.algorithms.value_factorization.config import ValueFactorizatio
 from rllib_reborn.algorithms.value_factorization.counters import TrainingCounters
 from rllib_reborn.algorithms.value_factorization.learner_setup import make_optimizer
 from rllib_reborn.callbacks.carried_state import carried_check, carried_interventions, carried_places
+from rllib_reborn.envs.task_sequence import is_sequence
 from rllib_reborn.plasticity.schedule import CLOCK_UNITS
 from rllib_reborn.runtime.spaces import replay_layout, team_spaces
 
@@ -192,6 +193,7 @@ class Fork:
     def _change_algorithm(self, state: dict[str, Any]) -> None:
         ours = state[_OWN]
         ours["plasticity_scheduler"]["followed_until"] = 0  # the source follows its own applications
+        last_task = self._last_task(ours["counters"])
         if "counters" in self.fresh:
             for name in (COMPONENT_METRICS_LOGGER, "training_iteration"):
                 state.pop(name, None)
@@ -199,10 +201,18 @@ class Fork:
             ours["counters"] = TrainingCounters().get_state() | kept
             ours |= {"plasticity_events": [], "evaluation": None}
             ours["plasticity_scheduler"]["asked_at"] = dict.fromkeys(CLOCK_UNITS, 0)
+        if last_task is not None and is_sequence(self.config.env):
+            ours["counters"]["task_name"] = last_task  # what the replay's episodes are of
         if "replay" in self.fresh:
             ours["replay_saved"] = False
         if not self.same_games and self.config.seed is not None:
             ours["plasticity_scheduler"]["seed"] = self.config.seed
+
+    def _last_task(self, counters: Mapping[str, Any]) -> str | None:
+        """Name of the environment that the source trained last; None: unknown."""
+        if self.source is None or is_sequence(self.source.env):
+            return counters.get("task_name")
+        return str(self.source.env)
 
     def _change_learner(self, state: dict[str, Any]) -> None:
         if "optimizer" in self.fresh:

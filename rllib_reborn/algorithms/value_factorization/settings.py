@@ -165,6 +165,19 @@ class QPLEXMixerSettings(StateSettings):
     is_minus_one: bool = True
     stop_gradient: bool = True
 
+    @pydantic.model_validator(mode="after")
+    def _has_hidden_layers_where_they_are_set(self) -> Self:
+        has_none = not self.weighted_head and self.adv_hypernet_layers == 1 and self.state_encoder_dim is None
+        for name, field in HiddenLayerSettings.model_fields.items():
+            if has_none and getattr(self, name) != field.default:
+                raise PydanticCustomError(
+                    REASON_GIVEN,
+                    "{name} is {value}, but a mixer without weighted_head, with adv_hypernet_layers 1 and no "
+                    "state_encoder_dim has no hidden layer; leave it out, or set one of these.",
+                    {"name": name, "value": repr(getattr(self, name))},
+                )
+        return self
+
 
 class ReplayWeightingSettings(Settings):
     """How likely an episode of the replay is in a batch to learn from; ``training(replay_weighting=...)``.

@@ -27,6 +27,7 @@ class TaskCounters(TrainingCounters):
 
     period: int | None = None
     period_began: int = 0
+    task_name: str | None = None
     looked_in: int = -1
     #: Running episodes that were dropped at switches; they are no faults.
     episodes_cut_off: int = 0
@@ -146,14 +147,30 @@ def check_tasks(config: Any) -> None:
                 f"env is a sequence of {len(task_names(config.env))} tasks and task_sequence is not set; give "
                 "task_sequence.every_env_steps, the env steps of one task."
             )
+
+
+def check_task_length(config: Any) -> None:
+    """Whether a task of a sequence is long enough to be trained; for numbers that are valid by themselves.
+
+    Raises:
+        ValueError: It is not; the message says how long it has to be.
+    """
+    schedule = TaskSchedule.of(config)
+    if schedule is None or config.in_evaluation:
         return
-    most = _longest_iteration(config)
-    if not config.in_evaluation and schedule.settings.every_env_steps < most:
+    given, limit = schedule.settings.every_env_steps, config.team_spec.episode_limit
+    most, first = _longest_iteration(config), config.learning_starts_episodes
+    if schedule.settings.replay == "clear" and given < most + first * limit:
         raise ValueError(
-            f"task_sequence.every_env_steps is {schedule.settings.every_env_steps:,}, and one iteration may take {most:,} "
-            f"env steps (report interval {config.min_sample_timesteps_per_iteration or 0:,}, and a last rollout of all "
-            f"games), so that tasks would be passed over; expected at least {most:,}, a shorter report interval, or fewer "
-            "games."
+            f"task_sequence.every_env_steps is {given:,} with replay 'clear', and after each switch an iteration of up to "
+            f"{most:,} env steps and {first} episodes (learning_starts_episodes) of up to {limit} may pass before the next "
+            f"update; expected at least {most + first * limit:,}, fewer learning_starts_episodes, or replay 'keep'."
+        )
+    if given < most:
+        raise ValueError(
+            f"task_sequence.every_env_steps is {given:,}, and one iteration may take {most:,} env steps (report interval "
+            f"{config.min_sample_timesteps_per_iteration or 0:,}, and a last rollout of all games), so that tasks would be "
+            f"passed over; expected at least {most:,}, a shorter report interval, or fewer games."
         )
 
 

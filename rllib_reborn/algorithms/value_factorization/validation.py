@@ -21,6 +21,7 @@ from rllib_reborn.algorithms.value_factorization.settings import (
     RewardSettings,
     TargetUpdateSettings,
 )
+from rllib_reborn.algorithms.value_factorization.tasks import check_task_length
 from rllib_reborn.plasticity.interventions import Intervention
 from rllib_reborn.runtime.exploration import EpsilonSettings
 from rllib_reborn.settings import parse
@@ -64,6 +65,7 @@ def check(config: Any) -> None:
     check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
     _check_numbers(config)
+    check_task_length(config)
     _check_replay_weighting(config)
     _check_plasticity(config)
     _check_evaluation(config)
@@ -149,7 +151,7 @@ def _check_numbers(config: Any) -> None:
 
 def _check_replay_weighting(config: Any) -> None:
     weighting = parse(ReplayWeightingSettings, config.replay_weighting, "replay_weighting")
-    if weighting.kind == "uniform":
+    if weighting.kind == "uniform" or config.in_evaluation:  # evaluation has no replay, and may have shorter episodes
         return
     episodes, limit = config.buffer_episodes, config.team_spec.episode_limit
     if episodes <= config.batch_episodes:

@@ -41,6 +41,8 @@ def first_refusal(interventions: Sequence[Intervention], module: Treatable) -> s
         except ValueError as error:
             return f"interventions[{position}]: {intervention.kind} has {error}"
         layers = by_key(intervention.layers_in_scope(module.neuron_layers(intervention.layers), networks))
+        if intervention.treats_layers and not layers:
+            return f"interventions[{position}]: {_nothing_to_treat(intervention, module, networks)}"
         memory: dict[str, Any] = {}
         if intervention.counts_firing:
             everyone = {key: torch.ones(layer.width, dtype=torch.bool, device=device) for key, layer in layers.items()}
@@ -62,6 +64,18 @@ def first_refusal(interventions: Sequence[Intervention], module: Treatable) -> s
         except ValueError as error:
             return f"interventions[{position}]: {error}"
     return None
+
+
+def _nothing_to_treat(intervention: Intervention, module: Treatable, networks: Mapping[str, nn.Module]) -> str:
+    """Why an intervention that treats layers has none in its scope."""
+    others = intervention.layers_in_scope(module.neuron_layers("full"), networks)
+    reasons = dict.fromkeys(f"{layer.key}: {layer.reason}" for layer in others if layer.reason)
+    why = f" ({next(iter(reasons))})" if reasons else ""
+    return (
+        f"{intervention.kind} with layers={intervention.layers!r} and scope={intervention.scope!r} has no hidden layer to "
+        f"treat in these networks{why}; choose another scope, other networks (training.model, training.mixer), or leave "
+        "it out."
+    )
 
 
 def _made_up(layer: NeuronLayer, device: torch.device) -> LayerStatistics:

@@ -11,6 +11,7 @@ from rllib_reborn.algorithms.value_factorization.checkpoint_components import RE
 from rllib_reborn.checkpoints import CheckpointError
 from rllib_reborn.envs.registry import team_spec
 from rllib_reborn.envs.same_team import OtherTeamError, require_same_team
+from rllib_reborn.envs.task_sequence import is_sequence
 from rllib_reborn.replay.episode_replay import EpisodeBlock
 from rllib_reborn.replay.fields import FIELDS, OBSERVATION_FIELDS, Episode
 from rllib_reborn.studies.invariance import EPSILON, play_episodes
@@ -72,7 +73,8 @@ def study_episodes(
     elif checkpoint is not None:
         episodes = replay_episodes(checkpoint, wanted, seed)
         if episodes is not None:
-            return episodes, f"{wanted} episodes of its replay"
+            mixed = ", which may be of several tasks" if is_sequence(team.env_name) else ""
+            return episodes, f"{wanted} episodes of its replay{mixed}"
     columns = play_episodes(team, wanted, seed)
     block = EpisodeBlock(columns["lengths"], {name: columns[name] for name in FIELDS})
     where = team.played if task is None else f"{task}, another task"

@@ -13,6 +13,7 @@ import numpy as np
 from rllib_reborn.algorithms.value_factorization.learner_setup import NonFiniteTrainingError
 from rllib_reborn.envs.known_actions import KnownAction
 from rllib_reborn.envs.registry import known_action
+from rllib_reborn.envs.task_sequence import is_sequence
 from rllib_reborn.evaluation.statistics import Interval
 from rllib_reborn.plasticity.interventions import SurgeryRefused
 from rllib_reborn.replay.episode_replay import EpisodeBlock
@@ -172,6 +173,8 @@ class ProbeStudy:
         """Of the environment that the episodes are of."""
         if self.settings.task is not None:
             return known_action(self.settings.task, {})
+        if is_sequence(self.team.env_name):
+            return None  # the replay may hold episodes of several tasks
         return known_action(self.team.env_name, self.team.env_config)
 
     def plan(self, seed: int) -> FitPlan:
