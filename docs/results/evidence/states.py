@@ -26,8 +26,8 @@ HEADS = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcomes:
-    """Of one run: the final policy's mean return (and win rate), the mixer's mean dormant share over the checks from
-    DORMANT_FROM env steps on, the mean of the evaluations from EVALUATED_FROM on, neurons treated."""
+    """Of one run: the final policy's mean return (and win rate in battles), the mixer's mean dormant share over the checks
+    from DORMANT_FROM env steps on, the mean of the evaluations from EVALUATED_FROM on, neurons treated."""
 
     final: float
     win_rate: float | None
@@ -37,9 +37,10 @@ class Outcomes:
 
 
 def outcomes(run: Path) -> Outcomes:
-    policy = json.loads((run / "final_evaluation.json").read_text())["policy"]
+    final = json.loads((run / "final_evaluation.json").read_text())
+    policy, is_battle = final["policy"], final["env"].startswith("battle/")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    metric = "eval/win_rate" if policy.get("won") is not None else "eval/return_mean"
+    metric = "eval/win_rate" if is_battle else "eval/return_mean"
     played = [row[metric] for row in rows if row["env_steps"] >= EVALUATED_FROM and row[metric] is not None]
     events = [json.loads(line) for line in (run / "dormancy" / "events.jsonl").read_text().splitlines()]
     dormant = [
@@ -49,7 +50,7 @@ def outcomes(run: Path) -> Outcomes:
     ]
     return Outcomes(
         final=float(np.mean(policy["returns"])),
-        win_rate=None if policy.get("won") is None else float(np.mean(policy["won"])),
+        win_rate=float(np.mean(policy["won"])) if is_battle else None,
         dormant=float(np.mean(dormant)),
         evaluated=float(np.mean(played)),
         treated=sum(event["neurons"] for event in events if event["event"] == "intervention"),
