@@ -51,6 +51,12 @@ class RunPlan:
     falls_back: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def goes_on_in_its_folder(self) -> bool:
+        """Whether the checkpoint is one of the very run that :attr:`folder` holds."""
+        checkpoint = self.checkpoint
+        return checkpoint is not None and checkpoint.resolve().parent.parent == self.folder.root.resolve()
+
 
 def plan_run(
     experiment: Experiment,
@@ -254,7 +260,7 @@ def recorded_settings(plan: RunPlan, resolved: dict[str, Any]) -> dict[str, Any]
     Raises:
         ExperimentError: The run's ``config.yaml`` cannot be read.
     """
-    if plan.checkpoint is None or plan.checkpoint.resolve().parent.parent != plan.folder.root.resolve():
+    if not plan.goes_on_in_its_folder:
         return resolved
     begun = read_config(plan.folder)
     return begun | {key: resolved[key] for key in FREE_ON_RESUME if key in resolved}

@@ -311,7 +311,7 @@ def _begin_in(plan: RunPlan, log: MetricsLog, events: MetricsLog, config: str) -
     """Write what a run folder has before the first iteration, keeping beside what of its rows is cut off."""
     folder = plan.folder
     write_text_atomically(folder.config, config)
-    if plan.checkpoint is None or plan.checkpoint.resolve().parent.parent != folder.root.resolve():
+    if not plan.goes_on_in_its_folder:
         write_text_atomically(folder.record, new_run_record())
     kept = log.replace(plan.rows)
     kept_events = events.replace(plan.events) if plan.events or folder.dormancy.exists() else None

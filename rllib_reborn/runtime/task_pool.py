@@ -19,7 +19,7 @@ class TaskRunnerPool(RunnerPool):
     Args:
         schedule: When which task is trained.
         clock: The counters of the run, in which the present period is noted.
-        on_switch: Called when a period begins, but at the first one.
+        on_switch: Called when a period begins; at the first one only where a fork goes on from another task.
         *runners, **more_runners: As of :class:`RunnerPool`.
     """
 

@@ -59,7 +59,7 @@ class OptimizerSettings(Settings):
 
 class HiddenLayerSettings(Settings):
     """What stands behind the Linear of every hidden layer that is edited neuron by neuron (not in a GRU, not QMIX's mixing
-    neurons, not DMIX's quantile embedding). A control beside interventions; both change the first weights that are drawn.
+    neurons, not DMIX's quantile embedding): a control beside interventions.
 
     Attributes:
         normalisation: ``layer``: layer normalisation between Linear and activation. ``none``: nothing.
