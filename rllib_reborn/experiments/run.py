@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import logging
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,19 @@ from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.final_evaluation import evaluate_final, write_final_evaluation
 from rllib_reborn.experiments.fork import ForkRequest
 from rllib_reborn.experiments.interruption import Interruption
+from rllib_reborn.experiments.listeners import listeners_of
 from rllib_reborn.experiments.load import dump_experiment
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
 from rllib_reborn.experiments.resume import RunPlan, plan_run, recorded_settings
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.experiments.training_loop import Observer, TrainingError, TrainingLoop, root_cause
+from rllib_reborn.monitoring import RunFacts, RunListeners
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
 from rllib_reborn.replay import ReplayMemoryError
 from rllib_reborn.runtime.process_tuning import garbage_sought_among_new_objects, share_one_heap
 from rllib_reborn.runtime.standstill import standstill_announced
-from rllib_reborn.secret_settings import hidden, keep_from_others
+from rllib_reborn.secret_settings import hidden, keep_from_others, without_secrets
 from rllib_reborn.studies.trained_policy import team_from_algo
 
 logger = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ class OpenRun:
             timeout_s=_final_timeout_s(experiment),
         )
         write_final_evaluation(final, self.prepared.plan.folder.final_evaluation)
+        self.loop.listeners.on_final_evaluation(final)
         return final
 
 
@@ -216,14 +219,21 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
     """
     experiment, plan = run.experiment, run.plan
     folder, log, events = plan.folder, MetricsLog(plan.folder.metrics), MetricsLog(plan.folder.dormancy)
+
+    def on_wait(reason: str) -> None:
+        observer.on_wait(reason)
+        listeners.on_wait(reason)
+
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
+        listeners = RunListeners(listeners_of(experiment))
+        held.callback(listeners.close)
         keep_from_others(folder.root, experiment.env_config)
-        held.enter_context(standstill_announced(lambda line: observer.on_wait(line)))
+        held.enter_context(standstill_announced(on_wait))
         _require_as_planned(run)
         share_one_heap()  # before Ray starts its threads
         held.enter_context(ray_session(experiment))
-        wait_for_room(experiment, lambda reason: observer.on_wait(reason))
+        wait_for_room(experiment, on_wait)
         algo, plan, passed_over = _restored(run, held)
         recorded = recorded_settings(plan, run.resolved)
         try:
@@ -241,14 +251,28 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
             events=events,
             config_hash=config_hash(recorded),
             observer=observer,
+            listeners=listeners,
             position=plan.progress,
             is_saved=plan.fork is None,
             why_unsound=functools.partial(why_unsound, algo),
         )
         if plan.fork is not None:
             loop.save()  # from here on it needs its source no more
+        listeners.on_start(_facts(experiment, plan, recorded))
         held.enter_context(garbage_sought_among_new_objects())
         yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
+
+
+def _facts(experiment: Experiment, plan: RunPlan, recorded: Mapping[str, Any]) -> RunFacts:
+    return RunFacts(
+        folder=plan.folder.root,
+        config=without_secrets(recorded),
+        algorithm=experiment.algorithm,
+        env=experiment.env,
+        seed=experiment.seed,
+        rows=plan.rows,
+        events=plan.events,
+    )
 
 
 def _restored(run: PreparedRun, held: contextlib.ExitStack) -> tuple[Algorithm, RunPlan, list[str]]:

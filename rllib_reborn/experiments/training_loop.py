@@ -15,6 +15,7 @@ from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
+from rllib_reborn.monitoring import RunListeners
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class TrainingLoop:
         events: Where dormancy checks and applications of interventions go.
         config_hash: Goes into each checkpoint's manifest.
         observer: Notified of every row and checkpoint.
+        listeners: Notified of every iteration and checkpoint, after ``observer``.
         position: How far the run is; at the start that of the checkpoint it goes on from.
         is_saved: Whether that checkpoint is in ``store``.
         why_unsound: Why no checkpoint should be made of the state of ``algo``, by the last iteration's row (None: it was
@@ -96,6 +98,7 @@ class TrainingLoop:
     events: MetricsLog
     config_hash: str
     observer: Observer
+    listeners: RunListeners = dataclasses.field(default_factory=RunListeners)
     position: RunPosition = dataclasses.field(default_factory=RunPosition)
     is_saved: bool = True
     why_unsound: Callable[[Row | None], str | None] = lambda row: None
@@ -184,6 +187,7 @@ class TrainingLoop:
         self._saved_at, self._saved_time = self.position.iteration, self.clock()
         self._not_saved, self._is_retried, self._eval_return = None, False, None
         self.observer.on_checkpoint(path)
+        self.listeners.on_checkpoint(path)
 
     @property
     def not_written(self) -> list[str]:
@@ -226,6 +230,7 @@ class TrainingLoop:
             self._eval_return = float(row["eval/return_mean"])
         self.position = RunPosition(iteration, int(row["env_steps"]), float(row["time/total_s"] or 0.0))
         self.observer.on_row(row)
+        self.listeners.on_iteration(row, events)
         return Iteration(row, events)
 
     def _broken_off(self, error: Exception) -> TrainingError:

@@ -304,3 +304,34 @@ def test_a_run_that_could_not_start_leaves_its_folder_free(
     with pytest.raises(ExperimentError, match="no memory"):
         runs.execute_run(run, observer=None)  # type: ignore[arg-type]
     runs.prepare_run(EXPERIMENT, out=tmp_path / "run")
+
+
+def test_listeners_are_started_with_what_the_run_goes_on_from_and_closed_whichever_way_it_ends(
+    tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listener:
+        def on_start(self, run: Any) -> None:
+            calls.append(("start", run))
+
+        def close(self) -> None:
+            calls.append(("close", None))
+
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setattr(runs, "listeners_of", lambda experiment: [Listener()])
+    folder = RunFolder(tmp_path / "run")
+    prepared = runs.prepare_run(EXPERIMENT, out=folder.root)
+    a_run(folder, prepared.resolved, 1, 2)
+    with pytest.raises(TrainedError):
+        runs.execute_run(runs.prepare_run(EXPERIMENT, out=folder.root, resume="auto"), observer=None)  # type: ignore[arg-type]
+    assert [name for name, _ in calls] == ["start", "close"]
+    facts = calls[0][1]
+    assert (facts.algorithm, facts.env, facts.seed, facts.folder) == ("QMIX", "matrix/two_step", 0, folder.root)
+    assert [row["iteration"] for row in facts.rows] == [1, 2]
+    assert facts.config["training"]["lr"] == prepared.resolved["training"]["lr"]
+
+    # Ray is not there: nothing was started, and what was made is closed.
+    calls.clear()
+    monkeypatch.setattr(runs, "ray_session", lambda experiment: (_ for _ in ()).throw(ConnectionError()))
+    with pytest.raises(ConnectionError):
+        runs.execute_run(runs.prepare_run(EXPERIMENT, out=folder.root, resume="auto"), observer=None)  # type: ignore[arg-type]
+    assert [name for name, _ in calls] == ["close"]

@@ -19,6 +19,7 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.metrics_log import MetricsLog
 from rllib_reborn.experiments.schema import CheckpointSection, StopSection
 from rllib_reborn.experiments.training_loop import RunPosition, TrainingError, TrainingLoop
+from rllib_reborn.monitoring import RunListeners
 from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.remote_sampling import WaitGivenUpError
 
@@ -114,6 +115,22 @@ def test_it_ends_at_the_first_limit_with_a_checkpoint(tmp_path: Path, stop: Stop
     assert run.saved() == [10 * iterations]
     assert run.log.rows() == run.observer.rows
     assert [row["iteration"] for row in run.log.rows()] == list(range(1, iterations + 1))
+
+
+def test_listeners_hear_of_iterations_after_they_are_written(tmp_path: Path) -> None:
+    run, heard = Run(tmp_path, StopSection(iterations=2), 10, Counter()), []
+
+    class Listener:
+        def on_iteration(self, row: dict[str, Any], events: Any) -> None:
+            heard.append((row, run.log.rows()[-1] == row, list(events)))
+
+        def on_checkpoint(self, path: Path) -> None:
+            heard.append(path.name)
+
+    run.loop.listeners = RunListeners([Listener()])  # type: ignore[list-item]
+    run.train()
+    first, second = run.log.rows()
+    assert heard == [(first, True, []), "checkpoint_000001", (second, True, []), "checkpoint_000002"]
 
 
 def test_checkpoints_come_by_env_steps_and_not_by_the_limit(tmp_path: Path) -> None:
