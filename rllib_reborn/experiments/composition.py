@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from rllib_reborn.algorithms import algorithm_config_class
-from rllib_reborn.envs.task_sequence import task_names
+from rllib_reborn.envs.task_sequence import SEPARATOR, task_names
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.experiment_name import ExperimentName, find_file, parse_name
 from rllib_reborn.experiments.layers import Layers
@@ -80,7 +80,8 @@ class EnvComposition(Settings):
         resources: File in ``configs/resources`` that is used unless another is asked for.
         by_algorithm: Folders of ``configs/``; what their file of the algorithm's name says is laid over, later folders over
             earlier.
-        by_env: Name of an environment, ``*`` standing for anything, to what differs for it.
+        by_env: Name of an environment, ``*`` standing for anything, to what differs for it; later ones over earlier. A
+            sequence of tasks is what its first one is, and then what ``first -> second`` matches.
     """
 
     resources: str | None = None
@@ -110,15 +111,27 @@ class InterventionComposition(Settings):
     without_mixer: WithoutMixer = WithoutMixer()
 
 
+class WithMixer(Settings):
+    """What differs where an algorithm has a mixer with weights.
+
+    Attributes:
+        training: Laid over the experiment's ``training``.
+    """
+
+    training: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
 class ProtocolComposition(Settings):
     """The ``compose`` key of a protocol's file.
 
     Attributes:
         each_intervention: Settings that are laid over every intervention whose ``unit`` is the one given here, as far as its
             own file has them.
+        with_mixer: What differs for algorithms with a mixer that has weights.
     """
 
     each_intervention: dict[str, Any] = pydantic.Field(default_factory=dict)
+    with_mixer: WithMixer = WithMixer()
 
 
 def compose(given: str, *, interventions: Sequence[str] = (), resources: str | None = None) -> Layers:
@@ -198,13 +211,17 @@ def _has_no_mixer(algorithm: Any) -> bool:
 
 def _add_protocol(layers: Layers, part: str, chain: Chain) -> None:
     _add_part(layers, "protocol", part, chain, composing=True)
-    settings = _pop_compose(layers, ProtocolComposition).each_intervention
+    composition = _pop_compose(layers, ProtocolComposition)
+    source = f"configs/protocol/{part}.yaml"
+    if composition.with_mixer != WithMixer() and not _has_no_mixer(layers.data.get("algorithm")):
+        layers.add({"training": composition.with_mixer.training}, source)
+    settings = composition.each_intervention
     listed = layers.data.get("interventions")
     for at, item in enumerate(listed if isinstance(listed, list) else ()):
         # What is no list of mappings is reported when the whole is validated.
         if isinstance(item, Mapping) and item.get("unit") == settings.get("unit"):
             changed = {key: value for key, value in settings.items() if key in item}
-            layers.add({"interventions": {str(at): changed}}, f"configs/protocol/{part}.yaml", dotted=3)
+            layers.add({"interventions": {str(at): changed}}, source, dotted=3)
 
 
 def add_file(layers: Layers, path: Path, chain: Chain, *, composing: bool = False) -> None:
@@ -290,7 +307,7 @@ def _add_algorithm_on_env(layers: Layers, name: ExperimentName, resources: str |
     add_file(settings, file, chain, composing=True)
     family = _compose_of(settings, EnvComposition)
     for pattern, differs in family.by_env.items():
-        if fnmatch.fnmatchcase(first, pattern):
+        if fnmatch.fnmatchcase(name.env if SEPARATOR in pattern else first, pattern):
             settings.add(differs, shown(file))
     composition = _pop_compose(settings, EnvComposition)
     default = composition.resources if resources is None else resources

@@ -14,7 +14,7 @@ import pytest
 
 from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.envs import env_names
-from rllib_reborn.envs.task_sequence import task_names
+from rllib_reborn.envs.task_sequence import SEPARATOR, task_names
 from rllib_reborn.experiments.build import build_config, resolved_dict
 from rllib_reborn.experiments.load import experiment_from_dict, load_experiment
 from rllib_reborn.experiments.shipped_configs import (
@@ -81,8 +81,12 @@ def test_what_environments_files_refer_to_is_there() -> None:
         names = {path.stem for path in (FOLDER / folder).glob("*.yaml")}
         assert names, folder
         assert names <= set(part_names("algorithm")), folder
+    names = env_names()
+    sequences = [
+        f"{first}{SEPARATOR}{second}" for first in names for second in ("predator_prey/small", "matrix/two_step")
+    ]
     for pattern in patterns:
-        assert fnmatch.filter(env_names(), pattern), pattern
+        assert fnmatch.filter(sequences if SEPARATOR in pattern else names, pattern), pattern
 
 
 def test_every_algorithm_and_every_intervention_has_a_file() -> None:
@@ -190,6 +194,7 @@ def test_the_official_protocol_is_one_game_two_layers_buffer_and_interval_as_pub
     )
     assert [(one["every"], one["unit"]) for one in experiment.interventions] == [(200_000, "env_steps")]
     assert load_experiment("predator_prey/small/qmix+official").stop.env_steps == 1_000_000
+    assert training.mixer.state == "full"
     for algorithm in part_names("algorithm"):
         build_config(load_experiment(f"predator_prey/small/{algorithm}+redo+official")).validate()
 
@@ -247,4 +252,34 @@ def test_resources_can_be_laid_over_any_experiment(resources: str, tmp_path: Pat
     path.write_text(f"extends: [predator_prey/small/qmix, resources/{resources}.yaml]\n")
     experiment = load_experiment(path)
     assert (experiment.training.sampling == "async") == (resources != "local")
+    build_config(experiment)
+
+
+@pytest.mark.parametrize("algorithm", part_names("algorithm"))
+def test_on_predator_prey_every_mixer_reads_where_everybody_stands(algorithm: str) -> None:
+    def state(name: str) -> Any:
+        mixer: Any = load_experiment(name).training.mixer
+        return getattr(mixer, "state", None)
+
+    has_mixer = algorithm not in ("iql", "vdn")
+    expected = ("compact", "full") if has_mixer else (None, None)
+    for env in ("predator_prey/small", "predator_prey/gradps_small", "predator_prey/stag_hunt"):
+        assert (state(f"{env}/{algorithm}"), state(f"{env}/{algorithm}+redo+official")) == expected
+    assert state(f"battle/8m/{algorithm}") == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "embed_dim"),
+    [
+        (("predator_prey/small", "predator_prey/gradps_small"), 64),
+        (("predator_prey/gradps_small", "predator_prey/small"), 32),
+    ],
+)
+def test_a_sequence_of_hunts_reads_the_whole_state_and_has_the_settings_of_its_first_one(
+    sequence: tuple[str, str], embed_dim: int
+) -> None:
+    name = SEPARATOR.join(sequence)
+    experiment = load_experiment(f"{name}/qmix", ["task_sequence.every_env_steps=100000"])
+    mixer: Any = experiment.training.mixer
+    assert (mixer.state, mixer.embed_dim) == ("full", embed_dim)
     build_config(experiment)

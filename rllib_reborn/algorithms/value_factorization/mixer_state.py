@@ -50,8 +50,9 @@ class MixerState:
                 return cls(spec, view.size, view, encoder_dim)
         has = ", ".join([FULL, NONE, *(view.name for view in spec.state_views)])
         raise ValueError(
-            f"mixer.state is {name!r}, which this environment does not define; it has {has}. An environment declares "
-            "smaller states in TeamSpec.state_views (docs/your_env.md)."
+            f"mixer.state is {name!r}, which this environment does not define; it has {has}. Set "
+            "training.mixer.state to one of these. An environment declares smaller states in TeamSpec.state_views "
+            "(docs/your_env.md); the tasks of a sequence have those in common that are equal."
         )
 
     @property

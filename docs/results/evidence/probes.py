@@ -1,0 +1,103 @@
+"""The tables of docs/results/evidence.md, (b) and (c), out of packed rows of `rllib-reborn probe --json` in this folder.
+
+python docs/results/evidence/probes.py [NAME...]    (all if none is named: probe_small, ...)
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import sys
+from pathlib import Path
+from typing import Any
+
+from rllib_reborn.evaluation.statistics import Interval
+from rllib_reborn.studies.probe.comparison import over_checkpoints, verdict_over_checkpoints
+
+HERE = Path(__file__).parent
+HEADS = ("arm", "area", "minus fresh", "minus as_is", "AUC", "dormant in the mixer", "neurons treated")
+Rows = dict[str, dict[str, Any]]
+
+
+def read(path: Path) -> dict[str, Rows]:
+    """Checkpoint -> arm -> row."""
+    found: dict[str, Rows] = {}
+    with lzma.open(path, "rt") as lines:
+        for line in lines:
+            row = json.loads(line)
+            found.setdefault(row["checkpoint"], {})[row["arm"]] = row
+    return found
+
+
+def settings_of(checkpoint: str) -> tuple[str, str]:
+    """The point of a sweep that a checkpoint's run belongs to, and the checkpoint's name."""
+    parts = Path(checkpoint).parts
+    return parts[-4], parts[-1]
+
+
+def table(checkpoints: list[Rows]) -> list[str]:
+    """Arms over checkpoints, each counting once."""
+    means = [{arm: row["area"]["mean"] for arm, row in rows.items() if row["area"] is not None} for rows in checkpoints]
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    for arm, areas in over_checkpoints(means).items():
+        rows = [checkpoint[arm] for checkpoint in checkpoints if arm in checkpoint]
+        differences = (text(areas.minus_fresh, signed=True), text(areas.minus_as_is, signed=True))
+        beside = (mean(map(auc, rows), ".3f"), mean(map(dormant, rows), ".0%"), mean(map(treated, rows), ".0f"))
+        lines.append("| " + " | ".join((f"`{arm}`", text(areas.mean), *differences, *beside)) + " |")
+    return [*lines, "", verdict_over_checkpoints(means)]
+
+
+def by_checkpoint(checkpoints: dict[str, Rows]) -> list[str]:
+    """What the table counts: the two areas of each checkpoint."""
+    lines = ["| checkpoint | as_is | fresh | difference |", "|---|---|---|---|"]
+    for name, rows in checkpoints.items():
+        as_is, fresh = (rows[arm]["area"]["mean"] for arm in ("as_is", "fresh"))
+        lines.append(f"| {name} | {as_is:.3f} | {fresh:.3f} | {as_is - fresh:+.3f} |")
+    return lines
+
+
+def text(interval: Interval | None, *, signed: bool = False) -> str:
+    """With a star where it excludes zero, of a difference."""
+    if interval is None:
+        return "-"
+    sign = "+" if signed else ""
+    star = " *" if signed and (interval.low > 0 or interval.high < 0) else ""
+    return f"{interval.estimate:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]{star}"
+
+
+def auc(row: dict[str, Any]) -> float | None:
+    return None if row["auc"] is None else row["auc"]["auc"]
+
+
+def dormant(row: dict[str, Any]) -> float | None:
+    return None if row["before"] is None else row["before"]["dormant"].get("mixer")
+
+
+def treated(row: dict[str, Any]) -> float | None:
+    neurons = list(row["neurons_treated"].values())
+    return sum(neurons) / len(neurons) if neurons else None
+
+
+def mean(values: Any, form: str) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):{form}}" if known else "-"
+
+
+def main(names: list[str]) -> None:
+    for path in sorted(HERE.glob("probe_*.jsonl.xz")):
+        name = path.name.removesuffix(".jsonl.xz")
+        if names and name not in names:
+            continue
+        checkpoints = read(path)
+        print(f"## {name}: {len(checkpoints)} checkpoints\n")
+        groups: dict[tuple[str, str], list[Rows]] = {}
+        for checkpoint, rows in checkpoints.items():
+            groups.setdefault(settings_of(checkpoint), []).append(rows)
+        for (point, saved), of_group in sorted(groups.items()):
+            print(f"### {point}, {saved}: {len(of_group)} checkpoints\n")
+            print("\n".join(table(of_group)) + "\n")
+        print("\n".join(by_checkpoint(checkpoints)) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
