@@ -1,6 +1,8 @@
-"""The tables of docs/results/evidence.md, part (a), out of the packed sweeps in this folder.
+"""The tables and figures of docs/results/evidence.md, part (a), out of the packed sweeps in this folder.
 
 python docs/results/evidence/states.py [NAME...]    (all if none is named: mixer_state_qmix, ...)
+
+Prints the tables, and writes NAME.png beside the archives.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 
 from rllib_reborn.evaluation.packed_runs import opened
 from rllib_reborn.evaluation.statistics import mean_interval
+from rllib_reborn.evaluation.style import PALETTE
 
 HERE = Path(__file__).parent
 STATES = ("full", "pooled", "compact", "none")
@@ -34,6 +37,10 @@ class Outcomes:
     dormant: float
     evaluated: float
     treated: int
+
+
+#: State -> seed -> outcomes.
+ByState = dict[str, dict[int, Outcomes]]
 
 
 def outcomes(run: Path) -> Outcomes:
@@ -78,14 +85,46 @@ def paired(one: dict[int, Outcomes], other: dict[int, Outcomes], name: str) -> s
     return interval([getattr(one[s], name) - getattr(other[s], name) for s in sorted(one.keys() & other.keys())])
 
 
-def print_tables(packed: Path) -> None:
+def read(packed: Path) -> tuple[ByState, ByState]:
+    """Runs without and with ReBorn."""
     with opened(packed) as folder:
         found = {
             path.name: path for path in folder.rglob("*") if path.is_dir() and any(path.glob("s[0-9]*/metrics.jsonl"))
         }
         plain = {state: runs_of(found[f"state={state}"]) for state in STATES if f"state={state}" in found}
         treated = {state: runs_of(found[f"reborn_{state}"]) for state in STATES if f"reborn_{state}" in found}
-    print(f"\n{packed.name}")
+    return plain, treated
+
+
+def draw(plain: ByState, treated: ByState, title: str, path: Path) -> None:
+    """Each run's mean dormant share against its final outcome."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    is_battle = all(run.win_rate is not None for runs in plain.values() for run in runs.values())
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    for colour, (state, without) in zip(PALETTE, plain.items(), strict=False):
+        for runs, face, label in ((without, colour, state), (treated.get(state, {}), "white", f"{state}, ReBorn")):
+            if runs:
+                heights = [run.win_rate if is_battle else run.final for run in runs.values()]
+                shares = [run.dormant for run in runs.values()]
+                axes.scatter(
+                    shares, heights, s=46, facecolor=face, edgecolor=colour, linewidth=1.6, label=label, zorder=3
+                )
+    axes.set_xlabel(f"dormant share of the mixer, mean from {DORMANT_FROM:,} env steps on")
+    axes.set_ylabel("win rate of the final policy" if is_battle else "greedy return of the final policy")
+    axes.set_title(f"{title}: a mark is a run", loc="left", fontsize=10)
+    axes.grid(color="#E4E4E4")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)
+
+
+def print_tables(plain: ByState, treated: ByState, title: str) -> None:
+    print(f"\n{title}")
     for row in (HEADS, ["---"] * len(HEADS)):
         print(f"| {' | '.join(row)} |")
     for state, runs in plain.items():
@@ -110,9 +149,11 @@ def print_tables(packed: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, write the figures."""
     for name in sys.argv[1:] or sorted(path.name.removesuffix(".tar.xz") for path in HERE.glob("mixer_state_*.tar.xz")):
-        print_tables(HERE / f"{name}.tar.xz")
+        plain, treated = read(HERE / f"{name}.tar.xz")
+        print_tables(plain, treated, name)
+        draw(plain, treated, name, HERE / f"{name}.png")
 
 
 if __name__ == "__main__":
