@@ -27,7 +27,7 @@ class Sender:
     def __init__(self, name: str, fails_for_good: Callable[[Exception], bool]) -> None:
         self._name = name
         self._fails_for_good = fails_for_good
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[Callable[[], object] | None] = queue.Queue(MOST_WAITING)
         self._closing = threading.Event()
         self._last_error: Exception | None = None
         self._ended_by: Exception | None = None
@@ -35,7 +35,7 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name=f"sender to {name}", daemon=True)
         self._thread.start()
 
-    def put(self, what: Callable[[], None]) -> None:
+    def put(self, what: Callable[[], object]) -> None:
         """Hand over what is to be done; returns at once.
 
         Raises:

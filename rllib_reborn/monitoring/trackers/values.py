@@ -26,10 +26,16 @@ def lists_of(row: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def final_numbers(final: Mapping[str, Any]) -> dict[str, float]:
-    """``final/return_mean`` and the like of the trained policy, ``final/random/return_mean`` of a random one; of a sequence
-    of tasks those of the last one."""
-    of_policy, of_random = (final.get(name) or {} for name in ("policy", "random"))
-    return numbers_of(of_policy, "final/") | numbers_of(of_random, "final/random/")
+    """Means over the episodes of ``final_evaluation.json``: ``final/return_mean`` and, where games are won,
+    ``final/win_rate`` of the trained policy; ``final/random/return_mean`` and ``final/random/win_rate`` of a random one. Of
+    a sequence of tasks those of the last one."""
+    found = {}
+    for who, prefix in (("policy", "final/"), ("random", "final/random/")):
+        for key, name in (("returns", "return_mean"), ("won", "win_rate")):
+            values = final[who].get(key)
+            if values:
+                found[f"{prefix}{name}"] = float(np.mean(values))
+    return numbers_of(found)
 
 
 def flat_config(config: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:

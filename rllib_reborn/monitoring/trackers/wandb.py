@@ -140,11 +140,11 @@ def _opened(wandb: Any, folder: Path, identity: RunIdentity, config: RunFacts | 
         described = {
             "config": dict(config.config),
             "tags": [text[:_LONGEST_TAG] for text in (config.algorithm, config.env, f"seed {config.seed}")],
-            "name": identity.name,
-            "group": identity.sweep,
         }
     return wandb.init(
         id=identity.id,
+        name=identity.name,
+        group=identity.sweep,
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         dir=os.environ.get("WANDB_DIR", str(folder)),
         # Files that are offline are joined by their id when they are sent.

@@ -17,10 +17,14 @@ CONFIG: dict[str, Any] = {
     "interventions": [{"kind": "reborn", "beta": 3.0}],
     "logging": {"trackers": []},
 }
+#: As ``rllib_reborn.experiments.final_evaluation`` makes it.
 FINAL = {
-    "policy": {"return_mean": 7.0, "win_rate": None, "returns": [6.0, 8.0]},
-    "random": {"return_mean": -1.0},
+    "policy": {"returns": [6.0, 8.0], "won": [True, False]},
+    "random": {"returns": [-1.0, -1.0], "won": None},
     "env": "matrix/climbing",
+    "env_steps": 200,
+    "episodes": 2,
+    "seed": 5,
 }
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'rllib-reborn[mlflow]'")
-pytest.importorskip("sqlalchemy", reason="sqlalchemy, which MLflow's store on a disk needs, is not installed")
-
 from rllib_reborn.monitoring.trackers import mlflow as tracker_module
 from rllib_reborn.monitoring.trackers.mlflow import MLflowTracker, log_figures
 from tests.monitoring.trackers.runs import CONFIG, a_png, evaluated, facts, new_run, row, train
+
+mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'rllib-reborn[mlflow]'")
+pytest.importorskip("sqlalchemy", reason="sqlalchemy, which MLflow's store on a disk needs, is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 
@@ -19,7 +20,7 @@ def test_all_is_done_in_order() -> None:
     done: list[int] = []
     sender = Sender("x", is_refusal)
     for number in range(100):
-        sender.put(lambda number=number: done.append(number))
+        sender.put(functools.partial(done.append, number))
     sender.close(30)
     assert done == list(range(100))
 
@@ -65,7 +66,7 @@ def test_what_fails_for_good_ends_it() -> None:
 def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
     hanging = threading.Event()
     sender = Sender("mlflow", is_refusal)
-    sender.put(lambda: hanging.wait(60) and None)
+    sender.put(functools.partial(hanging.wait, 60))
     sender.put(lambda: None)
     with pytest.raises(TimeoutError, match=r"not all was sent within 0\.05 s"):
         sender.close(0.05)
@@ -76,7 +77,16 @@ def test_what_waits_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 2)
     hanging = threading.Event()
     sender = Sender("mlflow", is_refusal)
+    is_hanging = threading.Event()
+
+    def hang() -> None:
+        is_hanging.set()
+        hanging.wait(60)
+
+    sender.put(hang)
+    is_hanging.wait(60)
+    for _ in range(2):
+        sender.put(lambda: None)
     with pytest.raises(RuntimeError, match="2 entries wait to be sent"):
-        for _ in range(4):
-            sender.put(lambda: hanging.wait(60) and None)
+        sender.put(lambda: None)
     hanging.set()

@@ -32,9 +32,7 @@ def experiment(*names: str) -> Experiment:
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name, *rest)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name, *rest))
 
 
 def test_a_run_has_the_trackers_that_it_names() -> None:
@@ -46,7 +44,10 @@ def test_a_run_has_the_trackers_that_it_names() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("tensorbord",), "logging.trackers.0 is 'tensorbord': input should be 'tensorboard', 'wandb', 'mlflow' or 'csv'"),
+        (
+            ("tensorbord",),
+            "logging.trackers.0 is 'tensorbord': input should be 'tensorboard', 'wandb', 'mlflow' or 'csv'",
+        ),
         (("csv", "wandb", "csv"), "csv is there more than once"),
     ],
 )

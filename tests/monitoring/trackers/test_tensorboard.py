@@ -23,6 +23,7 @@ def test_numbers_stand_at_their_env_steps_and_null_is_left_out(tmp_path: Path) -
         "train/return_mean": [(100, 10.0), (200, 20.0)],
         "eval/return_mean": [(200, 2.0)],
         "final/return_mean": [(200, 7.0)],
+        "final/win_rate": [(200, 0.5)],
         "final/random/return_mean": [(200, -1.0)],
     }
 

@@ -30,7 +30,11 @@ def test_lists_of_a_row_are_those_of_numbers() -> None:
 
 
 def test_final_numbers_have_the_policy_and_the_random_one() -> None:
-    assert final_numbers(FINAL) == {"final/return_mean": 7.0, "final/random/return_mean": -1.0}
+    assert final_numbers(FINAL) == {
+        "final/return_mean": 7.0,
+        "final/win_rate": 0.5,
+        "final/random/return_mean": -1.0,
+    }
 
 
 def test_every_setting_has_a_dotted_name() -> None:

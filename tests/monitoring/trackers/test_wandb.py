@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-wandb = pytest.importorskip("wandb", reason="wandb is not installed: pip install 'rllib-reborn[wandb]'")
-
-from rllib_reborn.monitoring.trackers import why_unusable
 from rllib_reborn.monitoring.trackers import wandb as tracker_module
+from rllib_reborn.monitoring.trackers import why_unusable
 from rllib_reborn.monitoring.trackers.wandb import WandbTracker, log_figures
 from tests.monitoring.trackers.runs import a_png, evaluated, facts, new_run, row, train
 from tests.monitoring.trackers.wandb_files import WandbFile, files_below
+
+wandb = pytest.importorskip("wandb", reason="wandb is not installed: pip install 'rllib-reborn[wandb]'")
 
 
 @pytest.fixture(autouse=True)
