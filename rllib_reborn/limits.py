@@ -28,6 +28,9 @@ GAME_PROCESS_START_S = 120.0
 #: Games close, before their processes are ended or their threads left alone.
 CLOSE_GAMES_S = 10.0
 
+#: The server of a tracker answers when a run begins; and it takes what is left when the run ends.
+TRACKER_START_S, TRACKER_CLOSE_S = 30.0, 60.0
+
 #: From the second SIGINT, SIGTERM or SIGHUP to the end, whatever hangs.
 SECOND_SIGNAL_S = 8.0
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rllib_reborn.experiments.run import PreparedRun, RunOutcome
     from rllib_reborn.experiments.run_folder import RunFolder
     from rllib_reborn.experiments.training_loop import TrainingError
+    from rllib_reborn.monitoring.trackers import TrackerName
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,9 +104,15 @@ def _run(args: argparse.Namespace) -> int:
         loaded = request.load()
         experiment = loaded.experiment
 
-        from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_env_name
+        from rllib_reborn.experiments.preflight import (
+            check_driver_starts_no_program,
+            check_env,
+            check_env_name,
+            check_trackers,
+        )
 
         check_driver_starts_no_program(experiment)
+        check_trackers(experiment)
         if args.dry_run:
             from rllib_reborn.experiments.build import build_config
 
@@ -137,7 +145,7 @@ def _run(args: argparse.Namespace) -> int:
             f"training has reached its end, and not all of it is on the disk; go on from what is with: "
             f"{_resume_command(folder, args.address)}"
         )
-    _report(folder)
+    _report(folder, run.experiment.logging.trackers, outcome.env_steps)
     video = folder.root / "episode.gif"
     print(f"next:\n  {program_here()} evaluate {shlex.quote(str(folder.root))} --video {shlex.quote(str(video))}")
     return EXIT_OK
@@ -277,12 +285,16 @@ def _resume_command(folder: RunFolder, address: str | None) -> str:
     return f"{program_here()} train {config} {resume}{address_option(address)}"
 
 
-def _report(folder: RunFolder) -> None:
+def _report(folder: RunFolder, trackers: Sequence[TrackerName], env_steps: int) -> None:
     from rllib_reborn.evaluation import NotReportedError, print_summary, write_report
+    from rllib_reborn.monitoring.trackers import log_figures
 
     command = shlex.join([*program().split(), "report", str(folder.root)])
     try:
-        print(print_summary(write_report([folder.root], folder.report, command=command)))
+        report = write_report([folder.root], folder.report, command=command)
+        print(print_summary(report))
+        figures = {f"report/{figure.png.stem}": figure.png for figure in report.figures}
+        log_figures(folder.root, trackers, figures, env_steps)
     except NotReportedError as refusal:  # what was played is no StarCraft II; it was trained on all the same
         print(f"no report: {refusal}")
     except OSError as error:

@@ -14,6 +14,7 @@ from rllib_reborn.envs.team_game import GameUnavailableError
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.own_ray import cluster_address
 from rllib_reborn.experiments.schema import Experiment
+from rllib_reborn.monitoring.trackers import why_unusable
 from rllib_reborn.runtime.standstill import games_answer_within
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,17 @@ def check_driver_starts_no_program(experiment: Experiment) -> None:
                 f"{key} is 0, so that the driver would {does} and start the games of {experiment.env!r} itself; expected 1 "
                 f"or more processes that do: {key}=1{otherwise}."
             )
+
+
+def check_trackers(experiment: Experiment) -> None:
+    """Raise where a tracker of the run could not write: its package is missing, or the key for its server.
+
+    Raises:
+        ExperimentError: One could not; the message says what to do.
+    """
+    reason = why_unusable(experiment.logging.trackers)
+    if reason is not None:
+        raise ExperimentError(f"logging.trackers: {reason}, or leave it out.")
 
 
 def check_env(experiment: Experiment) -> TeamSpec:

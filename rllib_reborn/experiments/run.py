@@ -37,6 +37,7 @@ from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.listeners import listeners_of
 from rllib_reborn.experiments.load import dump_experiment
 from rllib_reborn.experiments.metrics_log import MetricsLog
+from rllib_reborn.experiments.preflight import check_trackers
 from rllib_reborn.experiments.ray_session import check_gpus, ray_session, show_ray_messages
 from rllib_reborn.experiments.resume import RunPlan, plan_run, recorded_settings
 from rllib_reborn.experiments.schema import Experiment
@@ -168,6 +169,7 @@ def prepare_run(
     """
     show_ray_messages(experiment.logging.level)
     check_gpus(experiment)
+    check_trackers(experiment)
     config = build_config(experiment, team)
     check_replay_fits(config)
     resolved = resolved_dict(experiment, config)

@@ -25,6 +25,7 @@ from rllib_reborn.algorithms.value_factorization.settings import (
 )
 from rllib_reborn.envs.task_sequence import sequence_name
 from rllib_reborn.limits import ANSWER_S, EVALUATION_S, LEARNER_S, SAMPLE_S
+from rllib_reborn.monitoring.trackers import TrackerName
 from rllib_reborn.plasticity.dormancy_check import make_dormancy_check
 from rllib_reborn.plasticity.interventions import make_intervention, to_dict
 from rllib_reborn.runtime.exploration import EpsilonSettings
@@ -192,11 +193,22 @@ class LoggingSection(Settings):
         level: The least severe messages of Ray and RLlib that are shown. At ``error`` what worker processes print
             is not shown either; it is in Ray's own log folder.
         dashboard: Start Ray's dashboard (on 127.0.0.1), where no cluster runs yet.
+        trackers: What else the rows, the config and the report's figures are written to, of ``tensorboard``, ``wandb``,
+            ``mlflow`` and ``csv``. Where to is said by the trackers' own environment variables (docs/trackers.md).
     """
 
     report_interval_env_steps: Count = 1_000
     level: Literal["debug", "info", "warning", "error"] = "error"
     dashboard: bool = False
+    trackers: list[TrackerName] = Field(default_factory=list)
+
+    @pydantic.field_validator("trackers")
+    @classmethod
+    def _each_tracker_once(cls, value: list[TrackerName]) -> list[TrackerName]:
+        for name in value:
+            if value.count(name) > 1:
+                raise PydanticCustomError("named_twice", "{name} is there more than once", {"name": name})
+        return value
 
 
 class StopSection(Settings):

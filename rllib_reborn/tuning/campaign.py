@@ -28,7 +28,7 @@ from rllib_reborn.experiments.cluster_room import shortage, wait_for_room
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.interruption import Interruption
 from rllib_reborn.experiments.own_ray import cluster_address, own_ray_options
-from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env
+from rllib_reborn.experiments.preflight import check_driver_starts_no_program, check_env, check_trackers
 from rllib_reborn.experiments.ray_session import cpus_needed, custom_resources_needed, show_ray_messages, start_ray
 from rllib_reborn.experiments.schema import Experiment
 from rllib_reborn.runtime.idle_watch import IdleWatch
@@ -93,6 +93,7 @@ def check_sweep(sweep: Sweep) -> None:
             experiment = experiment_of(sweep, run)
             show_ray_messages(experiment.logging.level)
             check_driver_starts_no_program(experiment)
+            check_trackers(experiment)
             environment = (experiment.env, json.dumps(experiment.env_config, sort_keys=True))
             is_new = environment not in teams
             if is_new:
