@@ -30,7 +30,8 @@ class ProbeArm:
 
     Attributes:
         meaning: What it is, for the help and the docs.
-        fresh: Networks that get fresh weights, and of which the optimizer forgets everything: ``none``, ``mixer``, ``all``.
+        fresh: Networks that get fresh weights, and of which the optimizer forgets everything: ``none``, ``mixer``,
+            ``agents``, ``all``.
         forgets: The optimizer forgets everything, whatever the weights.
         intervention: Applied once, with its own policy for the optimizer's state; None: nothing is.
         frozen: Whether the ``agents`` stay as they are; ``zero``: with values of 0, so that Q_tot is a function of the state
@@ -38,7 +39,7 @@ class ProbeArm:
     """
 
     meaning: str
-    fresh: Literal["none", "mixer", "all"] = "none"
+    fresh: Literal["none", "mixer", "agents", "all"] = "none"
     forgets: bool = False
     intervention: Mapping[str, Any] | None = None
     frozen: Literal["no", "agents", "zero"] = "no"
@@ -64,6 +65,13 @@ ARMS: Mapping[str, ProbeArm] = MappingProxyType(
         ),
         "redo": ProbeArm("ReDo on agents and mixer; optimizer: zero", intervention={"kind": "redo", "alpha": 0.1}),
         "mixer_reset": ProbeArm("the mixer re-initialised, its part of the optimizer's state empty", fresh="mixer"),
+        "agents_reset": ProbeArm(
+            "the agents' networks re-initialised, their part of the optimizer's state empty", fresh="agents"
+        ),
+        "shrink_perturb": ProbeArm(
+            "shrink and perturb on agents and mixer; optimizer: keep", intervention={"kind": "shrink_perturb"}
+        ),
+        "fire": ProbeArm("FIRE on agents and mixer; optimizer: keep", intervention={"kind": "fire"}),
         "agents_frozen": ProbeArm(
             "only the mixer learns, the agents' networks stay as they were saved", frozen="agents"
         ),
@@ -120,9 +128,9 @@ def _starting_state(learner: OfflineLearner, arm: ProbeArm, saved: NetState, see
     fresh = learner.fresh_weights(seed)
     if arm.fresh == "all":
         return NetState(fresh, {})
-    of_mixer = ("mixer.", "target_mixer.")
-    weights = {name: (fresh if name.startswith(of_mixer) else saved.weights)[name] for name in saved.weights}
-    return NetState(weights, {n: kept for n, kept in saved.optimizer.items() if not n.startswith(of_mixer)})
+    of_part = (f"{arm.fresh}.", f"target_{arm.fresh}.")
+    weights = {name: (fresh if name.startswith(of_part) else saved.weights)[name] for name in saved.weights}
+    return NetState(weights, {n: kept for n, kept in saved.optimizer.items() if not n.startswith(of_part)})
 
 
 def _freeze_agents(module: nn.Module, *, zero: bool) -> None:

@@ -159,7 +159,7 @@ def test_what_an_arm_keeps_and_what_it_replaces(learner: OfflineLearner, episode
     saved = learner.state()
     assert {name.split(".")[0] for name in saved.optimizer} == {"agents", "mixer"}
     weights, optimizer = {}, {}
-    for name in ("as_is", "optimizer_reset", "mixer_reset", "fresh"):
+    for name in ("as_is", "optimizer_reset", "mixer_reset", "agents_reset", "fresh"):
         begin(learner, ARMS[name], saved, block, 0)
         state = learner.state()
         weights[name] = {
@@ -172,19 +172,21 @@ def test_what_an_arm_keeps_and_what_it_replaces(learner: OfflineLearner, episode
         "as_is": {"agents.": True, "mixer.": True},
         "optimizer_reset": {"agents.": True, "mixer.": True},
         "mixer_reset": {"agents.": True, "mixer.": False},
+        "agents_reset": {"agents.": False, "mixer.": True},
         "fresh": {"agents.": False, "mixer.": False},
     }
     assert optimizer == {
         "as_is": {"agents", "mixer"},
         "optimizer_reset": set(),
         "mixer_reset": {"agents"},
+        "agents_reset": {"mixer"},
         "fresh": set(),
     }
 
 
 def test_the_thresholds_are_those_of_the_shipped_configs() -> None:
     shipped = Path(__file__).parents[3] / "configs" / "intervention"
-    for name in ("reborn", "reborn_official_code", "redo"):
+    for name in ("reborn", "reborn_official_code", "redo", "shrink_perturb", "fire"):
         (data,) = yaml.safe_load((shipped / f"{name}.yaml").read_text(encoding="utf-8"))["interventions"]
         settings = ARMS[name].intervention
         assert settings is not None
