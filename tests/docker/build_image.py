@@ -31,6 +31,7 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 UNKNOWN_USER = "54321:0"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 NO_NETWORK = ("unshare", "--net")
+NEW_NAMESPACES = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork")
 
 
 class ImageTestError(Exception):
@@ -194,20 +195,8 @@ class Container:
         words = [*(self.image["Entrypoint"] if entrypoint else ()), *(command or self.image["Cmd"])]
         return subprocess.Popen(
             [
-                *(
-                    "unshare",
-                    "--mount",
-                    "--net",
-                    "--uts",
-                    "--ipc",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "sh",
-                    "-c",
-                    script,
-                    "sh",
-                ),
+                *NEW_NAMESPACES,
+                *("sh", "-c", script, "sh"),
                 *(str(self.root), user or self.image["User"], self.image["WorkingDir"]),
                 *(*self.image["Env"], *environment, *words),
             ],
@@ -216,7 +205,7 @@ class Container:
             text=True,
         )
 
-    def run(self, *command: str, timeout_s: float = 300, **options: Any) -> str:
+    def run(self, *command: str, timeout_s: float = 1800, **options: Any) -> str:
         """What a command prints that ends.
 
         Raises:
@@ -226,18 +215,23 @@ class Container:
         try:
             printed, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
-            process.kill()
+            self.kill(process)
             raise ImageTestError(f"{' '.join(command)} did not end in {timeout_s:g} s") from error
         if process.returncode:
             raise ImageTestError(f"{' '.join(command) or 'the command'} ended with {process.returncode}:\n{printed}")
         return printed
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL to process 1 in there, with which all others end."""
+        subprocess.run(["pkill", "-KILL", "--parent", str(process.pid)])
+        process.wait()
 
     def enter(self, process: subprocess.Popen[str], *command: str) -> subprocess.CompletedProcess[str]:
         """A command beside what runs, as ``docker exec`` does."""
         first = output(["pgrep", "--parent", str(process.pid)]).split()[0]
         return subprocess.run(
             [
-                *("nsenter", "--target", first, "--mount", "--net", "--uts", "--ipc", "--pid", "--root", "--wd=/runs"),
+                *("nsenter", "--target", first, "--mount", "--net", "--uts", "--ipc", "--pid", "--root", "--wd"),
                 *("--setuid", "1000", "--setgid", "0", "env", "-i", *self.image["Env"], *command),
             ],
             capture_output=True,
@@ -276,7 +270,10 @@ def use_head(container: Container) -> None:
     token.write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
     os.chown(token, 1000, 0)
     command = ("ray", "start", "--head", "--block", "--port=6379", "--disable-usage-stats", "--num-cpus=1")
-    head = container.start(*command, environment=("RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH=/runs/token"))
+    head = container.start(
+        *command,
+        environment=("RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH=/runs/token", "RAY_raylet_start_wait_time_s=600"),
+    )
     check = (
         "env",
         "RAY_AUTH_MODE=token",
@@ -284,7 +281,7 @@ def use_head(container: Container) -> None:
         *container.image["Healthcheck"]["Test"][1:],
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while (done := container.enter(head, *check)).returncode:
             if time.monotonic() > deadline or head.poll() is not None:
                 raise ImageTestError(f"the head is not healthy: {done.stdout}{done.stderr}")
@@ -299,8 +296,7 @@ def use_head(container: Container) -> None:
         if not gone.returncode:
             raise ImageTestError("the health check does not see that the raylet is gone.")
     finally:
-        head.kill()
-        head.wait()
+        container.kill(head)
 
 
 def use_starcraft(builder: Builder) -> None:
