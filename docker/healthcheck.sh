@@ -15,7 +15,8 @@ unhealthy() {
 command=$(ps -ww -o args= -p 1)
 case $command in
 *"ray start "*)
-    pgrep -x raylet >/dev/null || unhealthy "no raylet runs in this container"
+    # Its process stays, as a zombie, after it has ended: ray start does not wait for it.
+    pgrep -x -r D,R,S raylet >/dev/null || unhealthy "no raylet runs in this container"
     ray health-check || unhealthy "the GCS of the cluster that this node has joined does not answer"
     ;;
 *"rllib-reborn train "* | *"rllib-reborn tune "*)

@@ -6,7 +6,8 @@ Python 3.11. Stages that need no network are built in a network namespace withou
 ``docker run`` would: with processes, network, /dev/shm and user id of its own, and with the command, environment, working
 directory and health check that the image names.
 
-It needs root, some 15 GB below ``--work``, four minutes of an idle machine and ``apt-get install --no-install-recommends buildah mmdebstrap``.
+It needs root, some 15 GB below ``--work``, four minutes of an idle machine and
+``apt-get install --no-install-recommends buildah mmdebstrap``.
 Not shown by it: BuildKit, the registry's base image, GPUs, the target gpu, and the game itself (the target starcraft is
 built with a made-up installation).
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -69,6 +70,23 @@ def test_a_node_is_healthy_while_its_raylet_runs_and_the_head_answers(tmp_path: 
     assert health(tmp_path, NODE) == ""
     assert "no raylet runs" in health(tmp_path, NODE, programs={"pgrep": 1})
     assert "the GCS of the cluster" in health(tmp_path, NODE, programs={"ray": 1})
+
+
+def test_a_raylet_that_has_ended_and_that_nobody_has_waited_for_is_no_raylet(tmp_path: Path) -> None:
+    """As in a container, where 'ray start' does not wait for it: found by its name, not by the check's own words."""
+    line = next(
+        line for line in (DOCKER / "healthcheck.sh").read_text(encoding="utf-8").splitlines() if "pgrep" in line
+    )
+    words = shlex.split(line.split(">")[0])
+    of_this_test = ("--parent", str(os.getpid()))
+    shutil.copy(str(shutil.which("true")), tmp_path / "raylet")
+    ended = subprocess.Popen([tmp_path / "raylet"])
+    try:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still there
+        assert subprocess.run(["pgrep", "-x", "raylet", *of_this_test], capture_output=True).returncode == 0
+        assert subprocess.run([*words, *of_this_test], capture_output=True).returncode == 1
+    finally:
+        ended.wait()
 
 
 def test_a_training_is_unhealthy_without_a_new_row(tmp_path: Path) -> None:
