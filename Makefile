@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test test-fast test-long wheel-test bench lint clean
+.PHONY: train test test-fast test-long wheel-test image-test bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test       set up and run the tests, as CI does (make test-fast: without the slow ones; WORKERS=1: one after another)"
 	@echo "make test-long  the tests marked 'long': whole products, series of faults, soaks; never in CI"
 	@echo "make wheel-test build the wheel, install it into an empty virtual environment and use it there"
+	@echo "make image-test build the image of docker/ without a container engine and use it there (root, buildah, mmdebstrap)"
 	@echo "make bench      print the benchmarks as JSON lines"
 	@echo "make lint       ruff and mypy"
 
@@ -45,6 +46,9 @@ test-long: $(STAMP)
 
 wheel-test: $(STAMP)
 	$(BIN)/python tests/wheel/run.py
+
+image-test: $(STAMP)
+	$(BIN)/python -m tests.docker.build_image
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sampling --json

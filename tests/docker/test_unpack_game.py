@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docker" / "unpack_game.sh"
+SCRIPT = Path(__file__).parents[2] / "docker" / "unpack_game.sh"
 GAME = ("StarCraftII/Versions/Base75689/SC2_x64", "StarCraftII/Libs/libx.so")
 MAPS = ("SMAC_Maps/3m.SC2Map", "SMAC_Maps/2s3z.SC2Map")
 
