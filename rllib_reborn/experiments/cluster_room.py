@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.experiments.schema import Experiment
@@ -45,18 +47,19 @@ def wait_for_room(
     *,
     own: Resources | None = None,
     nodes: Callable[[], Sequence[Resources]] | None = None,
+    demand: Callable[[Sequence[Resources]], contextlib.AbstractContextManager[None]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return once the cluster's nodes have room for all processes; say what is waited for after 30 s, then every minute.
 
-    Only what the nodes have is looked at, not what other runs hold: they end, or are queued by Ray as this one is.
+    While it waits, an autoscaler sees what is wanted. Only what the nodes have is looked at, not what other runs hold: they end, or are queued by Ray as this one is.
 
     Args:
         experiment: ``resources.wait_timeout_s`` ends the wait.
         say: Is given each message.
         own: As of :func:`shortage`.
-        nodes, clock, sleep: Replaced in tests.
+        nodes, demand, clock, sleep: Replaced in tests.
 
     Raises:
         ExperimentError: There was no room in ``resources.wait_timeout_s`` seconds.
@@ -64,20 +67,42 @@ def wait_for_room(
     if own is None and (not any(processes_of(experiment).values()) or (nodes is None and _has_its_room())):
         return
     there = alive_nodes if nodes is None else nodes
-    start, due = clock(), FIRST_S
-    while True:
-        reason = shortage(experiment, there(), own)
-        if reason is None:
-            return
-        waited, limit = clock() - start, experiment.resources.wait_timeout_s
-        if limit is not None and waited >= limit:
-            raise ExperimentError(
-                f"gave up after {waited:.0f} s (resources.wait_timeout_s={limit:g}), {reason}; start nodes, or take fewer."
-            )
-        if waited >= due:
-            say(reason)
-            due = waited + THEN_S
-        sleep(_LOOK_EVERY_S if limit is None else min(_LOOK_EVERY_S, max(limit - waited, 0.01)))
+    start, due, is_shown = clock(), FIRST_S, False
+    with contextlib.ExitStack() as demanded:
+        while True:
+            reason = shortage(experiment, there(), own)
+            if reason is None:
+                return
+            waited, limit = clock() - start, experiment.resources.wait_timeout_s
+            if not is_shown:
+                is_shown = True
+                processes = [one for kind in processes_of(experiment).values() for one in kind]
+                demanded.enter_context((demand or shown_to_autoscaler)([own, *processes] if own else processes))
+            if limit is not None and waited >= limit:
+                raise ExperimentError(
+                    f"gave up after {waited:.0f} s (resources.wait_timeout_s={limit:g}), {reason}; start nodes, or take "
+                    "fewer."
+                )
+            if waited >= due:
+                say(reason)
+                due = waited + THEN_S
+            sleep(_LOOK_EVERY_S if limit is None else min(_LOOK_EVERY_S, max(limit - waited, 0.01)))
+
+
+@contextlib.contextmanager
+def shown_to_autoscaler(processes: Sequence[Resources]) -> Iterator[None]:
+    """While inside, Ray counts ``processes`` as work that waits for a place, and an autoscaler starts nodes for them.
+
+    Nothing else would show it: none of a run's processes is started before there is room for all. It is a placement group,
+    which is removed at the end, whether or not it has got its place. (``request_resources`` would be one number for the whole
+    cluster, which the last run to call it sets for all.)
+    """
+    bundles = [{name: amount for name, amount in one.items() if amount} for one in processes]
+    group = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")
+    try:
+        yield
+    finally:
+        remove_placement_group(group)
 
 
 def _has_its_room() -> bool:

@@ -157,7 +157,7 @@ def overrides(job: dict[str, Any]) -> list[str]:
 
 
 def test_the_first_nodes_have_room_for_every_process_of_the_training() -> None:
-    """A run starts none of its processes before there is room for all, so the autoscaler would see no demand."""
+    """So that it begins at once: none of its processes is started before there is room for all."""
     job = manifest("rayjob-train.yaml")
     entrypoint = job["spec"]["entrypoint"]
     name, resources = shlex.split(entrypoint)[2], option(entrypoint, "--resources")
@@ -169,7 +169,7 @@ def test_the_first_nodes_have_room_for_every_process_of_the_training() -> None:
 
 
 def test_the_first_nodes_have_room_for_one_run_of_the_sweep() -> None:
-    """Likewise: a sweep lets Tune ask for nodes only after it has found room for one run."""
+    """Likewise: a sweep begins where there is room for one run."""
     job = manifest("rayjob-tune.yaml")
     sweep = read_sweep(sweep_path(shlex.split(job["spec"]["entrypoint"])[2]), overrides(job))
     run = SweepRun(known_points(sweep)[0], sweep.seeds[0])
