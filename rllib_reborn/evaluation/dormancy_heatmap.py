@@ -48,7 +48,7 @@ def dormancy_heatmap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: i
     table = concat(found or [series_curve(groups[0].label, "", [], level=level, reps=reps)]).drop(columns="episodes")
     shown = [group for group in groups if not table.empty and (table["label"] == group.label).any()]
     table = with_marks(table, shown)
-    marks = marks_text(shown, table)
+    marks = marks_text(shown, table, where="above")
     task = groups[0].task
     more = f" The first {MOST_LAYERS} layers." if len(layer_keys(groups)) > MOST_LAYERS else ""
     caption = (
@@ -66,7 +66,7 @@ def dormancy_heatmap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: i
         columns=tuple(keys),
     )
     draw = functools.partial(_draw, chart=chart)
-    title = f"{task}: dormancy by layer over time"
+    title = f"{task}: dormancy over time"
     return FigureSpec(stem(task, "dormancy_heatmap"), title, note, caption, table, draw, chart)
 
 
@@ -90,6 +90,7 @@ def _draw(spec: FigureSpec, *, chart: Chart) -> Any:
     )
     colours = heat_colours()
     last = float(spec.table["env_steps"].max())
+    marked = bool((spec.table["series"] == INTERVENTION).any())
     for place, (axes, panel) in enumerate(zip(all_axes, panels)):
         own = spec.table[spec.table["label"] == panel.value]
         for row, key in enumerate(chart.columns):
@@ -100,7 +101,8 @@ def _draw(spec: FigureSpec, *, chart: Chart) -> Any:
                 drawn = axes.pcolormesh(edges, [row - 0.5, row + 0.5], values, cmap=colours, vmin=0, vmax=1)
         _marks(axes, own, len(chart.rows))
         steps_axis(axes, last)
-        axes.set_ylim(len(chart.rows) - 0.5, -0.5 if own["series"].ne(INTERVENTION).all() else -1.2)
+        # All panels have the lane of the marks where one has, so that layers of one row of panels are level.
+        axes.set_ylim(len(chart.rows) - 0.5, -1.2 if marked else -0.5)
         axes.set_yticks(
             range(len(chart.rows)), chart.rows if place % columns == 0 else [""] * len(chart.rows), fontsize=8
         )
@@ -111,7 +113,7 @@ def _draw(spec: FigureSpec, *, chart: Chart) -> Any:
     for axes in all_axes[len(panels) :]:
         axes.set_visible(False)
     used = all_axes[: len(panels)]
-    figure.colorbar(drawn, ax=used, fraction=0.3 / width, pad=0.15 / width, aspect=14, label="dormant share of a layer")
+    figure.colorbar(drawn, ax=used, fraction=0.3 / width, pad=0.15 / width, aspect=14, label="dormant share")
     heading(all_axes[0], spec.title, spec.note, above=30 + 11 * (len(wrapped(panels[0].title, 44)) - 1))
     return figure
 

@@ -170,8 +170,8 @@ def draw_marks(axes: Any, table: pd.DataFrame, labels: Sequence[str]) -> None:
         axes.plot([0], [height], transform=before, **key)
 
 
-def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame) -> str:
-    """The sentence of a caption about the marks; empty where there are none."""
+def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame, *, where: str = "at the bottom") -> str:
+    """The sentence of a caption about the marks, and where they are; empty where there are none."""
     marks = table[table["series"] == INTERVENTION]
     if marks.empty:
         return ""
@@ -184,8 +184,8 @@ def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame) -> str:
             shown = f"{total:,}, one in {every} drawn" if every > 1 else f"{total:,}"
             parts.append(f"{group.label}: {shown}")
     several = max(len(group.runs) for group in groups) > 1
-    where = ", each at the mean step of the seeds that reached it" if several else ""
-    return f" Ticks at the bottom: applications of interventions ({'; '.join(parts)}){where}."
+    mean = ", each at the mean step of the seeds that reached it" if several else ""
+    return f" Ticks {where}: applications of interventions ({'; '.join(parts)}){mean}."
 
 
 def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
