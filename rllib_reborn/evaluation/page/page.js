@@ -146,7 +146,7 @@ function tableCard(table, key, colours = {}) {
     el("th", { scope: "col", "aria-sort": sort && sort.column === column ? (sort.down ? "descending" : "ascending") : null },
       el("button", { type: "button", class: "sorter", id: `${key}-c${column}`, text: name, onclick: () => sortBy(key, column) }))));
   const body = order.map((at) => el("tr", {}, table.rows[at].map((cell, column) => {
-    const long = table.head[column] === "notes" || table.head[column] === "reason" || cell.length > 60;
+    const long = table.head[column] === "notes" || table.head[column] === "reason";
     const colour = ["group", "against"].includes(table.head[column]) ? colours[cell] : undefined;
     const content = table.code.includes(column) ? el("code", { class: cell.length <= 40 ? "short" : null, text: cell }) : document.createTextNode(cell);
     const dot = colour ? el("span", { class: "dot", variables: { "background-color": colour } }) : null;
@@ -260,7 +260,7 @@ function render() {
   const left = DATA.left_out.rows.length ? [el("h3", { id: "left-out", text: "Left out" }), tableCard(DATA.left_out, "left-out-table")] : [];
   const reading = [el("h3", { id: "reading", text: "How to read the numbers" }),
     el("div", { class: "card" }, el("ul", { class: "words" }, DATA.method.map((text) => el("li", { text }))))];
-  const empty = DATA.tasks.length ? [] : [el("p", { class: "empty", text: "No run here yet; this page looks again every second." })];
+  const empty = DATA.tasks.length ? [] : [el("p", { class: "empty", text: "No run here yet; they appear here by themselves." })];
   main.replaceChildren(...[...progress, ...empty, ...tasks.map(([, node]) => node), ...(movies || []), ...left, ...reading].flat());
   const links = [
     ...(progress.length ? [["progress", "Progress"]] : []),
@@ -328,7 +328,7 @@ function tellStatus(lost) {
 
 async function ask() {
   try {
-    const answer = await fetch("data.json", { headers: ask.tag ? { "If-None-Match": ask.tag } : {}, cache: "no-store" });
+    const answer = await fetch("data.json?wait", { headers: ask.tag ? { "If-None-Match": ask.tag } : {}, cache: "no-store" });
     if (answer.status === 200) {
       const found = await answer.json();
       ask.tag = answer.headers.get("ETag");
@@ -336,10 +336,11 @@ async function ask() {
       render();
     } else if (answer.status !== 304) throw new Error(`status ${answer.status}`);
     tellStatus(false);
+    setTimeout(ask, 200); // the server answers when there is something new
   } catch {
     tellStatus(true);
+    setTimeout(ask, 1000);
   }
-  setTimeout(ask, 1000);
 }
 
 // ------------------------------------------------------------------------------------------------------------- start

@@ -16,7 +16,9 @@ from rllib_reborn.evaluation.page.live import Snapshot
 
 HOST = "127.0.0.1"
 #: Seconds between two looks at the folders; longer where a look itself takes longer.
-PAUSE_S = 1.0
+PAUSE_S = 0.5
+#: Seconds that a page which has the present data is kept waiting for newer ones.
+HOLD_S = 10.0
 #: Seconds that a client may take for its request.
 _PATIENCE_S = 10
 _SAFE_HEADERS = {
@@ -34,7 +36,7 @@ class LivePage:
     """The server, and the thread that keeps what it serves up to date.
 
     Args:
-        look: Gives what is to be served, and ``None`` where nothing has changed; called at once and about every second.
+        look: Gives what is to be served, and ``None`` where nothing has changed; called at once and about twice a second.
         port: 0: a free one.
 
     Raises:
@@ -48,6 +50,7 @@ class LivePage:
         if first is None:
             raise ValueError("there is nothing to serve")
         self._now = first
+        self._news = threading.Condition()
         self._stop = threading.Event()
         self._server = http.server.ThreadingHTTPServer((HOST, port), self._handler())
         self._server.daemon_threads = True
@@ -70,12 +73,20 @@ class LivePage:
             self._server.serve_forever(poll_interval=0.2)
         finally:
             self._stop.set()
+            with self._news:
+                self._news.notify_all()
             self._server.server_close()
             watcher.join(timeout=_PATIENCE_S)
 
     def stop(self) -> None:
         """Ends :meth:`serve`; from another thread."""
         self._server.shutdown()
+
+    def newer_than(self, tag: str) -> Snapshot:
+        """The present snapshot; where it still has this tag, after a while or when there is another one."""
+        with self._news:
+            self._news.wait_for(lambda: self._now.tag != tag or self._stop.is_set(), HOLD_S)
+            return self._now
 
     def _keep_up(self) -> None:
         pause = PAUSE_S
@@ -91,7 +102,9 @@ class LivePage:
                     problem = str(error)
                     _LOGGER.warning("the page stays as it was: %s: %s", type(error).__name__, error)
             if found is not None:
-                self._now = found
+                with self._news:
+                    self._now = found
+                    self._news.notify_all()
             # Half of the time at most, so that looking does not slow down what is looked at.
             pause = max(PAUSE_S, time.monotonic() - start)
 
@@ -116,13 +129,16 @@ class LivePage:
                 if self.headers.get("Host", "") not in (f"{HOST}:{page.port}", f"localhost:{page.port}"):
                     self._send(HTTPStatus.FORBIDDEN, "text/plain", b"open it as http://127.0.0.1\n", body=with_body)
                     return
-                now = page._now
-                name = self.path.partition("?")[0].removeprefix("/")
+                path, _, query = self.path.partition("?")
+                name, now = path.removeprefix("/"), page._now
                 if name == "":
                     self._send(HTTPStatus.OK, "text/html; charset=utf-8", now.page, body=with_body)
                 elif name == "data.json":
+                    known = self.headers.get("If-None-Match", "")
+                    if query == "wait":
+                        now = page.newer_than(known.strip('"'))
                     tag = f'"{now.tag}"'
-                    if self.headers.get("If-None-Match") == tag:
+                    if known == tag:
                         self._send(HTTPStatus.NOT_MODIFIED, None, b"", {"ETag": tag})
                     else:
                         self._send(HTTPStatus.OK, "application/json", now.data, {"ETag": tag}, body=with_body)
@@ -140,13 +156,20 @@ class LivePage:
                 *,
                 body: bool = True,
             ) -> None:
+                try:
+                    self._write(status, kind, content if body else b"", len(content), more or {})
+                except ConnectionError:
+                    self.close_connection = True  # the reader has closed the page meanwhile
+
+            def _write(
+                self, status: HTTPStatus, kind: str | None, content: bytes, size: int, more: dict[str, str]
+            ) -> None:
                 self.send_response(status)
-                headers = {} if kind is None else {"Content-Type": kind, "Content-Length": str(len(content))}
-                for name, value in {**_SAFE_HEADERS, **headers, **(more or {})}.items():
+                headers = {} if kind is None else {"Content-Type": kind, "Content-Length": str(size)}
+                for name, value in {**_SAFE_HEADERS, **headers, **more}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                if body:
-                    self.wfile.write(content)
+                self.wfile.write(content)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Says nothing: a line a second would hide all else."""

@@ -177,7 +177,7 @@ def test_watch_shows_a_new_row_within_five_seconds(tab: Tab, tmp_path: Path) -> 
         assert tab.evaluate("document.activeElement.id") == "progress-table-c0"  # the reader stays where they are
         write_run(tmp_path / "trial" / "s2", settings=config(seed=2), lines=lines, end=final(seed=2))
         tab.wait_for(f"{shown}.includes('trial/s2')")
-        assert {request.partition(str(page.port))[2] for request in tab.requests} == {"/", "/data.json"}
+        assert {request.partition(str(page.port))[2] for request in tab.requests} == {"/", "/data.json?wait"}
         assert tab.complaints == []
     finally:
         page.stop()

@@ -214,6 +214,15 @@ class TestServer:
         answer, content = ask(page, "/data.json", If_None_Match=tag)
         assert (answer.status, content) == (304, b"")
 
+    def test_who_waits_gets_what_is_new(self, page: LivePage, tmp_path: Path) -> None:
+        answer, _ = ask(page, "/data.json?wait", If_None_Match='"old"')
+        tag = answer.getheader("ETag")
+        assert answer.status == 200
+        assert tag is not None
+        append(tmp_path / "run", rows(iterations=4)[3])
+        answer, content = ask(page, "/data.json?wait", If_None_Match=tag)
+        assert (answer.status, progress_of(content)[0][2]) == (200, "4")
+
     @pytest.mark.parametrize(
         "path",
         [
