@@ -295,7 +295,7 @@ function drawMap(host, task, figure, panel, height, id) {
     root.append(
       svg("rect", { x: round(area.left + column * across), y: round(area.top + row * cell), width: round(across - 1.5), height: round(cell - 1.5), fill: heat(share) }),
       svg("text", { class: "cell-text", x: round(area.left + (column + 0.5) * across), y: round(area.top + (row + 0.5) * cell), text: Number(value.toPrecision(3)),
-        style: null, fill: null, "data-ink": share < 0.5 ? "light" : "dark" }));
+        "data-ink": share < 0.5 ? "light" : "dark" }));
   }
   for (const text of root.querySelectorAll("[data-ink]")) text.style.fill = text.dataset.ink === "light" ? "#fff" : "#111";
   rows.forEach((name, row) => root.append(svg("text", { x: area.left - 7, y: area.top + (row + 0.5) * cell + 4, "text-anchor": "end", text: name })));
