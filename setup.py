@@ -11,6 +11,7 @@ setup(
     package_dir={"rllib_reborn.configs": "configs", "rllib_reborn.tune_experiments": "tune_experiments"},
     package_data={
         "rllib_reborn": ["py.typed"],
+        "rllib_reborn.evaluation.page": ["*.html", "*.css", "*.js"],
         "rllib_reborn.configs": ["**/*.yaml"],
         "rllib_reborn.tune_experiments": ["**/*.yaml", "README.md"],
     },

@@ -28,6 +28,7 @@ from rllib_reborn.cli import (
     sc2_mock_server,
     train,
     tune,
+    watch,
 )
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
@@ -46,6 +47,7 @@ COMMANDS = (
     invariance_table.COMMAND,
     probe.COMMAND,
     report.COMMAND,
+    watch.COMMAND,
     export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,
@@ -66,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; ``argv`` is without the program's name."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    watch: SecondSignal | None = None
+    second: SecondSignal | None = None
     try:
         # As 'python -m' has it, so that an environment in the present folder has a name here too.
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command in _USE_RAY:
             ensure_writable_home()
             if argv is None:  # this process is the command, and nothing else
-                watch = watch_for_second_signal()
+                second = watch_for_second_signal()
         with contextlib.ExitStack() as watched:
             if arguments.command in _PLAY:
                 watched.enter_context(games_answer_within(SAMPLE_S))
@@ -87,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(str(failure), EXIT_FAILED)
     except KeyboardInterrupt:
         _tell("interrupted.", EXIT_FAILED)
-        if watch is not None:
-            watch.end(EXIT_FAILED)
+        if second is not None:
+            second.end(EXIT_FAILED)
         return EXIT_FAILED
     except BrokenPipeError:
         # The reader (head, less) has closed; the rest of the output must not raise again at exit.

@@ -26,6 +26,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"where to write; default: 'report' inside the run, or {MANY_RUNS_REPORT} for several",
     )
+    parser.add_argument(
+        "--html",
+        action="store_true",
+        help="also write report.html: the same as one file for a browser, with values under the cursor; needs no network",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -35,7 +40,8 @@ def _run(args: argparse.Namespace) -> int:
     with mistakes(RunError, OSError), contextlib.ExitStack() as held:
         runs = find_runs([held.enter_context(opened(run)) for run in args.runs])
         out = args.out or (runs[0] / "report" if len(runs) == 1 else MANY_RUNS_REPORT)
-        report = write_report(runs, out, command=shlex.join([*program().split(), "report", *map(str, args.runs)]))
+        typed = [*program().split(), "report", *map(str, args.runs), *(["--html"] if args.html else [])]
+        report = write_report(runs, out, command=shlex.join(typed), html=args.html)
     print(print_summary(report))
     return EXIT_OK
 

@@ -7,7 +7,7 @@ Runs of earlier versions, and runs that measure nothing, have no such file; that
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.parsing import parse_json
-from rllib_reborn.parsing.lines import read_lines
+from rllib_reborn.parsing.lines import GrowingLines, read_lines
 
 EVENTS_FILE = Path("dormancy") / "events.jsonl"
 #: The scores of 10,000 checks of 2,500 neurons.
@@ -121,8 +121,37 @@ def read_events(folder: Path) -> RunEvents:
     if not path.is_file():
         return RunEvents()
     entries: list[dict[str, Any]] = []
+    return _events(entries, _append(entries, read_lines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES)))
+
+
+class GrowingEvents:
+    """The events of a run that goes on: each time only what is new is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / EVENTS_FILE
+        self._lines = GrowingLines(self._path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES)
+        self._entries: list[dict[str, Any]] = []
+        self._unreadable = 0
+
+    def read(self) -> RunEvents:
+        """All events that there are now.
+
+        Raises:
+            ParseError: The file cannot be read, or is too large.
+        """
+        if not self._path.is_file():
+            return RunEvents()
+        lines, from_beginning = self._lines.new()
+        if from_beginning:
+            self._entries, self._unreadable = [], 0
+        self._unreadable += _append(self._entries, lines)
+        return _events(list(self._entries), self._unreadable)
+
+
+def _append(entries: list[dict[str, Any]], lines: Iterable[bytes | None]) -> int:
+    """Adds the events of further lines, and returns how many lines hold none."""
     unreadable = 0
-    for line in read_lines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES):
+    for line in lines:
         entry = None if line is None else _parse(line)
         if entry is None:
             unreadable += 1
@@ -132,6 +161,10 @@ def read_events(folder: Path) -> RunEvents:
             while entries and entries[-1]["iteration"] >= entry["iteration"]:
                 entries.pop()
         entries.append(entry)
+    return unreadable
+
+
+def _events(entries: list[dict[str, Any]], unreadable: int) -> RunEvents:
     # Within an iteration events come callback by callback. At one update the check comes before the
     # intervention, so that it shows what was found.
     entries.sort(key=lambda entry: (entry["clock"]["updates"], entry["event"] == "intervention"))

@@ -15,25 +15,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rllib_reborn.evaluation.charts import Chart, ChartPanel, Reference
 from rllib_reborn.evaluation.curves import seeds_band, series_curve
 from rllib_reborn.evaluation.dormancy_events import Check, LayerCheck, RunEvents
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.panels import (
     MARKS_NOTE,
-    Panel,
     concat,
+    curves_chart,
     draw_panels,
     finish_panels,
     marks_text,
+    panel_grid,
     reading_text,
     seed_count,
     seeds_text,
+    series_panel,
     statistic_text,
     stem,
     with_marks,
 )
 from rllib_reborn.evaluation.plasticity import dormancy_setting, dormancy_terms
-from rllib_reborn.evaluation.style import REFERENCE_COLOUR, FigureSpec, line_style, marker_style, new_figure
+from rllib_reborn.evaluation.style import REFERENCE_COLOUR, FigureSpec, line_style, marker_style
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -105,8 +108,21 @@ def nas_ranking(
         f"share 1 / H that each of a layer's H neurons would have if all did the same{over}. {dormancy_terms(groups)}"
     )
     note = f"last check; {statistic}; dashed: equal shares, 1 / H of the layer's H neurons{over}"
-    draw = functools.partial(_draw_ranking, layers=chosen, labels=[group.label for group in groups], beta=beta)
-    return FigureSpec(stem(task, "nas_ranking"), f"{task}: activation shares, ranked", note, caption, table, draw)
+    widths = table.groupby("layer")["width"].max()
+    chart = Chart(
+        "nas_ranking",
+        "curves",
+        tuple(group.label for group in groups),
+        tuple(_ranking_panel(key, int(widths[key]), beta) for key in chosen if key in widths),
+        x="rank",
+        y="share",
+        x_title="rank of the neuron",
+        y_title="share of the layer's score",
+        percent=True,
+    )
+    draw = functools.partial(_draw_ranking, chart=chart)
+    title = f"{task}: activation shares, ranked"
+    return FigureSpec(stem(task, "nas_ranking"), title, note, caption, table, draw, chart)
 
 
 def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000) -> FigureSpec:
@@ -125,7 +141,7 @@ def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000
     task, statistic = groups[0].task, statistic_text(groups, level)
     titles = {"dormant": "Dormant neurons", "overactive": "Over-active neurons"}
     panels = [
-        Panel(name, f"{titles[name]}, {where}", _UNIT, f"{name}, by chance")
+        series_panel(name, f"{titles[name]}, {where}", _UNIT, beside=f"{name}, by chance")
         for name in _SETS
         if (table["series"] == name).any()
     ]
@@ -137,9 +153,10 @@ def overlap(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000
         f"{dormancy_terms(groups)} {reading_text(table)}"
     )
     note = f"{statistic}; dotted: expected by chance; not smoothed"
-    draw = functools.partial(draw_panels, panels=panels, labels=[group.label for group in groups])
+    chart = curves_chart("overlap", [group.label for group in groups], panels, table)
+    draw = functools.partial(draw_panels, chart=chart)
     title = f"{task}: overlap with the last check"
-    return FigureSpec(stem(task, "overlap"), title, note, caption, table, draw)
+    return FigureSpec(stem(task, "overlap"), title, note, caption, table, draw, chart)
 
 
 def redormancy(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2000) -> FigureSpec:
@@ -153,7 +170,7 @@ def redormancy(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2
     table = concat(tables).drop(columns="episodes")
     task, statistic = groups[0].task, statistic_text(groups, level)
     panels = [
-        Panel(_window(ahead), f"Dormant again {_window(ahead)}", _UNIT)
+        series_panel(_window(ahead), f"Dormant again {_window(ahead)}", _UNIT)
         for ahead in INTERVALS
         if (table["series"] == _window(ahead)).any()
     ]
@@ -163,9 +180,10 @@ def redormancy(groups: Sequence[RunGroup], *, level: float = 0.95, reps: int = 2
         f"steps of the application; applications whose window is not over are left out. {seeds_text(groups)}; "
         f"{statistic}. {dormancy_terms(groups)} {reading_text(table)}"
     )
-    draw = functools.partial(draw_panels, panels=panels, labels=[group.label for group in groups])
+    chart = curves_chart("redormancy", [group.label for group in groups], panels, table)
+    draw = functools.partial(draw_panels, chart=chart)
     title = f"{task}: recycled neurons that are dormant again"
-    return FigureSpec(stem(task, "redormancy"), title, f"{statistic}; not smoothed", caption, table, draw)
+    return FigureSpec(stem(task, "redormancy"), title, f"{statistic}; not smoothed", caption, table, draw, chart)
 
 
 def dormancy_by_layer(
@@ -178,40 +196,44 @@ def dormancy_by_layer(
         layers: Layer keys; ``None``: all, at most :data:`MAX_PANELS`.
         level, reps: Of the bands.
     """
-    chosen = list(layers) if layers is not None else _layer_keys(groups)[:MAX_PANELS]
+    chosen = list(layers) if layers is not None else layer_keys(groups)[:MAX_PANELS]
     tables = []
     for key in chosen:
         for group in groups:
-            of_runs = [_layer_series(run.events, key) for run in group.runs]
+            of_runs = [layer_series(run.events, key) for run in group.runs]
             tables.append(series_curve(group.label, key, of_runs, level=level, reps=reps))
     table = concat(tables or [series_curve(groups[0].label, "", [], level=level, reps=reps)]).drop(columns="episodes")
     table = with_marks(table, groups)
     marks = marks_text(groups, table)
     task, statistic = groups[0].task, statistic_text(groups, level)
-    panels = [Panel(key, f"{key}, {_width(groups, key)} neurons", _UNIT) for key in chosen]
-    panels = [panel for panel in panels if (table["series"] == panel.series).any()]
+    panels = [series_panel(key, f"{key}, {layer_width(groups, key)} neurons", _UNIT) for key in chosen]
+    panels = [panel for panel in panels if (table["series"] == panel.value).any()]
     caption = (
         f"Dormant fraction by layer on {task} over environment steps; {seeds_text(groups)}; {statistic}. "
         f"{dormancy_terms(groups)}{marks} {reading_text(table)}"
     )
     note = f"{statistic}; not smoothed{f'; {MARKS_NOTE}' if marks else ''}"
-    draw = functools.partial(draw_panels, panels=panels, labels=[group.label for group in groups])
-    return FigureSpec(stem(task, "dormancy_layers"), f"{task}: dormant fraction by layer", note, caption, table, draw)
+    chart = curves_chart("dormancy_layers", [group.label for group in groups], panels, table)
+    draw = functools.partial(draw_panels, chart=chart)
+    title = f"{task}: dormant fraction by layer"
+    return FigureSpec(stem(task, "dormancy_layers"), title, note, caption, table, draw, chart)
 
 
-def _draw_ranking(spec: FigureSpec, *, layers: Sequence[str], labels: Sequence[str], beta: float | None) -> Any:
+def _ranking_panel(key: str, width: int, beta: float | None) -> ChartPanel:
+    references = [Reference(1 / width, "equal shares, 1 / H")]
+    references += [Reference(beta / width, f"over-active, {beta:g} / H", "dotted")] if beta is not None else []
+    return ChartPanel(f"{key}, {width} neurons", "layer", key, references=tuple(references))
+
+
+def _draw_ranking(spec: FigureSpec, *, chart: Chart) -> Any:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    keys = [key for key in layers if (spec.table["layer"] == key).any()]
-    columns = min(2, len(keys))
-    rows = -(-len(keys) // columns)
-    figure, all_axes = new_figure(4.2 * columns + (0.6 if columns == 1 else 0), 2.6 * rows + 0.4, rows, columns)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.18 / rows, top=1, hspace=0.42, wspace=0.24)
+    figure, all_axes, columns = panel_grid(len(chart.panels), 2.6)
     names: dict[str, Any] = {}
-    for axes, key in zip(all_axes, keys):
-        shown = spec.table[spec.table["layer"] == key]
+    for axes, panel in zip(all_axes, chart.panels):
+        shown = spec.table[spec.table["layer"] == panel.value]
         last = int(shown["rank"].max())
-        for position, label in enumerate(labels):
+        for position, label in enumerate(chart.labels):
             own = shown[shown["label"] == label]
             if own.empty:
                 continue
@@ -221,17 +243,15 @@ def _draw_ranking(spec: FigureSpec, *, layers: Sequence[str], labels: Sequence[s
                 area = {"color": style["color"], "alpha": 0.17, "linewidth": 0}
                 axes.fill_between(own["rank"], own["low"], own["high"], **area)
             names.setdefault(f"{label}, {seed_count(own)}", line)
-        width = int(shown["width"].max())
-        axes.set_title(f"{key}, {width} neurons", loc="left")
+        axes.set_title(panel.title, loc="left")
         axes.set_xlim(0.3, last + 0.7)
         axes.set_ylim(0, 1.06 * float(np.nanmax(shown[["share", "high"]].to_numpy())))
-        references = [(1 / width, "--"), *([(beta / width, ":")] if beta is not None else [])]
-        for height, dashes in references:
-            axes.axhline(height, color=REFERENCE_COLOUR, linestyle=dashes, linewidth=1.1, zorder=1.5)
+        for line in panel.references:
+            axes.axhline(line.height, color=REFERENCE_COLOUR, linestyle=line.dashes, linewidth=1.1, zorder=1.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.set_xlabel("rank of the neuron")
-    finish_panels(spec, figure, all_axes, len(keys), columns, names)
+        axes.set_xlabel(chart.x_title)
+    finish_panels(spec, figure, all_axes, len(chart.panels), columns, names)
     return figure
 
 
@@ -258,7 +278,7 @@ def _overlap_series(
         pairs = [
             (of(check.layers[key]), of(now), now.width)
             for key, now in events.checks[-1].layers.items()
-            if key in check.layers and _net_of(key) == net
+            if key in check.layers and net_of(key) == net
         ]
         smaller = sum(min(len(a), len(b)) for a, b, _ in pairs)
         if smaller:
@@ -276,7 +296,7 @@ def _redormant_series(events: RunEvents, net: str, ahead: int) -> tuple[Array, A
         applied = [one for one in events.applications if one.kind == kind and not one.dry_run]
         for now, end in zip(applied, applied[ahead:]):
             checks = [check for check in events.checks if now.position < check.position < end.position]
-            neurons = {key: found for key, found in now.recycled.items() if _net_of(key) == net}
+            neurons = {key: found for key, found in now.recycled.items() if net_of(key) == net}
             treated = sum(len(found) for found in neurons.values())
             if checks and treated:
                 again = sum(len(found & _ever_dormant(checks, key)) for key, found in neurons.items())
@@ -288,7 +308,7 @@ def _ever_dormant(checks: Iterable[Check], key: str) -> frozenset[int]:
     return frozenset().union(*(check.layers[key].dormant for check in checks if key in check.layers))
 
 
-def _layer_series(events: RunEvents, key: str) -> tuple[Array, Array]:
+def layer_series(events: RunEvents, key: str) -> tuple[Array, Array]:
     """Env steps of the checks, and the dormant fraction of a layer."""
     checks = [(check.env_steps, check.layers[key]) for check in events.checks if key in check.layers]
     return _columns([(steps, len(layer.dormant) / layer.width) for steps, layer in checks], 2)
@@ -297,30 +317,32 @@ def _layer_series(events: RunEvents, key: str) -> tuple[Array, Array]:
 # ------------------------------------------------------------------ what there is
 
 
-def _layer_keys(groups: Sequence[RunGroup]) -> list[str]:
+def layer_keys(groups: Sequence[RunGroup]) -> list[str]:
     """Layers of the last checks in their order, the mixer's first."""
     keys = dict.fromkeys(key for group in groups for check in _last_checks(group) for key in check.layers)
-    return sorted(keys, key=lambda key: _net_of(key) != "mixer")
+    return sorted(keys, key=lambda key: net_of(key) != "mixer")
 
 
 def _chosen_layers(groups: Sequence[RunGroup], layers: Sequence[str] | None) -> list[str]:
     if layers is not None:
         return list(layers)
-    keys = _layer_keys(groups)
-    return ([key for key in keys if _net_of(key) == "mixer"] or keys)[:MAX_PANELS]
+    keys = layer_keys(groups)
+    return ([key for key in keys if net_of(key) == "mixer"] or keys)[:MAX_PANELS]
 
 
 def _net(groups: Sequence[RunGroup]) -> str:
     """The mixer, where the phenomenon is; the first network of teams whose mixer has no neurons."""
-    nets = [_net_of(key) for key in _layer_keys(groups)]
+    nets = [net_of(key) for key in layer_keys(groups)]
     return "mixer" if "mixer" in nets or not nets else nets[0]
 
 
-def _net_of(key: str) -> str:
+def net_of(key: str) -> str:
+    """``mixer`` of ``mixer/V``."""
     return key.partition("/")[0]
 
 
-def _width(groups: Sequence[RunGroup], key: str) -> int:
+def layer_width(groups: Sequence[RunGroup], key: str) -> int:
+    """Neurons of a layer."""
     return max(check.layers[key].width for group in groups for check in _last_checks(group) if key in check.layers)
 
 

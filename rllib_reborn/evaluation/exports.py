@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from rllib_reborn.evaluation.groups import RunGroup, split_env
 from rllib_reborn.evaluation.runs import RunRecord
@@ -72,6 +74,17 @@ def latex_table(tasks: Sequence[TaskSummary]) -> str:
             ]
             lines.append(" & ".join(_escape(cell) for cell in cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON can hold it, which has no nan: what is not known is null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run_name(run: RunRecord, position: int) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 
 import pandas as pd
 
+from rllib_reborn.evaluation.charts import Chart, ChartPanel
 from rllib_reborn.evaluation.curves import INTERVENTION, constant_line, metric_curve, win_rate_curve
 from rllib_reborn.evaluation.forks import FORK, FORK_NOTE, fork_rows
 from rllib_reborn.evaluation.groups import RunGroup
 from rllib_reborn.evaluation.panels import (
     MARKS_NOTE,
     RANDOM,
-    Panel,
     concat,
+    curves_chart,
     draw_marks,
     draw_panels,
     line_with_band,
@@ -30,6 +31,7 @@ from rllib_reborn.evaluation.panels import (
     reading_text,
     seed_count,
     seeds_text,
+    series_panel,
     statistic_text,
     stem,
     with_marks,
@@ -44,6 +46,7 @@ from rllib_reborn.evaluation.style import (
     line_style,
     new_figure,
     steps_axis,
+    wrapped,
 )
 from rllib_reborn.evaluation.task_switches import SWITCH_NOTE, draw_switches, switch_rows, switches_text
 from rllib_reborn.evaluation.text import percent
@@ -86,6 +89,8 @@ _FIGURE_TERMS: dict[str, Callable[[Sequence[RunGroup]], str]] = {
 }
 # Rows of the figure of final returns, above which they stand closer.
 _SPACED_ROWS = 12
+# Letters of a line of their names, so that long ones leave the drawing its width.
+_NAME_LETTERS = 34
 _MARKED_FIGURES = frozenset({"dormancy"})
 
 
@@ -134,8 +139,10 @@ def final_figure(
         "(Student's t over seeds; over episodes where there is one seed, which says nothing about others). "
         "The random policy's interval is over its episodes."
     )
-    draw = functools.partial(_draw_final, labels=[label for label in order if label != RANDOM])
-    return FigureSpec(stem(task, "final"), f"{task}: final return", note, caption, rows, draw)
+    labels = tuple(label for label in order if label != RANDOM)
+    draw = functools.partial(_draw_final, labels=labels)
+    chart = Chart("final", "final", labels, (ChartPanel(),), x="value", x_title="episode return")
+    return FigureSpec(stem(task, "final"), f"{task}: final return", note, caption, rows, draw, chart)
 
 
 def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[str, Any]) -> FigureSpec:
@@ -171,8 +178,10 @@ def _returns(groups: Sequence[RunGroup], random: Interval | None, options: dict[
     note += f"; {MARKS_NOTE}" if (table["series"] == INTERVENTION).any() else ""
     note += f"; {FORK_NOTE}" if forks else ""
     note += f"; {SWITCH_NOTE}" if switches_text(table) else ""
-    draw = functools.partial(_draw_lines, y_label="episode return", limits=None, labels=_labels(groups))
-    return FigureSpec(stem(task, "return"), f"{task}: return", note, caption, table, draw)
+    panel = ChartPanel(column="series", value="evaluation", beside="training")
+    chart = Chart("return", "curves", _labels(groups), (panel,), y_title="episode return")
+    draw = functools.partial(_draw_lines, chart=chart)
+    return FigureSpec(stem(task, "return"), f"{task}: return", note, caption, table, draw, chart)
 
 
 def _win_rates(groups: Sequence[RunGroup], level: float) -> FigureSpec:
@@ -185,8 +194,10 @@ def _win_rates(groups: Sequence[RunGroup], level: float) -> FigureSpec:
         f"seeds differ by more than chance. {reading_text(table)}"
     )
     note = f"greedy evaluation, {percent(level)} Wilson interval{episodes}; not smoothed"
-    draw = functools.partial(_draw_lines, y_label="win rate", limits=(0.0, 1.0), labels=_labels(groups))
-    return FigureSpec(stem(task, "win_rate"), f"{task}: win rate", note, caption, table, draw)
+    panel = ChartPanel(column="series", value="evaluation", limits=(0.0, 1.0))
+    chart = Chart("win_rate", "curves", _labels(groups), (panel,), y_title="win rate")
+    draw = functools.partial(_draw_lines, chart=chart)
+    return FigureSpec(stem(task, "win_rate"), f"{task}: win rate", note, caption, table, draw, chart)
 
 
 def _panels(
@@ -216,12 +227,14 @@ def _panels(
     )
     title = f"{task}: {_FIGURE_TITLES.get(name, name.replace('_', ' '))}"
     note = f"{statistic}; not smoothed{f'; {MARKS_NOTE}' if marks else ''}{f'; {SWITCH_NOTE}' if switches else ''}"
-    panels = [Panel(curve.metric, curve.title, curve.limits) for curve in shown]
-    draw = functools.partial(draw_panels, panels=panels, labels=_labels(groups))
-    return FigureSpec(stem(task, name), title, note, caption, table, draw)
+    panels = [series_panel(curve.metric, curve.title, curve.limits) for curve in shown]
+    chart = curves_chart(name, _labels(groups), panels, table)
+    draw = functools.partial(draw_panels, chart=chart)
+    return FigureSpec(stem(task, name), title, note, caption, table, draw, chart)
 
 
-def _draw_lines(spec: FigureSpec, *, y_label: str, limits: tuple[float, float] | None, labels: Sequence[str]) -> Any:
+def _draw_lines(spec: FigureSpec, *, chart: Chart) -> Any:
+    labels, limits = chart.labels, chart.panels[0].limits
     figure, (axes,) = new_figure(7.2, 4.2)
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.13, top=0.98)
     ends = []
@@ -240,7 +253,7 @@ def _draw_lines(spec: FigureSpec, *, y_label: str, limits: tuple[float, float] |
         axes.plot(row["env_steps"], row["value"], color=REFERENCE_COLOUR, linestyle="--", linewidth=1.3)
         ends.append((RANDOM, float(row["value"].iloc[-1]), REFERENCE_COLOUR))
     steps_axis(axes, float(spec.table["env_steps"].max()))
-    axes.set_ylabel(y_label)
+    axes.set_ylabel(chart.y_title)
     if limits:
         margin = 0.03 * (limits[1] - limits[0])
         axes.set_ylim(limits[0] - margin, limits[1] + margin)
@@ -262,7 +275,9 @@ def _draw_forks(axes: Any, table: pd.DataFrame) -> None:
 def _draw_final(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
     rows = spec.table
     shown = list(dict.fromkeys(rows["label"]))
-    figure, (axes,) = new_figure(7.2, 0.8 + (0.5 if len(shown) <= _SPACED_ROWS else 0.28) * len(shown))
+    names = {label: wrapped(label, _NAME_LETTERS) for label in shown}
+    row = max(0.5 if len(shown) <= _SPACED_ROWS else 0.28, 0.19 * max(map(len, names.values())))
+    figure, (axes,) = new_figure(7.2, 0.8 + row * len(shown))
     figure.subplots_adjust(left=0.28, right=0.98, bottom=0.5 / figure.get_figheight(), top=0.98)
     for height, label in enumerate(reversed(shown)):
         own = rows[rows["label"] == label]
@@ -290,7 +305,7 @@ def _draw_final(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
                 va="center",
                 annotation_clip=False,
             )
-    axes.set_yticks(range(len(shown)), list(reversed(shown)))
+    axes.set_yticks(range(len(shown)), ["\n".join(names[label]) for label in reversed(shown)])
     axes.tick_params(axis="y", length=0, labelsize=10)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -300,9 +315,9 @@ def _draw_final(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
     return figure
 
 
-def _labels(groups: Sequence[RunGroup]) -> list[str]:
+def _labels(groups: Sequence[RunGroup]) -> tuple[str, ...]:
     """A group keeps its colour in all figures, also in those that have nothing to show of others."""
-    return [group.label for group in groups]
+    return tuple(group.label for group in groups)
 
 
 def _episodes_text(table: pd.DataFrame) -> str:

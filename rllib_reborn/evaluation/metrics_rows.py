@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rllib_reborn.parsing import ParseError, parse_json
-from rllib_reborn.parsing.lines import read_lines
+from rllib_reborn.parsing.lines import GrowingLines, read_lines
 from rllib_reborn.short_repr import short_repr
 
 #: 100,000 iterations of 5,000 bytes each.
@@ -65,9 +65,32 @@ def read_rows(path: Path) -> MetricsRows:
     Raises:
         ParseError: It cannot be read, or is too large.
     """
-    rows: list[dict[str, Any]] = []
-    unreadable = replaced = 0
-    for line in read_lines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES):
+    return _with_lines(MetricsRows([], 0, 0), read_lines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES))
+
+
+class GrowingRows:
+    """The rows of a file that a training appends to: each time only what is new is read. A line that is being written is
+    not there yet, and no mistake."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = GrowingLines(path, most_bytes=MAX_BYTES, most_of_a_line=MAX_LINE_BYTES)
+        self._found = MetricsRows([], 0, 0)
+
+    def read(self) -> MetricsRows:
+        """All rows that there are now; the list is the same one each time.
+
+        Raises:
+            ParseError: The file cannot be read, or is too large.
+        """
+        lines, from_beginning = self._lines.new()
+        self._found = _with_lines(MetricsRows([], 0, 0) if from_beginning else self._found, lines)
+        return self._found
+
+
+def _with_lines(found: MetricsRows, lines: Iterable[bytes | None]) -> MetricsRows:
+    """The rows with those of further lines."""
+    rows, unreadable, replaced = found.rows, found.unreadable, found.replaced
+    for line in lines:
         row = None if line is None else _parse_row(line)
         if row is None:
             unreadable += 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rllib_reborn.evaluation.charts import Chart, ChartPanel, panel_columns
 from rllib_reborn.evaluation.curves import INTERVENTION, MAX_POINTS, intervention_marks, marks_thinned
 from rllib_reborn.evaluation.forks import FORK
 from rllib_reborn.evaluation.groups import RunGroup
@@ -23,52 +24,62 @@ MARKS_NOTE = "ticks below: interventions"
 _MARKED_POINTS = 30
 _MARKERS_PER_LINE = 8
 _LANE_POINTS = 7.0
+# Inches that a panel of a column has, by itself and beside others.
+_SINGLE, _PANEL, _NARROW = 7.2, 4.2, 3.5
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One panel of curves over env steps.
-
-    Attributes:
-        series: Series of the table that it shows.
-        title: What it is called.
-        limits: Fixed range of the y axis for a quantity with a natural one.
-        reference: Series to draw beside it, faint and dotted.
-    """
-
-    series: str
-    title: str
-    limits: tuple[float, float] | None = None
-    reference: str | None = None
+def series_panel(series: str, title: str, limits: tuple[float, float] | None = None, *, beside: str = "") -> ChartPanel:
+    """The panel of one series of a table; ``beside``: that which is drawn beside it."""
+    return ChartPanel(title, "series", series, limits, beside=beside)
 
 
-def draw_panels(spec: FigureSpec, *, panels: Sequence[Panel], labels: Sequence[str]) -> Any:
+def curves_chart(name: str, labels: Sequence[str], panels: Sequence[ChartPanel], table: pd.DataFrame) -> Chart:
+    """The declaration of a figure of panels over env steps, on a log scale where that helps."""
+
+    def logarithmic(panel: ChartPanel) -> bool:
+        return not panel.limits and _use_log(table.loc[table["series"] == panel.value, "value"])
+
+    shown = [dataclasses.replace(panel, logarithmic=logarithmic(panel)) for panel in panels]
+    return Chart(name, "curves", tuple(labels), tuple(shown), beside="dotted")
+
+
+def panel_grid(count: int, height: float = 2.5) -> tuple[Any, list[Any], int]:
+    """A figure of panels of one width, its axes, and how many are side by side; ``height`` in inches, of a row."""
+    columns = panel_columns(count, most=2)
+    rows = math.ceil(count / columns)
+    width = (_SINGLE if columns == 1 else _PANEL if columns == 2 else _NARROW) * columns
+    figure, all_axes = new_figure(width, height * rows + 0.3, rows, columns)
+    inches = {"hspace": 1.05 / (height - 0.3), "wspace": 0.24 if columns <= 2 else 0.28}
+    figure.subplots_adjust(left=0.76 / width, right=0.98, bottom=0.18 / rows, top=1, **inches)
+    return figure, all_axes, columns
+
+
+def draw_panels(spec: FigureSpec, *, chart: Chart) -> Any:
     """Draws a table of curves; a group's place in ``labels`` decides its colour and marker."""
-    columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure, all_axes = new_figure(4.2 * columns, 2.5 * rows + 0.3, rows, columns)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.18 / rows, top=1, hspace=0.42, wspace=0.24)
+    panels, labels = chart.panels, chart.labels
+    marked = spec.table.loc[spec.table["series"] == INTERVENTION, "label"].nunique()
+    # Lanes of marks take room of their own, not that of the curves.
+    figure, all_axes, columns = panel_grid(len(panels), 2.5 + max(0, marked - 2) * _LANE_POINTS / 72)
     last = float(spec.table["env_steps"].max())
     names: dict[str, Any] = {}
     for axes, panel in zip(all_axes, panels):
-        drawn = spec.table[spec.table["series"] == panel.series]
+        drawn = spec.table[spec.table["series"] == panel.value]
         for position, label in enumerate(labels):
             style = line_style(position)
             own = drawn[drawn["label"] == label]
             if len(own):
                 line = line_with_band(axes, own, style | {"linewidth": 1.5}, spread_markers(position, len(own)))
                 names.setdefault(f"{label}, {seed_count(own)}", line)
-            beside = spec.table[(spec.table["series"] == panel.reference) & (spec.table["label"] == label)]
+            beside = spec.table[(spec.table["series"] == panel.beside) & (spec.table["label"] == label)]
             if len(beside):
                 faint = style | {"linestyle": ":", "linewidth": 1.2, "alpha": 0.75, "fillstyle": "none"}
                 axes.plot(beside["env_steps"], beside["value"], **faint, **spread_markers(position, len(beside)))
-        logarithmic = _use_log(drawn["value"]) and not panel.limits
-        if logarithmic:
+        if panel.logarithmic:
             axes.set_yscale("log")
         if panel.limits:
             axes.set_yticks(np.linspace(*panel.limits, 5))
             axes.set_ylim(panel.limits[0] - 0.03, panel.limits[1] + 0.03)
-        axes.set_title(f"{panel.title}{' (log scale)' if logarithmic else ''}", loc="left")
+        axes.set_title(f"{panel.title}{' (log scale)' if panel.logarithmic else ''}", loc="left")
         steps_axis(axes, last)
         draw_switches(axes, spec.table)
         draw_marks(axes, spec.table, labels)
@@ -159,8 +170,8 @@ def draw_marks(axes: Any, table: pd.DataFrame, labels: Sequence[str]) -> None:
         axes.plot([0], [height], transform=before, **key)
 
 
-def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame) -> str:
-    """The sentence of a caption about the marks; empty where there are none."""
+def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame, *, where: str = "at the bottom") -> str:
+    """The sentence of a caption about the marks, and where they are; empty where there are none."""
     marks = table[table["series"] == INTERVENTION]
     if marks.empty:
         return ""
@@ -173,8 +184,8 @@ def marks_text(groups: Sequence[RunGroup], table: pd.DataFrame) -> str:
             shown = f"{total:,}, one in {every} drawn" if every > 1 else f"{total:,}"
             parts.append(f"{group.label}: {shown}")
     several = max(len(group.runs) for group in groups) > 1
-    where = ", each at the mean step of the seeds that reached it" if several else ""
-    return f" Ticks at the bottom: applications of interventions ({'; '.join(parts)}){where}."
+    mean = ", each at the mean step of the seeds that reached it" if several else ""
+    return f" Ticks {where}: applications of interventions ({'; '.join(parts)}){mean}."
 
 
 def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rllib_reborn.evaluation.charts import Chart, ChartPanel
 from rllib_reborn.evaluation.panels import finish_panels, seed_count, stem
 from rllib_reborn.evaluation.statistics import performance_profile, stratified_bootstrap_band
 from rllib_reborn.evaluation.style import FigureSpec, line_style, new_figure
@@ -64,8 +65,19 @@ def profile_figure(
         f"within the task, pointwise, too narrow for few seeds; drawn at {THRESHOLDS} thresholds. Groups of one run have "
         "no line."
     )
-    draw = functools.partial(_draw, labels=labels)
-    return FigureSpec(stem(task, "profile"), f"{task}: performance profile", note, caption, table, draw)
+    chart = Chart(
+        "profile",
+        "curves",
+        tuple(labels),
+        (ChartPanel(limits=(0.0, 1.0)),),
+        x="tau",
+        y="share",
+        x_title="tau, normalised return",
+        y_title="share of runs above tau",
+        steps=True,
+    )
+    draw = functools.partial(_draw, chart=chart)
+    return FigureSpec(stem(task, "profile"), f"{task}: performance profile", note, caption, table, draw, chart)
 
 
 def profile_rows(
@@ -91,11 +103,11 @@ def _thresholds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.linspace(low - margin, high + margin, THRESHOLDS)
 
 
-def _draw(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
+def _draw(spec: FigureSpec, *, chart: Chart) -> Any:
     figure, (axes,) = new_figure(7.2, 3.8)
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.14, top=1)
     names: dict[str, Any] = {}
-    for position, label in enumerate(labels):
+    for position, label in enumerate(chart.labels):
         own = spec.table[spec.table["label"] == label]
         if own.empty:
             continue
@@ -106,7 +118,7 @@ def _draw(spec: FigureSpec, *, labels: Sequence[str]) -> Any:
         names[f"{label}, {seed_count(own)}"] = line
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(float(spec.table["tau"].min()), float(spec.table["tau"].max()))
-    axes.set_xlabel("tau, normalised return")
-    axes.set_ylabel("share of runs above tau")
+    axes.set_xlabel(chart.x_title)
+    axes.set_ylabel(chart.y_title)
     finish_panels(spec, figure, [axes], 1, 1, names)
     return figure

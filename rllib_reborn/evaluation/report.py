@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from rllib_reborn._version import __version__
-from rllib_reborn.evaluation.dormancy_figures import event_figures
-from rllib_reborn.evaluation.exports import latex_table, marl_eval_data
-from rllib_reborn.evaluation.figures import CURVES, MetricCurve, final_figure, task_figures
-from rllib_reborn.evaluation.groups import RunGroup, config_differences, group_runs
+from rllib_reborn.evaluation.analysis import analyse
+from rllib_reborn.evaluation.exports import latex_table, marl_eval_data, plain
+from rllib_reborn.evaluation.figures import CURVES, MetricCurve
 from rllib_reborn.evaluation.markdown import Page, render_markdown
-from rllib_reborn.evaluation.profiles import profile_figure
+from rllib_reborn.evaluation.page import HTML_FILE, find_films, page_data, render_page
 from rllib_reborn.evaluation.runs import LeftOut, RunError, load_runs
-from rllib_reborn.evaluation.sensitivity import MOST_LINES, lines_to_draw, sensitivity_figures
-from rllib_reborn.evaluation.style import FigureFiles, FigureSpec, save_figure
-from rllib_reborn.evaluation.summary import (
-    FINAL,
-    LAST,
-    NONE,
-    TaskSummary,
-    comparisons_counted,
-    final_means,
-    final_rows,
-    summarise_task,
-)
+from rllib_reborn.evaluation.sensitivity import MOST_LINES
+from rllib_reborn.evaluation.style import FigureFiles, save_figure
+from rllib_reborn.evaluation.summary import LAST, NONE, TaskSummary, comparisons_counted
 from rllib_reborn.evaluation.text import count, format_interval, format_percent, format_time
 
 FORMAT = "rllib_reborn.report/1"
@@ -52,6 +36,7 @@ class Report:
         figures: Files of every figure.
         tasks: The numbers.
         left_out: Runs that were found and not used, with the reason.
+        html: ``report.html``; ``None`` where it was not asked for.
     """
 
     folder: Path
@@ -62,6 +47,7 @@ class Report:
     figures: tuple[FigureFiles, ...]
     tasks: tuple[TaskSummary, ...]
     left_out: tuple[LeftOut, ...]
+    html: Path | None = None
 
 
 def write_report(
@@ -72,6 +58,7 @@ def write_report(
     level: float = 0.95,
     reps: int = 2000,
     curves: Sequence[MetricCurve] = CURVES,
+    html: bool = False,
 ) -> Report:
     """Writes figures (PNG, PDF, CSV, caption), ``report.md``, ``summary.json`` and files for other tools.
 
@@ -85,32 +72,21 @@ def write_report(
         level: Confidence level, in (0, 1).
         reps: Bootstrap replicates, ``>= 1``.
         curves: Metrics that get learning curves.
+        html: Also write ``report.html``, the same in one file for a browser.
 
     Raises:
         RunError: A path is no run, no run can be read, or ``out_dir`` is a file.
     """
     records, broken = load_runs(run_paths)
-    groups, doubles = group_runs(records)
-    left_out = [*broken, *doubles]
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; the report needs a folder.")
     folder.mkdir(parents=True, exist_ok=True)
 
-    by_task = {task: [g for g in groups if g.task == task] for task in dict.fromkeys(g.task for g in groups)}
-    tasks = [summarise_task(members, level, reps) for members in by_task.values()]
-    figures: dict[str, list[FigureFiles]] = {}
-    stems: set[str] = set()
-    for summary in tasks:
-        specs = _figures(by_task[summary.task], summary, curves, level, reps)
-        figures[summary.task] = [save_figure(_own_stem(spec, stems), folder, command) for spec in specs]
-    differences = {task: config_differences(members) for task, members in by_task.items()}
-    versions = {
-        "rllib_reborn": __version__,
-        "Python": platform.python_version(),
-        "NumPy": np.__version__,
-        "pandas": pd.__version__,
-    }
+    found = analyse(records, broken, level=level, reps=reps, curves=curves)
+    tasks = [task.summary for task in found.tasks]
+    figures = {task.summary.task: [save_figure(spec, folder, command) for spec in task.figures] for task in found.tasks}
+    differences = {task.summary.task: task.differences for task in found.tasks}
 
     report = Report(
         folder=folder,
@@ -120,15 +96,20 @@ def write_report(
         latex_table=folder / "table.tex",
         figures=tuple(files for task in figures.values() for files in task),
         tasks=tuple(tasks),
-        left_out=tuple(left_out),
+        left_out=found.left_out,
+        html=folder / HTML_FILE if html else None,
     )
     named = [
-        (_display(entry.path, folder), entry.reason.replace(str(entry.path), entry.path.name)) for entry in left_out
+        (_display(entry.path, folder), entry.reason.replace(str(entry.path), entry.path.name))
+        for entry in found.left_out
     ]
-    page = Page(tasks, figures, differences, named, level, command, versions)
+    page = Page(tasks, figures, differences, named, level, command, found.versions)
     report.markdown.write_text(render_markdown(page), encoding="utf-8")
     report.latex_table.write_text(latex_table(tasks), encoding="utf-8")
-    _write_json(report.marl_eval_json, marl_eval_data(groups))
+    if report.html is not None:
+        data = page_data(found, command=command, left_out=named, films=find_films(found.groups))
+        report.html.write_text(render_page(data), encoding="utf-8", errors="replace")
+    _write_json(report.marl_eval_json, marl_eval_data(found.groups))
     _write_json(
         report.summary_json,
         {
@@ -136,14 +117,14 @@ def write_report(
             "command": command,
             "level": level,
             "bootstrap_replicates": reps,
-            "versions": versions,
-            "runs_found": len(records) + len(broken),
-            "runs_used": sum(len(group.runs) for group in groups),
+            "versions": found.versions,
+            "runs_found": found.found,
+            "runs_used": sum(len(group.runs) for group in found.groups),
             "left_out": [{"run": name, "reason": reason} for name, reason in named],
             "tasks": [dataclasses.asdict(task) for task in tasks],
             "config_differences": {
-                task: {"groups": [g.label for g in by_task[task]], "settings": rows}
-                for task, rows in differences.items()
+                task.summary.task: {"groups": [g.label for g in task.groups], "settings": task.differences}
+                for task in found.tasks
             },
             "figures": [files.png.name for files in report.figures],
         },
@@ -179,59 +160,8 @@ def print_summary(report: Report) -> str:
     for entry in report.left_out:
         lines.append(f"left out: {entry.path}: {entry.reason}")
     lines.append(f"report: {report.markdown}")
+    lines += [f"page: {report.html}"] if report.html else []
     return "\n".join(lines)
-
-
-def _figures(
-    groups: Sequence[RunGroup],
-    summary: TaskSummary,
-    curves: Sequence[MetricCurve],
-    level: float,
-    reps: int,
-) -> list[FigureSpec]:
-    random = next((group.random_return for group in summary.groups if group.random_return), None)
-    judged = {group.label: final_means(group) for group in groups}
-    means = {
-        label: {run.seed: value for run, value in found if run.seed is not None} for label, found in judged.items()
-    }
-    drawn = lines_to_draw(groups, means)
-    # A group whose runs are still going on is not as far as the others: where these are judged at the end, it has no place.
-    sources = {group.label: group.source for group in summary.groups}
-    over = [label for label, source in sources.items() if source == FINAL]
-    over = over or [label for label, source in sources.items() if source == LAST]
-    returns = {label: [value for _, value in judged[label]] for label in over}
-    going_on = len([source for source in sources.values() if source == LAST]) if FINAL in sources.values() else 0
-    without = f" {count(going_on, 'group')} without a final evaluation left out." if going_on else ""
-    curve_specs = task_figures(drawn, random, curves=curves, level=level, reps=reps)
-    chance = None if random is None else random.estimate
-    labels = [group.label for group in drawn]
-    profile = profile_figure(summary.task, labels, returns, chance, level=level, reps=reps)
-    profile = dataclasses.replace(profile, caption=profile.caption + without)
-    specs = [*([] if profile.table.empty else [profile]), *curve_specs]
-    specs += event_figures(drawn, level=level, reps=reps)
-    if len(drawn) < len(groups):
-        more = (
-            f" Of {len(groups)} groups {len(drawn)} are drawn: controls, and from the best to the worst final "
-            "return in equal steps."
-        )
-        specs = [dataclasses.replace(spec, caption=spec.caption + more) for spec in specs]
-    swept = sensitivity_figures(summary.task, groups, {label: means[label] for label in over if means[label]}, level)
-    swept = [dataclasses.replace(spec, caption=spec.caption + without) for spec in swept]
-    # The figures of single points come after those of the whole sweep.
-    specs = [*swept, *specs]
-    rows = final_rows(summary)
-    source = " or ".join(dict.fromkeys(g.source for g in summary.groups if g.source != NONE))
-    return specs if rows.empty else [final_figure(summary.task, rows, level, source, labels), *specs]
-
-
-def _own_stem(spec: FigureSpec, taken: set[str]) -> FigureSpec:
-    """Names of tasks that differ only in marks that files cannot carry must not overwrite each other."""
-    stem, number = spec.stem, 1
-    while stem in taken:
-        number += 1
-        stem = f"{spec.stem}_{number}"
-    taken.add(stem)
-    return dataclasses.replace(spec, stem=stem)
 
 
 def _display(path: Path, folder: Path) -> str:
@@ -243,15 +173,4 @@ def _display(path: Path, folder: Path) -> str:
 
 
 def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no nan: what is not known is null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    path.write_text(json.dumps(plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,12 +209,22 @@ def load_runs(
     return records, broken
 
 
-def read_run(path: str | os.PathLike[str]) -> RunRecord:
+def read_run(
+    path: str | os.PathLike[str],
+    *,
+    rows: Callable[[Path], MetricsRows] = read_rows,
+    events: Callable[[Path], RunEvents] = read_events,
+) -> RunRecord:
     """Reads one run folder.
 
     A line of ``metrics.jsonl`` that is no JSON object (training was killed while writing it) is dropped and
     counted. Where ``env_steps`` goes back, the run was resumed from a checkpoint: the later rows win, and the
     earlier rows from that step on are dropped and counted.
+
+    Args:
+        path: The folder.
+        rows: Reads the file of metrics.
+        events: Reads the events of the folder.
 
     Raises:
         RunError: The folder is missing or not a run, its config or metrics cannot be used, or its games were played on the
@@ -224,7 +234,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     config = without_secrets(_read_config(folder))
-    found = _read_metrics(folder)
+    found = _read_metrics(folder, rows)
     try:
         metrics, left_out, first = table_of(found.rows)
     except ParseError as error:
@@ -252,12 +262,12 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     if found.replaced:
         notes.append(f"resumed: {_count(found.replaced, 'row')} written again, the later ones are used")
     try:
-        events = read_events(folder)
+        happened = events(folder)
     except ParseError as error:
-        events = RunEvents()
+        happened = RunEvents()
         notes.append(f"{EVENTS_FILE.as_posix()} {error}")
-    if events.unreadable:
-        notes.append(f"{_count(events.unreadable, 'line')} of {EVENTS_FILE.as_posix()} unreadable, dropped")
+    if happened.unreadable:
+        notes.append(f"{_count(happened.unreadable, 'line')} of {EVENTS_FILE.as_posix()} unreadable, dropped")
     final, problem = _read_final(folder)
     if problem:
         notes.append(problem)
@@ -277,7 +287,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         unreadable_lines=found.unreadable,
         replaced_rows=found.replaced,
         notes=tuple(notes),
-        events=events,
+        events=happened,
         game_versions=versions,
         fork=fork,
         place=read_place(folder),
@@ -344,12 +354,12 @@ def _text(config: Mapping[str, Any], key: str, folder: Path) -> str:
     return value
 
 
-def _read_metrics(folder: Path) -> MetricsRows:
+def _read_metrics(folder: Path, read: Callable[[Path], MetricsRows]) -> MetricsRows:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise RunError(f"{folder} has no {METRICS_FILE}: the run ended before its first iteration.")
     try:
-        found = read_rows(path)
+        found = read(path)
     except ParseError as error:
         raise RunError(f"{path} {error}.") from error
     if not found.rows:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rllib_reborn.evaluation.charts import Chart, ChartPanel, panel_columns
 from rllib_reborn.evaluation.groups import RunGroup, experiment_settings
 from rllib_reborn.evaluation.intervention_text import listed_interventions, short_value
 from rllib_reborn.evaluation.origin import is_searched
 from rllib_reborn.evaluation.panels import stem
 from rllib_reborn.evaluation.statistics import mean_interval
-from rllib_reborn.evaluation.style import PALETTE, REFERENCE_COLOUR, FigureSpec, heading, new_figure
+from rllib_reborn.evaluation.style import PALETTE, REFERENCE_COLOUR, FigureSpec, heading, heat_colours, new_figure
 from rllib_reborn.evaluation.text import format_number, percent
 
 #: More lines than these cannot be told apart.
@@ -122,8 +123,23 @@ def _by_setting(task: str, swept: Swept, controls: Sequence[RunGroup], means: Me
         f"map, where there is one.{f' In the CSV alone: {chr(44).join(others)}.' if others else ''}"
     )
     listed = frozenset(name for name in shown if not _is_drawn(swept, name))
-    draw = functools.partial(_draw_by_setting, names=shown, listed=listed)
-    return FigureSpec(stem(task, "sensitivity"), f"{task}: sensitivity", note, caption, table, draw)
+    chart = Chart(
+        "sensitivity",
+        "settings",
+        (),
+        tuple(
+            ChartPanel(name, "setting", name, logarithmic=name not in listed and _spans_decades(table, name))
+            for name in shown
+            if not table.empty and (table["setting"] == name).any()
+        ),
+        x="place",
+        y="return",
+        x_title="",
+        y_title="final return",
+        listed=listed,
+    )
+    draw = functools.partial(_draw_by_setting, chart=chart)
+    return FigureSpec(stem(task, "sensitivity"), f"{task}: sensitivity", note, caption, table, draw, chart)
 
 
 def _points_by_value(swept: Swept, name: str, means: Means) -> set[int]:
@@ -201,13 +217,21 @@ def _map(task: str, swept: Swept, sides: tuple[str, str], controls: Sequence[Run
         f"{f', a panel for each {_listed(own)}' if own else ''}{f', averaged over {_listed(averaged)}' if averaged else ''}"
         f"{beside}. Means of few seeds: read it with the intervals of the table, not as a landscape."
     )
-    draw = functools.partial(
-        _draw_map,
-        sides=sides,
-        rows=[short_value(value) for value in swept.values(sides[0])],
-        columns=[short_value(value) for value in swept.values(sides[1])],
+    panels = [] if table.empty else list(dict.fromkeys(table["panel"]))
+    chart = Chart(
+        "map",
+        "map",
+        (),
+        tuple(ChartPanel(panel, "panel", panel) for panel in panels),
+        x=sides[1],
+        y=sides[0],
+        x_title=column_name,
+        y_title=row_name,
+        rows=tuple(short_value(value) for value in swept.values(sides[0])),
+        columns=tuple(short_value(value) for value in swept.values(sides[1])),
     )
-    return FigureSpec(stem(task, "map"), f"{task}: {row_name} and {column_name}", note, caption, table, draw)
+    draw = functools.partial(_draw_map, chart=chart)
+    return FigureSpec(stem(task, "map"), f"{task}: {row_name} and {column_name}", note, caption, table, draw, chart)
 
 
 def _panels_by(swept: Swept, others: Sequence[str]) -> list[str]:
@@ -226,8 +250,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(_last, names))
 
 
-def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str], listed: frozenset[str]) -> Any:
-    columns = min(3, len(names))
+def _spans_decades(table: pd.DataFrame, name: str) -> bool:
+    places = table.loc[table["setting"] == name, "place"]
+    return float(places.min()) > 0 and float(places.max()) > 100 * float(places.min())
+
+
+def _draw_by_setting(spec: FigureSpec, *, chart: Chart) -> Any:
+    names, listed = [panel.value for panel in chart.panels], chart.listed
+    columns = panel_columns(names)
     rows = math.ceil(len(names) / columns)
     figure, all_axes = new_figure(3.2 * columns, 2.6 * rows + 0.3, rows, columns)
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.2 / rows, top=1, hspace=0.5, wspace=0.25)
@@ -236,7 +266,8 @@ def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str], listed: frozense
     heights = np.append(drawn.ravel(), [row["return"] for row in controls])
     low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
     margin = 0.06 * (high - low) or 1.0
-    for axes, name in zip(all_axes, names):
+    for axes, panel in zip(all_axes, chart.panels):
+        name = panel.value
         own = spec.table[spec.table["setting"] == name]
         seeds, mean = own[own["kind"] == "seed"], own[own["kind"] == "mean"]
         circles = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "color": PALETTE[0], "alpha": 0.5}
@@ -251,14 +282,14 @@ def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str], listed: frozense
         if name in listed:
             axes.set_xticks(mean["place"], mean["value"])
             axes.set_xlim(-0.4, float(mean["place"].max()) + 0.4)
-        elif float(mean["place"].min()) > 0 and float(mean["place"].max()) > 100 * float(mean["place"].min()):
+        elif panel.logarithmic:
             axes.set_xscale("log")
         axes.set_title(name, loc="left", fontsize=9)
         # One range for all panels, so that a setting that matters little looks so.
         axes.set_ylim(low - margin, high + margin)
     for axes in all_axes[len(names) :]:
         axes.set_visible(False)
-    all_axes[0].set_ylabel("final return")
+    all_axes[0].set_ylabel(chart.y_title)
     last = all_axes[min(columns, len(names)) - 1]
     place = {"xycoords": ("axes fraction", "data"), "xytext": (5, 0), "textcoords": "offset points", "va": "center"}
     for row in controls:
@@ -268,9 +299,9 @@ def _draw_by_setting(spec: FigureSpec, *, names: Sequence[str], listed: frozense
     return figure
 
 
-def _draw_map(spec: FigureSpec, *, sides: tuple[str, str], rows: Sequence[str], columns: Sequence[str]) -> Any:
-    panels = list(dict.fromkeys(spec.table["panel"]))
-    across = min(3, len(panels))
+def _draw_map(spec: FigureSpec, *, chart: Chart) -> Any:
+    rows, columns, panels = chart.rows, chart.columns, [panel.value for panel in chart.panels]
+    across = panel_columns(panels)
     down = math.ceil(len(panels) / across)
     figure, all_axes = new_figure(0.9 * len(columns) * across + 1.2, 0.7 * len(rows) * down + 0.8, down, across)
     figure.subplots_adjust(left=0.12, right=0.98, bottom=0.12, top=0.95, hspace=0.5, wspace=0.3)
@@ -279,8 +310,8 @@ def _draw_map(spec: FigureSpec, *, sides: tuple[str, str], rows: Sequence[str], 
         own = spec.table[spec.table["panel"] == panel]
         values = np.full((len(rows), len(columns)), np.nan)
         for row in own.to_dict("records"):
-            values[rows.index(row[sides[0]]), columns.index(row[sides[1]])] = row["return"]
-        axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+            values[rows.index(row[chart.y]), columns.index(row[chart.x])] = row["return"]
+        axes.imshow(values, cmap=heat_colours(), vmin=low, vmax=high, aspect="auto")
         for (down_at, across_at), value in np.ndenumerate(values):
             if math.isfinite(value):
                 light = high > low and (value - low) / (high - low) < 0.5
@@ -290,9 +321,9 @@ def _draw_map(spec: FigureSpec, *, sides: tuple[str, str], rows: Sequence[str], 
         axes.set_yticks(range(len(rows)), rows)
         axes.grid(visible=False)
         axes.set_title(panel, loc="left", fontsize=9)
-        axes.set_xlabel(_last(sides[1]))
+        axes.set_xlabel(chart.x_title)
     for axes in all_axes[::across]:
-        axes.set_ylabel(_last(sides[0]))
+        axes.set_ylabel(chart.y_title)
     for axes in all_axes[len(panels) :]:
         axes.set_visible(False)
     heading(all_axes[0], spec.title, spec.note, above=26)

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import itertools
 import platform
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from rllib_reborn._version import __version__
+from rllib_reborn.evaluation.charts import Chart
 
 # Okabe and Ito, "Color universal design" (2008), darkest contrast first. Its yellow is left out: it cannot be
 # read as text on white, and lines are labelled in their colour. Black and grey stay free for text and
@@ -24,9 +26,14 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 REFERENCE_COLOUR = "#6B6B6B"
+# Of maps, from small to large: Matplotlib's cividis (Nuñez, Anderton and Renslow 2018), which those who see no red or green
+# read as others do, at nine equal distances.
+HEAT_COLOURS = ("#00224e", "#1a386f", "#434e6c", "#61656f", "#7d7c78", "#9b9476", "#bcae6c", "#dec958", "#fee838")
 _TEXT_COLOUR = "#222222"
 # Characters of a line of a label: the first with which all labels of a figure fit beside its axes.
 _LABEL_WIDTHS = (26, 40, 60)
+# Points that a letter of a heading takes on average.
+_NOTE_LETTER, _TITLE_LETTER = 4.9, 8.6
 _NO_BREAK = "\x00"  # textwrap takes no-break spaces for letters, but a label may hold them; it holds no null
 # Fixed, so that the same runs give the same bytes.
 _DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -67,6 +74,7 @@ class FigureSpec:
         caption: Full sentences for the text file and the report.
         table: The rows that are drawn; nothing else is.
         draw: Draws this object, and returns a Matplotlib figure.
+        chart: What is drawn, for the HTML page.
     """
 
     stem: str
@@ -75,6 +83,7 @@ class FigureSpec:
     caption: str
     table: pd.DataFrame
     draw: Callable[[FigureSpec], Any]
+    chart: Chart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +110,13 @@ def marker_style(position: int) -> dict[str, Any]:
     return {"marker": shape, "markersize": 3.5 if shape in "sD" else 4.5 if shape in "^vP" else 4.0}
 
 
+def heat_colours() -> Any:
+    """:data:`HEAT_COLOURS` as Matplotlib's colour map."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("heat", HEAT_COLOURS)
+
+
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
     """A figure in inches with its axes in reading order, without pyplot: no global state and no display."""
     from matplotlib.figure import Figure
@@ -110,12 +126,26 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, list(np.asarray(axes).ravel())
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` characters, broken at spaces, after ``_`` and ``/``, and in a word that is longer still."""
+    lines = [""]
+    for part in re.findall(r"[^\s_/]*[_/]|[^\s_/]+|\s+", text):
+        pieces = [part[i : i + width] for i in range(0, len(part), width)]
+        for piece in pieces:
+            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines]
+
+
 def heading(axes: Any, title: str, note: str, *, above: float = 12) -> None:
-    """Title and note, ``above`` points over the axes and aligned with their left edge."""
-    lines = textwrap.wrap(note, 96, break_on_hyphens=False)
+    """Title and note, ``above`` points over the axes and aligned with their left edge, within the figure's width."""
+    room = (0.98 - axes.get_position().x0) * axes.figure.get_figwidth() * 72
+    lines = textwrap.wrap(note, max(30, int(room / _NOTE_LETTER)), break_on_hyphens=False)
+    titles = wrapped(title, max(20, int(room / _TITLE_LETTER)))
     place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
     top = above + 13 * len(lines) + 4
-    axes.annotate(title, (0, 1), (0, top), fontsize=13, fontweight="bold", **place)
+    axes.annotate("\n".join(titles), (0, 1), (0, top), fontsize=13, fontweight="bold", linespacing=1.2, **place)
     axes.annotate("\n".join(lines), (0, 1), (0, above), fontsize=9, color="#555555", linespacing=1.3, **place)
 
 
@@ -203,7 +233,7 @@ def _label_lines(text: str, width: int) -> list[str]:
     name, comma, rest = text.rpartition(", ")
     if comma and ")" not in rest:
         text = f"{name}, {rest.replace(' ', _NO_BREAK)}"
-    return [line.replace(_NO_BREAK, " ") for line in textwrap.wrap(text, width, break_on_hyphens=False)] or [""]
+    return [line.replace(_NO_BREAK, " ") for line in wrapped(text, width)]
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:

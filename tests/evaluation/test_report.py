@@ -329,7 +329,7 @@ class TestPlasticity:
 
     def test_the_figures_are_in_the_report(self, measured: Report) -> None:
         stems = [files.png.stem.removeprefix("predator_prey_small_") for files in measured.figures]
-        dormancy = ["dormancy", "nas_ranking", "overlap", "redormancy", "dormancy_layers"]
+        dormancy = ["dormancy", "nas_ranking", "overlap", "redormancy", "dormancy_layers", "dormancy_heatmap"]
         assert stems == ["final", "profile", "return", "win_rate", "learning", *dormancy]
 
     def test_the_section_has_a_row_for_each_group_that_was_measured(self, measured: Report) -> None:

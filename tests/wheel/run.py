@@ -22,6 +22,9 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
 LOCK = CLONE / "constraints" / "py311.txt"
+PAGE_PARTS = {
+    f"rllib_reborn/evaluation/page/{name}" for name in ("page.html", "page.css", "draw.js", "charts.js", "page.js")
+}
 PIP_OPTIONS = ("--quiet", "--disable-pip-version-check")
 
 
@@ -75,7 +78,7 @@ class step:  # noqa: N801
 def build(folder: Path) -> Path:
     """The wheel, made from the sdist, which is made from a copy of the clone's tracked and new files.
 
-    Both are checked to hold every file of ``configs/``.
+    Both are checked to hold every file of ``configs/`` and the parts of the HTML page.
     """
     source = folder / "source"
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CLONE).split("\0")
@@ -100,6 +103,10 @@ def build(folder: Path) -> Path:
     wanted = {f"rllib_reborn/{name}" for name in listed if name.startswith("configs/") and (CLONE / name).is_file()}
     if shipped != wanted:
         raise WheelTestError(f"the wheel's configs differ from those of the clone: {sorted(shipped ^ wanted)}.")
+    with zipfile.ZipFile(wheel) as archive:
+        missing = PAGE_PARTS - set(archive.namelist())
+    if missing:
+        raise WheelTestError(f"the wheel lacks parts of the HTML page: {sorted(missing)}.")
     return wheel
 
 
@@ -131,7 +138,9 @@ def use(folder: Path, program: Path) -> None:
     expect("configs/algorithm/vdn.yaml", command("configs", "battle/8m/vdn+redo"))
     expect("env_steps: 5000000", command("train", "smacv2/zerg_5_vs_5/qmix", "--dry-run"))
     command("train", "matrix/two_step/qmix", "stop.env_steps=400", "--out", "runs/first")
-    command("report", "runs/first")
+    command("report", "runs/first", "--html")
+    if not (work / "runs" / "first" / "report" / "report.html").exists():
+        raise WheelTestError("'report --html' left no report.html.")
     command("evaluate", "runs/first", "--episodes", "4")
     for made in ("config.yaml", "metrics.jsonl", "final_evaluation.json", "report"):
         if not (work / "runs" / "first" / made).exists():
