@@ -192,11 +192,14 @@ class LoggingSection(Settings):
         level: The least severe messages of Ray and RLlib that are shown. At ``error`` what worker processes print
             is not shown either; it is in Ray's own log folder.
         dashboard: Start Ray's dashboard (on 127.0.0.1), where no cluster runs yet.
+        prometheus: Export the run's metrics through Ray's agents (docs/monitoring.md): ``auto``: on a cluster that the run
+            joins; true: on a Ray of its own too; false: never.
     """
 
     report_interval_env_steps: Count = 1_000
     level: Literal["debug", "info", "warning", "error"] = "error"
     dashboard: bool = False
+    prometheus: bool | Literal["auto"] = "auto"
 
 
 class StopSection(Settings):
