@@ -17,6 +17,7 @@ from typing import NoReturn
 from rllib_reborn._version import __version__
 from rllib_reborn.cli import (
     configs,
+    dashboard,
     doctor,
     envs,
     evaluate,
@@ -46,6 +47,7 @@ COMMANDS = (
     invariance_table.COMMAND,
     probe.COMMAND,
     report.COMMAND,
+    dashboard.COMMAND,
     export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,
