@@ -8,7 +8,6 @@ on in another process.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 #: In front of every name here, once more ``ray_`` by Ray itself.
@@ -194,8 +193,15 @@ def _samples_of(one: Metric, numbers: Mapping[str, float]) -> Iterator[MetricSam
         if one.source in numbers:
             yield MetricSample(one, "", numbers[one.source])
         return
-    pattern = re.compile(re.escape(one.source).replace(r"\*", "([^/]+)"))
-    found = {match[1]: value for key, value in numbers.items() if (match := pattern.fullmatch(key))}
+    before, after = one.source.split("*")
+    found = {
+        tag: value
+        for key, value in numbers.items()
+        if key.startswith(before)
+        and key.endswith(after)
+        and (tag := key[len(before) : len(key) - len(after)])
+        and "/" not in tag
+    }
     for tag in sorted(found, key=_natural)[:MOST_TAG_VALUES]:
         yield MetricSample(one, tag, found[tag])
 

@@ -109,8 +109,8 @@ class PrometheusExport:
         if self._thread is not None:
             self._thread.join(_END_S)
 
-    def refresh(self) -> None:
-        """Set every gauge to the present number."""
+    def refresh(self) -> int:
+        """Set every gauge to the present number; returns how many series that are."""
         with self._lock:
             self._numbers.read(self._readings())
             found = samples(self._numbers.numbers(self._clock()), METRICS)
@@ -119,6 +119,7 @@ class PrometheusExport:
                 if gauge is None:
                     gauge = self._gauges[one.metric.name] = self._make_gauge(one.metric)
                 gauge.set(one.value, self._tags if one.metric.tag is None else {**self._tags, one.metric.tag: one.tag})
+        return len(found)
 
     def _begin(self) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ after which Ray forgets a gauge that was not set again.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -222,13 +223,15 @@ def check_every_expression(prometheus: Prometheus, run: Path) -> None:
 
 def check_never_missing(prometheus: Prometheus, run: Path, since: float, until: float) -> None:
     """At every second, though the iterations are longer than the two intervals after which Ray forgets a gauge."""
-    (ages,) = prometheus.over_time(f"max({of_run('seconds_since_row', run)})", since, until)
+    first, last = math.ceil(since), math.floor(until)
+    seconds = {float(second) for second in range(first, last + 1)}
+    for one in METRICS:
+        (values,) = prometheus.over_time(f"count({of_run(one.name, run)})", first, last)
+        assert set(values) == seconds, f"{one.name} is missing at {sorted(seconds - set(values))} of {first} to {last}"
+    (ages,) = prometheus.over_time(f"max({of_run('seconds_since_row', run)})", first, last)
     longest = max(ages.values())
     assert longest > 2.5 * EXPORT_S, "the iterations were too short to show anything"
-    for one in METRICS:
-        (values,) = prometheus.over_time(f"count({of_run(one.name, run)})", since, until)
-        assert set(values) == set(ages), f"{one.name} is missing at {set(ages) - set(values)}"
-    print(f"{len(METRICS)} metrics at each of {len(ages)} seconds; the longest without a row: {longest:.1f} s")
+    print(f"{len(METRICS)} metrics at each of {len(seconds)} seconds; the longest without a row: {longest:.1f} s")
 
 
 def check_no_buckets(prometheus: Prometheus) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from rllib_reborn.monitoring.alert_rules import Thresholds, alerts
 from rllib_reborn.monitoring.metrics_table import METRICS, MOST_TAG_VALUES, RUN_TAGS, metric, samples
 
 
@@ -70,3 +72,10 @@ def test_a_run_of_a_sweep_stays_within_100_series() -> None:
     assert len({(one.metric.name, one.tag) for one in series}) == len(series)
     assert {one.metric for one in series} == set(METRICS)
     assert len(series) == 59 <= 100
+
+
+def test_the_guide_has_every_metric_and_every_alert() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    for one in METRICS:
+        assert f"| `{one.name}` | {f'`{one.tag}`' if one.tag else ''} | {one.help} |" in guide
+    assert all(f"| `{alert.name}` |" in guide for alert in alerts(Thresholds()))
