@@ -22,7 +22,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 #: A node starts within seconds where nothing else runs; beside other work it has taken minutes.
-START_S = 240.0
+START_S = 600.0
 
 
 def free_ports(count: int) -> list[int]:

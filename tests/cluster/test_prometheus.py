@@ -31,17 +31,24 @@ pytestmark = pytest.mark.long
 
 EXPORT_S = 1.0
 WAIT_S = 300.0
+#: Iterations of 400 steps that sleep 20 ms each: eight seconds and more, and little to compute.
 EXPERIMENT = {
-    "extends": "predator_prey/small/qmix_quick",
-    "training": {"batch_episodes": 4, "learning_starts_episodes": 4, "dormancy": {"every": 2400}},
+    "algorithm": "QMIX",
+    "env": "tests.fakes.slow_game:SlowGame",
+    "training": {
+        "batch_episodes": 4,
+        "learning_starts_episodes": 4,
+        "buffer_episodes": 500,
+        "dormancy": {"every": 400, "unit": "env_steps"},
+    },
     "interventions": [
-        {"kind": "reborn", "every": 2400, "alpha": 0.1, "beta": 3.0, "scope": "mixer", "drift_updates": [1, 10]}
+        {"kind": "reborn", "every": 400, "alpha": 0.1, "beta": 3.0, "scope": "mixer", "drift_updates": [1, 10]}
     ],
-    "evaluation": {"interval_env_steps": 4800, "episodes": 4, "final_episodes": 4},
+    "evaluation": {"interval_env_steps": 400, "episodes": 4, "final_episodes": 4},
     "resources": {"num_env_runners": 1},
-    "checkpoint": {"interval_env_steps": 4800},
-    "logging": {"report_interval_env_steps": 4800},
-    "stop": {"env_steps": 43200, "time_s": None},
+    "checkpoint": {"interval_env_steps": 400},
+    "logging": {"report_interval_env_steps": 400},
+    "stop": {"env_steps": 4000},
 }
 
 
