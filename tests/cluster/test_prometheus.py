@@ -182,7 +182,7 @@ def test_a_run_and_its_resume_as_prometheus_has_them(
         since = time.time()
         second.wait_for_rows(killed_at + 4)
         check_never_missing(prometheus, run, since, time.time())
-        check_no_buckets(prometheus)
+        check_what_is_left_of_rllib(prometheus, run)
         assert second.process.wait(WAIT_S) == 0, (tmp_path / "second.log").read_text()
         ended = time.monotonic()
         wait_for("the gauges to vanish", lambda: not prometheus.now(f'{{run="{run}", __name__=~"ray_.*"}}'), 60.0)
@@ -241,9 +241,16 @@ def check_never_missing(prometheus: Prometheus, run: Path, since: float, until: 
     print(f"{len(METRICS)} metrics at each of {len(seconds)} seconds; the longest without a row: {longest:.1f} s")
 
 
-def check_no_buckets(prometheus: Prometheus) -> None:
-    assert prometheus.now('{__name__=~"ray_rllib_.*_count"}')
+def check_what_is_left_of_rllib(prometheus: Prometheus, run: Path) -> None:
+    """Without the buckets a process is within 100 series, RLlib's own ones included."""
     assert not prometheus.now('{__name__=~"ray_rllib_.*_bucket"}')
+    (worker,) = {series["metric"]["WorkerId"] for series in prometheus.now(of_run("env_steps", run))}
+    of_rllib = prometheus.number(f'count({{__name__=~"ray_rllib_[^r].*", WorkerId="{worker}"}})')
+    of_both = prometheus.number(f'count({{__name__=~"ray_rllib_.*", WorkerId="{worker}"}})')
+    assert of_rllib
+    assert of_both
+    print(f"series of the process that trains: {of_both:.0f}, of which {of_rllib:.0f} are RLlib's")
+    assert of_both <= 100
 
 
 def check_totals_never_double(prometheus: Prometheus, run: Path, rows: list[dict[str, Any]]) -> None:
