@@ -235,7 +235,7 @@ class TokenCluster:
         arguments = [*arguments, *(f"--{name}={port}" for name, port in zip(names, ports, strict=True))]
         arguments += [f"--min-worker-port={first}", f"--max-worker-port={first + 999}"]
         # Processes beforehand, one for each logical core, would only take the machine's.
-        env = self.env | {"RAY_raylet_start_wait_time_s": "180", "RAY_prestart_worker_first_driver": "0"}
+        env = self.env | {"RAY_raylet_start_wait_time_s": "480", "RAY_prestart_worker_first_driver": "0"}
         node = Node(arguments, env, self._folder / f"{name}.log")
         self._nodes.append(node)
         return node
