@@ -17,6 +17,7 @@ from typing import NoReturn
 from rllib_reborn._version import __version__
 from rllib_reborn.cli import (
     configs,
+    dashboard,
     doctor,
     envs,
     evaluate,
@@ -48,6 +49,7 @@ COMMANDS = (
     probe.COMMAND,
     report.COMMAND,
     watch.COMMAND,
+    dashboard.COMMAND,
     export.COMMAND,
     envs.COMMAND,
     configs.COMMAND,

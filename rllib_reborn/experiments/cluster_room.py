@@ -53,7 +53,8 @@ def wait_for_room(
 ) -> None:
     """Return once the cluster's nodes have room for all processes; say what is waited for after 30 s, then every minute.
 
-    While it waits, an autoscaler sees what is wanted. Only what the nodes have is looked at, not what other runs hold: they end, or are queued by Ray as this one is.
+    While it waits, an autoscaler sees what is wanted. Only what the nodes have is looked at, not what other runs hold: they
+    end, or are queued by Ray as this one is.
 
     Args:
         experiment: ``resources.wait_timeout_s`` ends the wait.
@@ -94,8 +95,8 @@ def shown_to_autoscaler(processes: Sequence[Resources]) -> Iterator[None]:
     """While inside, Ray counts ``processes`` as work that waits for a place, and an autoscaler starts nodes for them.
 
     Nothing else would show it: none of a run's processes is started before there is room for all. It is a placement group,
-    which is removed at the end, whether or not it has got its place. (``request_resources`` would be one number for the whole
-    cluster, which the last run to call it sets for all.)
+    which is removed at the end, whether or not it has got its place. (``request_resources`` would be one number for the
+    whole cluster, which the last run to call it sets for all.)
     """
     bundles = [{name: amount for name, amount in one.items() if amount} for one in processes]
     group = placement_group([bundle for bundle in bundles if bundle], strategy="PACK")

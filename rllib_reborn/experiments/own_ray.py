@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 
 from rllib_reborn.experiments.errors import ExperimentError
 from rllib_reborn.runtime import ray_internals
@@ -20,6 +21,8 @@ from rllib_reborn.runtime import ray_internals
 OWN_RAY = "local"
 _LOCAL_HOST = "127.0.0.1"
 _CONNECT_S = 5.0
+#: In the environment of every process of a Ray of our own.
+_OWN_RAY_VARIABLE = "RLLIB_REBORN_OWN_RAY"
 #: With which learner processes (gloo, NCCL) choose an interface; without it they take that of the hostname.
 _INTERFACE_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
@@ -29,6 +32,14 @@ def cluster_address() -> str | None:
     where it says ``local``."""
     address = os.environ.get("RAY_ADDRESS", "").strip()
     return None if address in ("", OWN_RAY) else address
+
+
+def joins_a_cluster() -> bool:
+    """Whether a run of this process is trained on a Ray that somebody else has started: the one that is connected to, or the
+    one that will be."""
+    if ray.is_initialized():
+        return _OWN_RAY_VARIABLE not in os.environ
+    return cluster_address() is not None
 
 
 def own_ray_options(num_cpus: int, resources: Mapping[str, float], *, dashboard: bool) -> dict[str, Any]:
@@ -59,9 +70,10 @@ def listening_on_localhost() -> Iterator[None]:
     check_localhost()
     _make_token()
     interface = localhost_interface()
-    chosen = [name for name in _INTERFACE_VARIABLES if interface is not None and name not in os.environ]
+    chosen = {name: str(interface) for name in _INTERFACE_VARIABLES if interface is not None} | {_OWN_RAY_VARIABLE: "1"}
+    chosen = {name: value for name, value in chosen.items() if name not in os.environ}
     # Ray's processes inherit them; a cluster that this process joins later must not.
-    os.environ.update({name: str(interface) for name in chosen})
+    os.environ.update(chosen)
     try:
         with ray_internals.nodes_on_localhost():
             yield

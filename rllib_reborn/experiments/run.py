@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_reborn.algorithms import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.readings import readings
 from rllib_reborn.algorithms.value_factorization.saved_team import expect_saved_team
 from rllib_reborn.algorithms.value_factorization.soundness import why_unsound
 from rllib_reborn.algorithms.value_factorization.tasks import present_task
@@ -228,7 +229,7 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
 
     with contextlib.ExitStack() as held:
         held.enter_context(folder.locked())
-        listeners = RunListeners(listeners_of(experiment))
+        listeners = RunListeners(listeners_of(experiment, folder.root))
         held.callback(listeners.close)
         keep_from_others(folder.root, experiment.env_config)
         held.enter_context(standstill_announced(on_wait))
@@ -260,12 +261,13 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
         )
         if plan.fork is not None:
             loop.save()  # from here on it needs its source no more
-        listeners.on_start(_facts(experiment, plan, recorded))
+        listeners.on_start(_facts(experiment, plan, recorded, algo))
         held.enter_context(garbage_sought_among_new_objects())
-        yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
+        with contextlib.closing(listeners):  # while all that they look at is there
+            yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)
 
 
-def _facts(experiment: Experiment, plan: RunPlan, recorded: Mapping[str, Any]) -> RunFacts:
+def _facts(experiment: Experiment, plan: RunPlan, recorded: Mapping[str, Any], algo: Algorithm) -> RunFacts:
     return RunFacts(
         folder=plan.folder.root,
         config=without_secrets(recorded),
@@ -274,6 +276,7 @@ def _facts(experiment: Experiment, plan: RunPlan, recorded: Mapping[str, Any]) -
         seed=experiment.seed,
         rows=plan.rows,
         events=plan.events,
+        readings=functools.partial(readings, algo),
     )
 
 

@@ -195,12 +195,15 @@ class LoggingSection(Settings):
         dashboard: Start Ray's dashboard (on 127.0.0.1), where no cluster runs yet.
         trackers: What else the rows, the config and the report's figures are written to, of ``tensorboard``, ``wandb``,
             ``mlflow`` and ``csv``. Where to is said by the trackers' own environment variables (docs/trackers.md).
+        prometheus: Export the run's metrics through Ray's agents (docs/monitoring.md): ``auto``: on a cluster that the run
+            joins; true: on a Ray of its own too; false: never.
     """
 
     report_interval_env_steps: Count = 1_000
     level: Literal["debug", "info", "warning", "error"] = "error"
     dashboard: bool = False
     trackers: list[TrackerName] = Field(default_factory=list)
+    prometheus: bool | Literal["auto"] = "auto"
 
     @pydantic.field_validator("trackers")
     @classmethod

@@ -24,6 +24,8 @@ class RunFacts:
         seed: Of the run.
         rows: Rows of ``metrics.jsonl`` that are already there (a run that goes on), oldest first.
         events: Lines of ``dormancy/events.jsonl`` that are already there, oldest first.
+        readings: Numbers of the run's present state that rows lack, by name (see
+            :func:`rllib_reborn.algorithms.value_factorization.readings.readings`); may be called on any thread.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class RunFacts:
     seed: int
     rows: Sequence[Row] = ()
     events: Sequence[Row] = ()
+    readings: Callable[[], Mapping[str, float]] = dict
 
 
 class RunListener(Protocol):

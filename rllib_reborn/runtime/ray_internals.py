@@ -6,6 +6,7 @@ When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these br
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -153,6 +154,16 @@ def nodes_on_localhost() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def default_dashboard() -> dict[str, Any]:
+    """The Grafana dashboard that Ray's own page shows below "Metrics", with the ``uid`` by which it finds it there
+    (``RAY_GRAFANA_DEFAULT_DASHBOARD_UID``)."""
+    from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_default_grafana_dashboard
+
+    text, _ = generate_default_grafana_dashboard()
+    dashboard: dict[str, Any] = json.loads(text)
+    return dashboard
 
 
 class CallWatcher(Protocol):

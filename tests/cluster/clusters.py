@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 #: A node starts within seconds where nothing else runs; beside other work it has taken minutes.
-START_S = 240.0
+START_S = 600.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -169,12 +170,13 @@ class TokenCluster:
     Args:
         folder: For logs and the token.
         num_cpus: Logical cores of the head.
+        settings: Further variables of every node's environment.
     """
 
-    def __init__(self, folder: Path, num_cpus: int) -> None:
+    def __init__(self, folder: Path, num_cpus: int, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = folder
         # Ray's sockets need a short path.
-        self._ray_folder = Path(tempfile.mkdtemp(prefix="rr", dir="/tmp"))
+        self.ray_folder = Path(tempfile.mkdtemp(prefix="rr", dir="/tmp"))
         self._port, dashboard, *own = free_ports(7)
         token = folder / "token"
         token.write_text(secrets.token_hex(32))
@@ -183,13 +185,14 @@ class TokenCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            **settings,
         }
         self._nodes: list[Node] = []
         self._jobs = 0
         self.head = self._start(
             "head",
             [
-                *("--head", f"--port={self._port}", f"--num-cpus={num_cpus}", f"--temp-dir={self._ray_folder}"),
+                *("--head", f"--port={self._port}", f"--num-cpus={num_cpus}", f"--temp-dir={self.ray_folder}"),
                 *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
                 f"--ray-client-server-port={own.pop()}",
             ],
@@ -232,7 +235,7 @@ class TokenCluster:
         arguments = [*arguments, *(f"--{name}={port}" for name, port in zip(names, ports, strict=True))]
         arguments += [f"--min-worker-port={first}", f"--max-worker-port={first + 999}"]
         # Processes beforehand, one for each logical core, would only take the machine's.
-        env = self.env | {"RAY_raylet_start_wait_time_s": "180", "RAY_prestart_worker_first_driver": "0"}
+        env = self.env | {"RAY_raylet_start_wait_time_s": "480", "RAY_prestart_worker_first_driver": "0"}
         node = Node(arguments, env, self._folder / f"{name}.log")
         self._nodes.append(node)
         return node
@@ -254,7 +257,7 @@ class TokenCluster:
             for node in reversed(self._nodes):
                 node.stop()
         finally:
-            shutil.rmtree(self._ray_folder, ignore_errors=True)
+            shutil.rmtree(self.ray_folder, ignore_errors=True)
 
 
 @pytest.fixture

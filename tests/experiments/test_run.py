@@ -317,7 +317,7 @@ def test_listeners_are_started_with_what_the_run_goes_on_from_and_closed_whichev
             calls.append(("close", None))
 
     calls: list[tuple[str, Any]] = []
-    monkeypatch.setattr(runs, "listeners_of", lambda experiment: [Listener()])
+    monkeypatch.setattr(runs, "listeners_of", lambda experiment, folder: [Listener()])
     folder = RunFolder(tmp_path / "run")
     prepared = runs.prepare_run(EXPERIMENT, out=folder.root)
     a_run(folder, prepared.resolved, 1, 2)

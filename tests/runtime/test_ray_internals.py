@@ -299,3 +299,14 @@ def test_death_is_told_from_what_was_raised():
         ray_internals.reason_of(RayActorError(error_msg=dead))
         == "The actor died because its process was killed by SIGKILL"
     )
+
+
+@pytest.mark.slow
+def test_the_dashboard_that_rays_page_shows():
+    """The page shows these two panels one by one, and the whole dashboard by its uid."""
+    dashboard = ray_internals.default_dashboard()
+    ids = [panel["id"] for row in dashboard["panels"] for panel in (row, *row.get("panels", ()))]
+    assert dashboard["uid"] == "rayDefaultDashboard"
+    assert {24, 41} <= set(ids)
+    assert all({"id", "gridPos"} <= set(panel) for panel in dashboard["panels"])
+    assert {"datasource", "SessionName", "Cluster"} <= {one["name"] for one in dashboard["templating"]["list"]}

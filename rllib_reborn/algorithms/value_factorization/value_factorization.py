@@ -26,6 +26,7 @@ from rllib_reborn.algorithms.value_factorization.interruptible import Interrupti
 from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISODES
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
+from rllib_reborn.algorithms.value_factorization.readings import ActivityClock
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
 from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
 from rllib_reborn.algorithms.value_factorization.tasks import counters_of, make_runner_pool, task_columns
@@ -66,7 +67,7 @@ class ValueFactorization(InterruptibleAlgorithm):
 
     @override(Algorithm)
     def setup(self, config: Any) -> None:
-        self.counters = counters_of(config)
+        self.counters, self.activity = counters_of(config), ActivityClock()
         super().setup(config)
         config = self.config
         self.runners = make_runner_pool(self)
@@ -107,7 +108,8 @@ class ValueFactorization(InterruptibleAlgorithm):
         if self.counters.interrupted_env_steps is not None:
             self.complete_training_step()
             return
-        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+        timed = self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER))
+        with timed, self.activity.round_of_sampling(self.counters):
             self.receive(self.runners.collect(self.counters.env_steps))
         self.update(self.counters.updates_due(self._updates_per_episode, self.config.learning_starts_episodes))
 
@@ -116,6 +118,7 @@ class ValueFactorization(InterruptibleAlgorithm):
         self.counters.updates_left = count
         for done in run_updates(self.learner_group, self._make_updates(count)):
             self.metrics.log_value((TIMERS, LEARNER_UPDATE_TIMER), done.seconds, reduce="ema")
+            self.activity.learning += done.seconds
             self.metrics.aggregate(done.results, key=LEARNER_RESULTS)
             self._plasticity_events += done.events
             self.counters.updates += 1
