@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rllib_reborn.evaluation.dormancy_events import EVENTS_FILE, RunEvents, read_events
+from rllib_reborn.evaluation.later_settings import with_later_settings
 from rllib_reborn.evaluation.metrics_rows import MOST_STEPS, MOST_VALUE, MetricsRows, read_rows, table_of
 from rllib_reborn.evaluation.origin import (
     PREFIX_FOLDER,
@@ -84,7 +85,7 @@ class RunRecord:
 
     Attributes:
         path: Its folder.
-        config: The resolved config, plain data.
+        config: The resolved config, plain data, with the settings that it would have today.
         algorithm: ``config["algorithm"]``.
         env: ``config["env"]``.
         seed: ``config["seed"]``, ``None`` where the run was not seeded.
@@ -233,7 +234,7 @@ def read_run(
     folder = Path(path)
     if not folder.is_dir():
         raise RunError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
-    config = without_secrets(_read_config(folder))
+    config = with_later_settings(without_secrets(_read_config(folder)))
     found = _read_metrics(folder, rows)
     try:
         metrics, left_out, first = table_of(found.rows)

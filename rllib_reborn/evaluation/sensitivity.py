@@ -85,7 +85,8 @@ def sensitivity_figures(task: str, groups: Sequence[RunGroup], means: Means, lev
     sides = _sides(swept)
     if sides is not None:
         found.append(_map(task, swept, sides, controls, means))
-    return [spec for spec in found if not spec.table.empty]
+    # A setting has no panel while no two of its values have a seed in common.
+    return [spec for spec in found if spec.chart.panels]
 
 
 def lines_to_draw(groups: Sequence[RunGroup], means: Means) -> list[RunGroup]:

@@ -88,6 +88,16 @@ def test_a_settings_mean_is_over_all_points_with_its_value_seed_by_seed(groups) 
         spec.draw(spec)
 
 
+def test_where_no_value_has_a_seed_that_all_its_points_share_there_is_no_figure(groups) -> None:
+    """A sweep that is not over: a mean over other settings would be of other seeds at each of them."""
+    made = groups(GRID)
+    apart = {
+        group.label: {place: 1.0} if group.runs[0].config["interventions"] else {0: 1.0}
+        for place, group in enumerate(made)
+    }
+    assert [spec.stem for spec in sensitivity_figures("task", made, apart)] == ["task_map"]
+
+
 def test_at_most_eight_lines_of_which_the_control_is_one(groups) -> None:
     made = groups([{"alpha": 0.01 * i} for i in range(1, 21)], seeds=(0,))
     scores = {group.label: {0: float(number)} for number, group in enumerate(made)}
