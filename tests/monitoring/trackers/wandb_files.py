@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _BLOCK, _HEADER = 32 * 1024, 7
 _FULL, _LAST = 1, 4
+_WRITTEN_S = 60.0
 
 
 @dataclasses.dataclass
@@ -22,18 +24,25 @@ class WandbFile:
         config: Its config.
         history: One mapping for each row that was logged.
         summary: Values that were set in the summary.
+        has_ended: Whether the run's end is in it.
     """
 
     run: Any
     config: dict[str, Any]
     history: list[dict[str, Any]]
     summary: dict[str, Any]
+    has_ended: bool = False
 
 
 def files_below(folder: Path) -> list[WandbFile]:
-    """The files of every run below ``folder``, in the order in which they were begun."""
-    paths = sorted(folder.rglob("run-*.wandb"), key=lambda path: path.stat().st_mtime_ns)
-    return [_file(path) for path in paths]
+    """The files of every run below ``folder``, in the order in which they were begun. wandb's own process writes them, and is
+    waited for until it has written the end of each."""
+    deadline = time.monotonic() + _WRITTEN_S
+    while True:
+        files = [_file(path) for path in folder.rglob("run-*.wandb")]
+        if all(file.has_ended for file in files) or time.monotonic() > deadline:
+            return sorted(files, key=lambda file: file.run.start_time.ToNanoseconds())
+        time.sleep(0.2)
 
 
 def _file(path: Path) -> WandbFile:
@@ -45,6 +54,8 @@ def _file(path: Path) -> WandbFile:
             found.config |= _items(record.run.config.update)
         elif kind == "history":
             found.history.append(_items(record.history.item))
+        elif kind == "exit":
+            found.has_ended = True
         elif kind == "summary":
             found.summary |= _items(record.summary.update)
     return found
