@@ -35,8 +35,8 @@ class WandbFile:
 
 
 def files_below(folder: Path) -> list[WandbFile]:
-    """The files of every run below ``folder``, in the order in which they were begun. wandb's own process writes them, and is
-    waited for until it has written the end of each."""
+    """The files of every run below ``folder``, in the order in which they were begun. wandb's own process writes them, and
+    is waited for until it has written the end of each."""
     deadline = time.monotonic() + _WRITTEN_S
     while True:
         files = [_file(path) for path in folder.rglob("run-*.wandb")]
