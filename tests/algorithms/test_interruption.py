@@ -28,7 +28,7 @@ CASES = {
         evaluation_parallel_to_training=True, evaluation_num_env_runners=1
     ),
 }
-IN_EVERY_RUN = ("qmix_reborn", "vdn_standardised", "remote_runner")
+IN_EVERY_RUN = ("qmix_reborn", "vdn_standardised")
 #: At which look each is interrupted; what has processes of its own takes long to build.
 LOOKS = dict.fromkeys(CASES, (0, 5, 12)) | {"qmix_reborn": (0, 1, 5, 12, 13), "remote_runner": (5,)}
 

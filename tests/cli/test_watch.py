@@ -54,16 +54,24 @@ def test_report_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it(tmp_path: Path, ending: signal.Signals) -> None:
     write_run(tmp_path / "run", lines=rows(iterations=2), end=final())
     command = [sys.executable, "-m", "rllib_reborn", "watch", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # As in a terminal: what a shell starts in the background ignores SIGINT, and so does what that starts.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
         with urllib.request.urlopen(f"{address}data.json", timeout=60) as answer:
             assert json.load(answer)["progress"]["rows"][0][0] == "run"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         out, error = process.communicate(timeout=60)
     finally:
         process.kill()

@@ -44,6 +44,12 @@ def accepted_by_ray(words: list[str]) -> None:
     ray_command.commands[name].make_context(name, list(arguments))
 
 
+@pytest.fixture(autouse=True)
+def no_cluster_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--address`` sets it, for all that this process does."""
+    monkeypatch.setenv("RAY_ADDRESS", "")
+
+
 def dry_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     program, *arguments = words
     assert program == "rllib-reborn"
