@@ -259,9 +259,9 @@ def open_run(run: PreparedRun, observer: Observer, command: Sequence[str] = ()) 
             is_saved=plan.fork is None,
             why_unsound=functools.partial(why_unsound, algo),
         )
+        listeners.on_start(_facts(experiment, plan, recorded, algo))
         if plan.fork is not None:
             loop.save()  # from here on it needs its source no more
-        listeners.on_start(_facts(experiment, plan, recorded, algo))
         held.enter_context(garbage_sought_among_new_objects())
         with contextlib.closing(listeners):  # while all that they look at is there
             yield OpenRun(dataclasses.replace(run, plan=plan), algo, loop)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.algorithms.value_factorization.readings import ActivityClock, readings
+from rllib_reborn.algorithms.value_factorization.activity_clock import ActivityClock
+from rllib_reborn.algorithms.value_factorization.readings import readings
 
 
 class Clock:

@@ -21,12 +21,12 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
+from rllib_reborn.algorithms.value_factorization.activity_clock import ActivityClock
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, set_algorithm_class
 from rllib_reborn.algorithms.value_factorization.interruptible import InterruptibleAlgorithm
 from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISODES
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
-from rllib_reborn.algorithms.value_factorization.readings import ActivityClock
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
 from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
 from rllib_reborn.algorithms.value_factorization.tasks import counters_of, make_runner_pool, task_columns
