@@ -1,13 +1,7 @@
-"""The other ways in: Tune by class and by name, and a job submitted to a token-protected cluster on localhost."""
+"""Ray Tune by class and by name, with schedulers, and intervals searched inside interventions."""
 
-import json
-import os
-import secrets
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -179,82 +173,3 @@ def test_what_goes_wrong_in_a_trials_beginning_is_not_lost():
     assert repr(made) == "QMIX(not built)"
     made.config = None
     assert repr(made) == "QMIX(not built)"
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-@pytest.fixture
-def token_cluster(tmp_path):
-    """A Ray head on localhost that asks for a token; yields the environment a client needs."""
-    port, dashboard, agent = _free_ports(3)
-    token = tmp_path / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    env |= {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    # Ray's sockets need a short path.
-    folder = Path("/tmp") / f"rr{os.getpid()}"
-    head = subprocess.Popen(
-        [
-            *("ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=4"),
-            # Without an agent of its own (another Ray may hold the usual port) no job can be started.
-            f"--dashboard-agent-listen-port={agent}",
-            *(f"--temp-dir={folder}", "--disable-usage-stats"),
-        ],
-        env=env,
-        stdout=(tmp_path / "head.log").open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            listed = subprocess.run(["ray", "job", "list"], env=env, capture_output=True, text=True)
-            if listed.returncode == 0:
-                break
-            assert head.poll() is None, (tmp_path / "head.log").read_text()
-            assert time.monotonic() < deadline, listed.stderr
-            time.sleep(1)
-        yield env
-    finally:
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-
-
-@pytest.mark.timeout(420)
-def test_ray_job_submit_trains_on_a_cluster_with_token(token_cluster, tmp_path):
-    out = tmp_path / "run"
-    command = ["ray", "job", "submit", "--working-dir", str(tmp_path / "empty"), "--", sys.executable]
-    command += ["-m", "rllib_reborn", "train", "matrix/two_step/qmix", "stop.env_steps=400", f"--out={out}", "--quiet"]
-    (tmp_path / "empty").mkdir()
-    without = {k: v for k, v in token_cluster.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
-    refused = subprocess.run(["ray", "job", "list"], env=without, capture_output=True, text=True)
-    assert refused.returncode != 0
-    deadline = time.monotonic() + 120
-    while True:
-        done = subprocess.run(command, env=token_cluster, capture_output=True, text=True, cwd=REPOSITORY)
-        # The head answers some seconds before the agent that starts jobs is there.
-        if "No available agent" not in done.stderr + done.stdout or time.monotonic() > deadline:
-            break
-        time.sleep(2)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "succeeded" in done.stdout + done.stderr
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["env_steps"] >= 400
