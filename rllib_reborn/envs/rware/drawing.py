@@ -38,31 +38,34 @@ def draw_warehouse(
         caption: One line of text above.
 
     Returns:
-        [height, width, 3] uint8, the longer side of the warehouse about 480 pixels.
+        [height, width, 3] uint8: the warehouse in the middle of a square of about 480 pixels.
 
     Raises:
         ImportError: Pillow is not installed.
     """
     cell = max(4, PICTURE_SIZE // max(plan.height, plan.width))
-    image, draw = blank(plan.height * cell + 1, plan.width * cell + 1, caption)
+    rows, columns = plan.height * cell, plan.width * cell
+    side = max(PICTURE_SIZE, rows, columns)
+    image, draw = blank(side + 1, side + 1, caption)
+    left, top = (side - columns) // 2, CAPTION_HEIGHT + (side - rows) // 2
+
+    def corner(y: int, x: int) -> tuple[int, int]:
+        return left + x * cell, top + y * cell
+
     for row in range(plan.height + 1):
-        y = CAPTION_HEIGHT + row * cell
-        draw.line((0, y, plan.width * cell, y), fill=GRID_LINE)
+        draw.line((*corner(row, 0), *corner(row, plan.width)), fill=GRID_LINE)
     for column in range(plan.width + 1):
-        draw.line((column * cell, CAPTION_HEIGHT, column * cell, CAPTION_HEIGHT + plan.height * cell), fill=GRID_LINE)
+        draw.line((*corner(0, column), *corner(plan.height, column)), fill=GRID_LINE)
     gap = max(1, cell // 10)
-    for row, column in plan.goals:
-        _square(draw, column * cell, CAPTION_HEIGHT + row * cell, cell, 1, None, GREEN, 3)
+    for goal in plan.goals:
+        _square(draw, *corner(*goal), cell, 1, None, GREEN, 3)
     requested = set(places["requests"].tolist())
     for number, place in enumerate(places["shelves"].tolist(), start=1):
-        y, x = divmod(place, plan.width)
         fill = ORANGE if number in requested else _STANDING
-        _square(draw, x * cell, CAPTION_HEIGHT + y * cell, cell, gap, fill, INK, 1)
-    for place, direction, carried in zip(
-        places["agents"].tolist(), places["directions"].tolist(), places["carried"].tolist()
-    ):
-        y, x = divmod(place, plan.width)
-        _robot(draw, x * cell, CAPTION_HEIGHT + y * cell, cell, STEPS[direction], loaded=carried > 0)
+        _square(draw, *corner(*divmod(place, plan.width)), cell, gap, fill, INK, 1)
+    robots = zip(places["agents"].tolist(), places["directions"].tolist(), places["carried"].tolist())
+    for place, direction, carried in robots:
+        _robot(draw, *corner(*divmod(place, plan.width)), cell, STEPS[direction], loaded=carried > 0)
     return as_array(image)
 
 

@@ -76,7 +76,7 @@ def entry(name: str) -> EnvEntry | None:
     n_agents, requests = settings["n_agents"], settings["request_queue_size"]
     return EnvEntry(
         name=name,
-        summary=f"{n_agents} robots bring {requests} requested shelves to the goals and put them back.",
+        summary=f"Warehouse: {n_agents} robots bring requested shelves to goals, {requests} requested at a time.",
         options=tuple(WarehouseRules.__dataclass_fields__),
         make=functools.partial(_make, settings),
         spec=functools.partial(_spec, settings),

@@ -194,7 +194,7 @@ class Warehouse(VectorTeamEnv):
         return self._sight.team_obs
 
     def render(self, index: int = 0) -> npt.NDArray[np.uint8]:
-        """Picture of game ``index``, [height, width, 3] uint8, about 480 pixels the longer side. Needs Pillow."""
+        """Picture of game ``index``, [height, width, 3] uint8, about 480 pixels a side. Needs Pillow."""
         from rllib_reborn.envs.rware.drawing import draw_warehouse
 
         places = {name: array[index] for name, array in self._boards.places().items()}

@@ -77,12 +77,10 @@ def test_episodes_are_the_package_s(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_two_hundred_episodes_are_the_package_s(task: str) -> None:
     name, options, _ = TASKS[task]
-    # Whole ones where two and four robots are in the warehouse of the benchmark.
-    happened = compare(
-        name, 200, seed=1000, num_envs=20, **({} if task in ("tiny", "easy") else {"max_steps": 150}), **options
-    )
+    # Of the length that is registered in one task; shorter ones in the others.
+    happened = compare(name, 200, seed=1000, num_envs=20, **({} if task == "tiny" else {"max_steps": 40}), **options)
     assert happened["loaded"] > 0
-    assert happened["steps"] >= 200 * 30
+    assert happened["steps"] >= 200 * 25
 
 
 def test_ties_in_the_crowded_one_go_to_who_the_package_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:

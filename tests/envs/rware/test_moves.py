@@ -101,8 +101,8 @@ def test_one_step_from_made_up_states_is_the_package_s(n_agents: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("n_agents", range(2, 13))
-def test_one_step_from_ten_thousand_made_up_states_is_the_package_s(n_agents: int) -> None:
-    turned = compare_poses(n_agents, 10_000, seed=1)
+def test_one_step_from_thousands_of_made_up_states_is_the_package_s(n_agents: int) -> None:
+    turned = compare_poses(n_agents, 2_000, seed=1)
     assert turned > 0 or n_agents < 6
 
 
