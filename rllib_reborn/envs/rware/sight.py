@@ -36,8 +36,7 @@ class WarehouseSight:
         self._obs: npt.NDArray[Any] = np.zeros((B * rules.n_agents, spec.obs_dim), spec.obs_dtype)
         of_image = rules.state == "image"
         state = np.zeros((B, spec.state_dim), spec.state_dtype) if of_image else self._obs.reshape(B, -1)
-        mask = np.ones((B, rules.n_agents, spec.n_actions), np.bool_)
-        mask.flags.writeable = False  # everything is always allowed
+        mask = np.ones((B, rules.n_agents, spec.n_actions), np.bool_)  # everything is always allowed
         self.team_obs = TeamObs(self._obs.reshape(B, rules.n_agents, -1), state, mask)
         self.messages = np.zeros((B * rules.n_agents + 2, rules.msg_bits), np.uint8)
 
