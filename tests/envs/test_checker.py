@@ -49,7 +49,7 @@ def test_a_game_that_says_it_cannot_be_repeated_is_not_asked_to():
 # Those of StarCraft II need the game, and the simulator is played in tests/envs/battle.
 @pytest.mark.parametrize("name", [name for name in env_names() if not name.startswith(("smac", "battle/"))])
 def test_every_registered_environment_passes(name):
-    options = {"episode_limit": 25} if name.startswith("predator_prey/") else {}
+    options = {"predator_prey": {"episode_limit": 25}, "rware": {"max_steps": 25}}.get(name.partition("/")[0], {})
     results = check_team_env(
         make_team_env(name, 3, **options), make=lambda count: make_team_env(name, count, **options)
     )
