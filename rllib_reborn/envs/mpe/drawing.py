@@ -31,8 +31,8 @@ def draw_world(scenario: Scenario, arrays: WorldArrays, game: int, caption: str)
         ImportError: Pillow is not installed.
     """
     world = scenario.world
-    bodies = (*world.agents, *world.landmarks)
-    places = arrays.positions[:, : len(bodies), game]
+    sizes = [agent.size for agent in world.agents] + [mark.size for mark in world.landmarks]
+    places = arrays.positions[:, : len(sizes), game].T
     shown = _MARGIN * max(1.0, float(np.abs(places).max()))
     scale = PICTURE_SIZE / 2 / shown
     words = [
@@ -51,6 +51,7 @@ def draw_world(scenario: Scenario, arrays: WorldArrays, game: int, caption: str)
     colors = scenario.colors(arrays.goals[:, game])
     size_scale = scale if scenario.options.dynamic_rescaling else PICTURE_SIZE / 2 / _MARGIN
     # The largest first, so that nobody is hidden.
-    for number in sorted(range(len(bodies)), key=lambda number: -bodies[number].size):
-        draw.ellipse(disc(*places[:, number], bodies[number].size * size_scale), fill=colors[number], outline=INK)
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        x, y = places[number]
+        draw.ellipse(disc(x, y, sizes[number] * size_scale), fill=colors[number], outline=INK)
     return as_array(image)

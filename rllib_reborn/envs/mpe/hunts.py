@@ -9,7 +9,6 @@ from rllib_reborn.envs.mpe.scripts import Choices, as_observed, flee, head_for
 from rllib_reborn.envs.mpe.world_arrays import Floats, WorldArrays
 
 
-
 def leaving(coordinate: Floats) -> Floats:
     """What a prey pays for a coordinate of its place: nothing up to 0.9 from the centre, then 10 for each unit, beyond 1
     exponentially more, and 10 at the most."""

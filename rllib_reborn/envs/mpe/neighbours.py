@@ -7,21 +7,24 @@ import numpy as np
 from rllib_reborn.envs.mpe.world_arrays import Floats
 
 
-def nearest(distances: Floats, count: int, *values: Floats) -> list[Floats]:
+def write_nearest(rows: Floats, distances: Floats, count: int, *values: Floats) -> int:
     """Of m entities the ``count`` nearest, closest first.
 
     Args:
+        rows: [r, B], of which the first ``2 * count`` for each of ``values`` are filled: x and y of the nearest, then of the
+            next, zeros where there are fewer than ``count``.
         distances: [m, B] to them.
         count: How many.
-        *values: [2, m, B] each, what is known of them.
+        *values: [2, m, B] each, what is observed of them.
 
     Returns:
-        For each of ``values`` [2, count, B]; zeros where there are fewer than ``count``.
+        How many rows were filled.
     """
     order = distances.argsort(axis=0)[:count]
-    chosen = []
+    filled = 0
     for value in values:
-        out = np.zeros((2, count, distances.shape[1]))
-        out[:, : len(order)] = np.take_along_axis(value, order[None], axis=1)
-        chosen.append(out)
-    return chosen
+        places = rows[filled : filled + 2 * count].reshape(count, 2, -1)
+        places[: len(order)] = np.take_along_axis(value, order[None], axis=1).transpose(1, 0, 2)
+        places[len(order) :] = 0
+        filled += 2 * count
+    return filled

@@ -19,6 +19,9 @@ STEP_S = 0.1
 DAMPING = 0.25
 CONTACT_FORCE = 1e2
 CONTACT_MARGIN = 1e-3
+#: Farther apart than this bodies do not push each other here. In the package they do, by less than 1e-50: no float32
+#: observation shows it.
+_REACH = 0.12
 #: Keeps the direction of a contact finite where two centres coincide; then there is no force.
 _TINY = 1e-300
 
@@ -53,8 +56,10 @@ class Physics:
             for start in [sum(before.words for before in agents[:number])]
         ]
         self._contacts = _Contacts(world, num_envs) if agents[0].collides else None
-        layers = 1 if self._contacts is None else 1 + self._contacts.others
-        self._forces: Floats = np.zeros((2, layers, n, B))
+        # What agents do themselves comes first, then what contacts do.
+        pushes = 0 if self._contacts is None else self._contacts.pushes
+        self._forces: Floats = np.zeros((2, n + pushes, B))
+        self._own: Floats = self._forces[:, :n]
         self._force: Floats = np.zeros((2, n, B))
         self._way: Floats = np.zeros((2, n, B))
         limits = [np.inf if agent.max_speed is None else agent.max_speed for agent in agents]
@@ -67,16 +72,12 @@ class Physics:
             arrays: The worlds, whose offsets and distances are up to date; positions, velocities and words change.
             actions: [n, B], those of all agents.
         """
-        choice, forces, velocities = self._choice, self._forces, arrays.velocities
+        choice, force, velocities = self._choice, self._own, arrays.velocities
         np.add(actions, self._first_action, out=choice)
-        self._push[0].take(choice, None, forces[0, 0], "clip")
-        self._push[1].take(choice, None, forces[1, 0], "clip")
-        if self._contacts is None:
-            force = forces[:, 0]
-        else:
-            self._contacts.write(arrays, forces[:, 1:])
-            # One after the other, in the package's order.
-            force = np.add.reduce(forces, axis=1, out=self._force)
+        self._push[0].take(choice, None, force[0], "clip")
+        self._push[1].take(choice, None, force[1], "clip")
+        if self._contacts is not None and self._contacts.write(arrays, self._forces):
+            force = self._contacts.add_up(self._forces, self._force)
 
         np.multiply(velocities, STEP_S, out=self._way)
         arrays.positions[:, : self._n] += self._way
@@ -106,34 +107,52 @@ class _Contacts:
         bodies = len(sizes)
         pairs = [(a, b) for a in range(n) for b in range(a + 1, bodies)]
         count = len(pairs)
-        self.others = bodies - 1  #: entities that may push an agent
         self._pairs = np.array([a * E + b for a, b in pairs], np.intp)
         self._touch = np.repeat([sizes[a] + sizes[b] for a, b in pairs], B).reshape(count, B)
-        # For each agent who pushes it, by number: the second of a pair is pushed along the offset, the first against it.
-        number = {pair: index for index, pair in enumerate(pairs)}
-        self._pushes = np.zeros((self.others, n), np.intp)
+        self.pushes = 2 * count
+        # For each agent, in the package's order, what it is moved by: its own force, then the others'. The second of a pair
+        # is pushed along the way from the first, the first against it.
+        number = {pair: n + index for index, pair in enumerate(pairs)}
+        self._moved_by = np.zeros((bodies, n), np.intp)
         for agent in range(n):
             others = [body for body in range(bodies) if body != agent]
-            self._pushes[:, agent] = [
-                number[other, agent] if other < agent else count + number[agent, other] for other in others
+            self._moved_by[:, agent] = [
+                agent,
+                *(number[other, agent] if other < agent else count + number[agent, other] for other in others),
             ]
-        self._offsets: Floats = np.zeros((2, count, B))
+        self._gathered: Floats = np.zeros((2, bodies, n, B))
         self._distances: Floats = np.zeros((count, B))
-        self._both: Floats = np.zeros((2, 2 * count, B))
         self._flat = (n * E, B)
+        # Of each pair in each game, numbered in a row: where it stands among offsets, and its pushes among forces.
+        self._offset_place = (self._pairs[:, None] * B + np.arange(B)).reshape(-1)
+        self._push_place = n * B, (n + count) * B
 
-    def write(self, arrays: WorldArrays, forces: Floats) -> None:
-        """Fill ``forces`` [2, others, n, B]."""
-        offsets, distances, count = self._offsets, self._distances, len(self._pairs)
-        arrays.offsets.reshape(2, *self._flat).take(self._pairs, 1, offsets, "clip")
+    def write(self, arrays: WorldArrays, forces: Floats) -> bool:
+        """Whether any two bodies push each other; if so, their pushes are written into ``forces`` [2, n + pushes, B] behind
+        the agents' own."""
+        distances = self._distances
         arrays.distances.reshape(self._flat).take(self._pairs, 0, distances, "clip")
-        depth = distances - self._touch
+        gaps = (distances - self._touch).reshape(-1)
+        near = (gaps < _REACH).nonzero()[0]
+        if not len(near):
+            return False
+        depth = gaps[near]
         depth /= -CONTACT_MARGIN
         np.logaddexp(0.0, depth, out=depth)
         depth *= CONTACT_MARGIN
-        np.maximum(distances, _TINY, out=distances)
-        offsets *= CONTACT_FORCE
-        offsets /= distances
-        along = np.multiply(offsets, depth, out=self._both[:, :count])
-        np.negative(along, out=self._both[:, count:])
-        forces[:] = self._both[:, self._pushes]
+        push = arrays.offsets.reshape(2, -1).take(self._offset_place[near], 1)
+        push *= CONTACT_FORCE
+        push /= np.maximum(distances.reshape(-1)[near], _TINY)
+        push *= depth
+        second, first = self._push_place
+        flat = forces.reshape(2, -1)
+        flat[:, second:] = 0
+        flat[:, second + near] = push
+        flat[:, first + near] = -push
+        return True
+
+    def add_up(self, forces: Floats, total: Floats) -> Floats:
+        """Fill ``total`` [2, n, B] with what moves each agent, added one after the other as in the package; ``forces``
+        [2, n + pushes, B] are the agents' own and those of contacts."""
+        forces.take(self._moved_by, 1, self._gathered, "clip")
+        return np.add.reduce(self._gathered, axis=1, out=total)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.mpe.options import MpeOptions, share
+from rllib_reborn.envs.mpe.options import MpeOptions
 from rllib_reborn.envs.mpe.scenario import Scenario
 from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
@@ -19,32 +17,16 @@ _GOALS = np.array([[0.75, 0.25, 0.25], [0.25, 0.75, 0.25], [0.25, 0.25, 0.75]])
 _COLORS: tuple[Color, ...] = (VERMILION, GREEN, BLUE)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReferenceOptions(MpeOptions):
-    """Options of ``simple_reference``.
-
-    Attributes:
-        local_ratio: Share 0..1 of the distance of the agent that one speaks to in one's reward; the rest is the mean over
-            both.
-    """
-
-    local_ratio: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        share("local_ratio", self.local_ratio)
-
-
 class Reference(Scenario):
     """See :mod:`rllib_reborn.envs.mpe.reference`.
 
     Actions are ``move + 5 * word`` with 10 words. An agent observes its velocity, the ways to the 3 landmarks, the colour of
     the one that the other agent has to go to, and the other's last word (one-hot). It does not observe the other's place.
+    The team's reward is the distance of each agent to its landmark, negative: mpe2's ``local_ratio`` deals it out otherwise
+    between the two, and their sum stays.
     """
 
-    options: ReferenceOptions
-
-    def __init__(self, options: ReferenceOptions) -> None:
+    def __init__(self, options: MpeOptions) -> None:
         agents = tuple(Agent(name=f"agent_{i}", collides=False, words=_WORDS) for i in range(2))
         landmarks = tuple(Landmark(color=color) for color in _COLORS)
         super().__init__(options, World(agents=agents, landmarks=landmarks, n_goals=2), extra=6)
@@ -59,12 +41,8 @@ class Reference(Scenario):
 
     def rewards(self, arrays: WorldArrays) -> Floats:
         # Goal 0, which agent 0 knows, is agent 1's.
-        world, local = self.world, self.options.local_ratio
-        first = arrays.distances[1, world.goal_marker(0)]
-        second = arrays.distances[0, world.goal_marker(1)]
-        own = np.stack((first, second)) * -local
-        own -= (first + second) / 2 * (1 - local)
-        return own
+        world = self.world
+        return -np.stack((arrays.distances[1, world.goal_marker(0)], arrays.distances[0, world.goal_marker(1)]))
 
     def colors(self, goals: npt.NDArray[np.integer]) -> list[Color]:
         return [_COLORS[goals[1]], _COLORS[goals[0]], *_COLORS]

@@ -65,7 +65,7 @@ class Scenario(abc.ABC):
 
     def colors(self, goals: npt.NDArray[np.integer]) -> list[Color]:
         """Colours in pictures of agents and landmarks in a game with these goals [G]."""
-        return [entity.color for entity in (*self.world.agents, *self.world.landmarks)]
+        return [agent.color for agent in self.world.agents] + [mark.color for mark in self.world.landmarks]
 
     @functools.cached_property
     def state_rows(self) -> Rows:

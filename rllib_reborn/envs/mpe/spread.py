@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.mpe.neighbours import nearest
+from rllib_reborn.envs.mpe.neighbours import write_nearest
 from rllib_reborn.envs.mpe.options import MpeOptions, flag, share, stage, whole, whole_or_none
 from rllib_reborn.envs.mpe.scenario import Scenario
 from rllib_reborn.envs.mpe.world import Agent, Landmark, World
@@ -92,9 +92,8 @@ class Spread(Scenario):
             others = self.rows.others(agent)
             for count, entities in ((self._near_landmarks, slice(n, None)), (self._near_agents, others)):
                 if count is not None:
-                    [ways] = nearest(arrays.distances[agent, entities], count, arrays.offsets[:, agent, entities])
-                    arrays.extra[row : row + 2 * count] = ways.transpose(1, 0, 2).reshape(2 * count, -1)
-                    row += 2 * count
+                    rows, ways = arrays.extra[row:], arrays.offsets[:, agent, entities]
+                    row += write_nearest(rows, arrays.distances[agent, entities], count, ways)
 
     def rewards(self, arrays: WorldArrays) -> Floats:
         n, local = self._n, self.options.local_ratio

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.hunts import chase_or_flee, leaving
-from rllib_reborn.envs.mpe.neighbours import nearest
+from rllib_reborn.envs.mpe.neighbours import write_nearest
 from rllib_reborn.envs.mpe.options import TwoSidedOptions, flag, stage, whole, whole_or_none
 from rllib_reborn.envs.mpe.scenario import Scenario
 from rllib_reborn.envs.mpe.scripts import Choices
@@ -107,15 +107,11 @@ class Tag(Scenario):
         shown[:, : self._k] = 0
         for agent in range(n):
             others, distances, offsets = self.rows.others(agent), arrays.distances[agent], arrays.offsets[:, agent]
-            columns = []
             if self._near_landmarks is not None:
-                columns += nearest(distances[n:], self._near_landmarks, offsets[:, n:])
+                row += write_nearest(arrays.extra[row:], distances[n:], self._near_landmarks, offsets[:, n:])
             if self._near_agents is not None:
-                columns += nearest(distances[others], self._near_agents, offsets[:, others], shown[:, others])
-            for values in columns:
-                count = 2 * values.shape[1]
-                arrays.extra[row : row + count] = values.transpose(1, 0, 2).reshape(count, -1)
-                row += count
+                both = offsets[:, others], shown[:, others]
+                row += write_nearest(arrays.extra[row:], distances[others], self._near_agents, *both)
 
     def rewards(self, arrays: WorldArrays) -> Floats:
         touches = self._touches(arrays)
@@ -129,7 +125,9 @@ class Tag(Scenario):
     def success(self, arrays: WorldArrays) -> npt.NDArray[np.bool_] | None:
         if not self.options.terminate_on_success:
             return None
-        caught: npt.NDArray[np.bool_] = self._touches(arrays).any(axis=0).all(axis=0)
+        caught: npt.NDArray[np.bool_] = np.logical_and.reduce(
+            np.logical_or.reduce(self._touches(arrays), axis=0), axis=0
+        )
         return caught
 
     def scripted(self, arrays: WorldArrays) -> Choices:

@@ -55,9 +55,9 @@ class WorldComm(Scenario):
     """See :mod:`rllib_reborn.envs.mpe.world_comm`.
 
     The leader's actions are ``move + 5 * word`` with 4 words. An agent observes its velocity and place, the ways to all
-    landmarks (obstacles, food, forests) and to the other agents, the other prey's velocities, 1 or -1 for each forest that it
-    is in or not, and, if it hunts, the leader's last word (one-hot). Zeros stand for agents that it cannot see: two see each
-    other where both are in one forest or neither is in any; the leader sees all. An adversary is paid 5 for each touch
+    landmarks (obstacles, food, forests) and to the other agents, the other prey's velocities, 1 or -1 for each forest that
+    it is in or not, and, if it hunts, the leader's last word (one-hot). Zeros stand for agents that it cannot see: two see
+    each other where both are in one forest or neither is in any; the leader sees all. An adversary is paid 5 for each touch
     between any adversary and a prey, less a tenth of its distance to the nearest prey; a prey pays 5 for each of its own
     touches and double for leaving the field, and is paid 2 for each piece of food it touches, less 0.05 of the distance to
     the nearest.
@@ -74,8 +74,7 @@ class WorldComm(Scenario):
             for i, name in enumerate(names)
         )
         prey = tuple(
-            Agent(name=f"agent_{i}", size=0.045, force=4.0, max_speed=1.3, color=GREEN)
-            for i in range(options.num_good)
+            Agent(name=f"agent_{i}", size=0.045, force=4.0, max_speed=1.3, color=GREEN) for i in range(options.num_good)
         )
         obstacles = (Landmark(size=0.2, collides=True, start=0.9),) * options.num_obstacles
         food = (Landmark(size=0.03, start=0.9, color=ORANGE),) * options.num_food
@@ -115,17 +114,16 @@ class WorldComm(Scenario):
         inside = arrays.distances[:, self._wood] < self._reach_forest
         rows = self._inside_rows
         arrays.extra[:rows] = np.where(inside.reshape(rows, games), 1.0, -1.0)
-        anywhere = inside.any(axis=1)
-        together = (inside[:, None] & inside[None]).any(axis=2)
-        hidden = ~together & (anywhere[:, None] | anywhere[None])
-        hidden[0] = False
-        self._hidden = hidden
+        anywhere = np.logical_or.reduce(inside, axis=1)
+        sees: npt.NDArray[np.bool_] = ~(anywhere[:, None] | anywhere[None])
+        for forest in range(self._forests):
+            sees |= inside[:, None, forest] & inside[None, :, forest]
+        sees[0] = True
+        self._hidden = ~sees
         ways = arrays.extra[rows : rows + 2 * n * n].reshape(2, n, n, games)
         velocities = arrays.extra[rows + 2 * n * n :].reshape(2, n, n, games)
-        ways[:] = arrays.offsets[:, :, :n]
-        velocities[:] = arrays.velocities[:, None]
-        ways[:, hidden] = 0
-        velocities[:, hidden] = 0
+        np.multiply(arrays.offsets[:, :, :n], sees, out=ways)
+        np.multiply(arrays.velocities[:, None], sees, out=velocities)
 
     def rewards(self, arrays: WorldArrays) -> Floats:
         k, n = self._k, self._n
