@@ -1,4 +1,5 @@
-"""Pictures of particle worlds: discs as large as their radius; the last words of those who speak stand in the caption."""
+"""Pictures of particle worlds: discs as large as their radius, those of agents with a bright middle; the last words of those
+who speak stand in the caption."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.scenario import Scenario
 from rllib_reborn.envs.mpe.world_arrays import WorldArrays
-from rllib_reborn.envs.render import CAPTION_HEIGHT, GRID_LINE, INK, PICTURE_SIZE, as_array, blank
+from rllib_reborn.envs.render import BACKGROUND, CAPTION_HEIGHT, GRID_LINE, INK, PICTURE_SIZE, as_array, blank
 
 #: Free space around the outermost centre, as a factor.
 _MARGIN = 1.15
@@ -52,6 +53,8 @@ def draw_world(scenario: Scenario, arrays: WorldArrays, game: int, caption: str)
     size_scale = scale if scenario.options.dynamic_rescaling else PICTURE_SIZE / 2 / _MARGIN
     # The largest first, so that nobody is hidden.
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
-        x, y = places[number]
-        draw.ellipse(disc(x, y, sizes[number] * size_scale), fill=colors[number], outline=INK)
+        (x, y), radius = places[number], sizes[number] * size_scale
+        draw.ellipse(disc(x, y, radius), fill=colors[number], outline=INK)
+        if number < world.n_agents:
+            draw.ellipse(disc(x, y, radius / 3), fill=BACKGROUND)
     return as_array(image)

@@ -60,7 +60,7 @@ def scripted_action(game: PackageGame, number: int) -> int:
             guess = min(marks, key=lambda mark: min(away(mark, other) for other in good))
             return head_for(agent, guess.state.p_pos)
         return head_for(agent, marks[(marks.index(agent.goal_a) + good.index(agent)) % len(marks)].state.p_pos)
-    observed = game.env.aec_env.observe(agent.name).astype(np.float64)
+    observed = game.env.unwrapped.observe(agent.name).astype(np.float64)
     if game.name == TAG and not agent.adversary and len(good) == 1 and len(world.landmarks) == 2:
         return flee(observed, None, game.env.action_space(agent.name), np.random.default_rng(0))
     visible = [other for other in world.agents if other is not agent and sees(game, agent, other)]

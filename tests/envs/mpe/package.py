@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,19 +102,28 @@ class PackageGame:
             color = np.array([0.25, 0.25, 0.25])
             color[1 + goals[0]] += 0.5
             world.agents[1].color = color
-        return {agent: self.env.aec_env.observe(agent) for agent in self.agents}
+        observations = self.observe()
+        assert np.array_equal(self.env.state(), np.concatenate(list(observations.values())))
+        return observations
 
-    def state(self) -> np.ndarray:
-        return self.env.state()
+    def observe(self) -> dict[str, np.ndarray]:
+        return {agent: self.env.unwrapped.observe(agent) for agent in self.agents}
+
+    def step(self, actions: list[int]) -> tuple[dict[str, np.ndarray], list[float], bool, bool]:
+        """Observations, rewards, and whether it terminated and was truncated. Agents act one after the other, without the
+        wrapper that asks for everybody's observation before each."""
+        raw = self.env.unwrapped
+        for action in actions:
+            raw.step(action)
+        terminated, truncated = (set(flags.values()) for flags in (raw.terminations, raw.truncations))
+        assert len(terminated) == len(truncated) == 1
+        return self.observe(), [raw.rewards[agent] for agent in self.agents], terminated.pop(), truncated.pop()
 
 
-def touching(world: Any) -> int:
-    """Pairs of bodies that overlap and push each other."""
-    return sum(
-        bool(np.hypot(*(a.state.p_pos - b.state.p_pos)) < a.size + b.size)
-        for a, b in itertools.combinations([entity for entity in world.entities if entity.collide], 2)
-        if a.movable or b.movable
-    )
+def overlaps(env: MpeTeamEnv, reach: Any) -> int:
+    """Pairs of bodies that are nearer than ``reach`` [E, E], each counted twice."""
+    places = env.get_state()["positions"]
+    return int((np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) < np.array(reach)).sum())
 
 
 def team_arrays(env: MpeTeamEnv, game: PackageGame, observations: dict[str, np.ndarray]) -> np.ndarray:
@@ -137,7 +145,7 @@ class Comparison(NamedTuple):
     worst: float  #: the largest difference of an observation, state or reward
     episodes: int
     terminated: int  #: episodes that ended with success
-    pushes: int  #: pairs of bodies that overlapped and pushed each other, over all steps
+    pushes: int  #: pairs of bodies that overlap and push each other, each twice, over all steps
 
 
 def compare(
@@ -154,6 +162,8 @@ def compare(
     games = [PackageGame(name, options) for _ in range(B)]
     rng = np.random.default_rng(seed)
     worst, finished, ended, pushes = 0.0, 0, 0, 0
+    entities = games[0].world.entities
+    reach = [[a.size + b.size if a.collide and b.collide and a is not b else 0 for b in entities] for a in entities]
 
     def far(ours: Any, theirs: Any) -> None:
         nonlocal worst
@@ -166,7 +176,7 @@ def compare(
         for b in np.flatnonzero(which):
             observations = games[b].begin(state["positions"][b], state["goals"][b])
             far(obs.obs[b], team_arrays(env, games[b], observations))
-            far(obs.state[b], games[b].state())
+            far(obs.state[b], np.concatenate(list(observations.values())))
 
     obs = env.reset(seed=seed)
     begin(np.ones(B, bool))
@@ -183,17 +193,14 @@ def compare(
         out = env.step(actions)
         obs = out.obs
         for b, game in enumerate(games):
-            pushes += touching(game.world)
-            observations, rewards, terminated, truncated, _ = game.env.step(
-                dict(zip(game.agents, everybody[b].tolist()))
-            )
-            ours = game.agents[team]
-            total = sum(float(rewards[agent]) for agent in ours)
-            far(out.reward[b], np.float32(total / len(ours) if options.get("reward") == "mean" else total))
+            observations, rewards, terminated, truncated = game.step(everybody[b].tolist())
+            total = sum(rewards[team])
+            far(out.reward[b], np.float32(total / len(rewards[team]) if options.get("reward") == "mean" else total))
             far(out.obs.obs[b], team_arrays(env, game, observations))
-            far(out.obs.state[b], game.state())
-            assert out.terminated[b] == all(terminated.values())
-            assert out.truncated[b] == all(truncated.values())
+            far(out.obs.state[b], np.concatenate(list(observations.values())))
+            assert out.terminated[b] == terminated
+            assert out.truncated[b] == truncated
+        pushes += overlaps(env, reach)
         over = out.terminated | out.truncated
         if over.any():
             finished += int(over.sum())

@@ -346,15 +346,15 @@ def fingerprint(name, options):
     state["positions"] *= 0.2  # close together, so that they touch
     obs = env.set_state(state)
     rng = np.random.default_rng(0)
-    seen = []
+    record = []
     for _ in range(6):
         out = env.step(random_legal_actions(obs.action_mask, rng.random(obs.action_mask.shape[:2])))
         obs = out.obs
-        seen += [array.tobytes() for array in (obs.obs, out.reward, out.terminated, out.truncated)]
+        record += [array.tobytes() for array in (obs.obs, out.reward, out.terminated, out.truncated)]
     state = env.get_state()
     state["positions"][0, 0] = 3  # the picture shows more than the field
     env.set_state(state)
-    return env.spec, b"".join(seen), env.render(0).tobytes()
+    return env.spec, b"".join(record), env.render(0).tobytes()
 
 
 # ------------------------------------------------------------------------------------------------------ the rest of it
