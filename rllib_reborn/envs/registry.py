@@ -15,6 +15,7 @@ from rllib_reborn.envs.env_table import EnvTable
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory, unknown_option
 from rllib_reborn.envs.known_actions import KnownAction
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
+from rllib_reborn.envs.mpe import names as mpe_names
 from rllib_reborn.envs.predator_prey.captures import known_catch
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
 from rllib_reborn.envs.predator_prey.rules import PRESETS, PredatorPreyRules
@@ -74,6 +75,7 @@ def _table() -> EnvTable:
     entries = [_two_step_entry()]
     entries += [_matrix_entry(game) for game in PAYOFFS]
     entries += [_predator_prey_entry(preset) for preset in PRESETS]
+    entries += mpe_names.entries()
     entries += battle_names.entries()
     entries += starcraft_names.entries()
     return EnvTable(entries, families=(rware_names.family(),))
