@@ -62,6 +62,12 @@ def check(config: Any) -> None:
         (RewardSettings, config.reward, "reward"),
     ):
         parse(model, value, name)
+    model = parse(AgentSettings, config.team_model, "model")
+    if model.encoder is not None:
+        from rllib_reborn.algorithms.value_factorization.encoder_settings import check_encoder_fits
+
+        measures = bool(config.interventions) or config.dormancy is not None
+        check_encoder_fits(config.team_spec, model.encoder, model.encoder_settings, measures=measures)
     check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
     _check_numbers(config)
