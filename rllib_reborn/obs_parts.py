@@ -70,15 +70,19 @@ def obs_parts(given: Iterable[ObsPart | Mapping[str, Any]], obs_dim: int) -> tup
     Raises:
         ValueError: A part is not as :class:`ObsPart` says; or they have names in common, or another number of numbers.
     """
-    parts = tuple(part if isinstance(part, ObsPart) else ObsPart(**part) for part in given)
+    try:
+        parts = tuple(part if isinstance(part, ObsPart) else ObsPart(**part) for part in given)
+    except TypeError as error:
+        raise ValueError(f"obs_parts: {error}; expected parts with a name, kind and shape each.") from None
     names = [part.name for part in parts]
     if len(parts) > MOST_PARTS:
-        raise ValueError(f"there are {len(parts):,} parts; expected at most {MOST_PARTS:,}.")
+        raise ValueError(f"obs_parts are {len(parts):,}; expected at most {MOST_PARTS:,}.")
     if len(set(names)) != len(names):
-        raise ValueError(f"parts are called {', '.join(names)}; expected different names.")
+        raise ValueError(f"obs_parts are called {', '.join(names)}; expected different names.")
     if parts and sum(part.size for part in parts) != obs_dim:
         raise ValueError(
-            f"{', '.join(map(str, parts))} are {sum(part.size for part in parts)} numbers; expected obs_dim = {obs_dim}."
+            f"obs_parts {', '.join(map(str, parts))} are {sum(part.size for part in parts)} numbers; expected obs_dim = "
+            f"{obs_dim}."
         )
     return parts
 

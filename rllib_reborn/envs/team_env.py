@@ -95,10 +95,7 @@ class TeamSpec:
                 raise ValueError(f"TeamSpec.{name} has {len(value)} entries; expected n_agents = {self.n_agents}.")
         if len(set(self.agent_ids)) != self.n_agents:
             raise ValueError(f"TeamSpec.agent_ids has repeated names: {self.agent_ids}.")
-        try:
-            object.__setattr__(self, "obs_parts", obs_parts(self.obs_parts, self.obs_dim))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"TeamSpec.obs_parts: {error}") from None
+        object.__setattr__(self, "obs_parts", obs_parts(self.obs_parts, self.obs_dim))
         views = tuple(StateView(**view) if isinstance(view, dict) else view for view in self.state_views)
         object.__setattr__(self, "state_views", views)
         names = [view.name for view in views]

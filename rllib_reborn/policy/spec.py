@@ -244,7 +244,7 @@ def _parts(given: Any, obs_dim: int) -> tuple[ObsPart, ...]:
     try:
         return checked_parts(given, obs_dim)
     except (TypeError, ValueError) as error:
-        raise PolicyError(f"obs_parts: {error}") from None
+        raise PolicyError(f"{error}") from None
 
 
 def _is_whole(value: Any) -> bool:

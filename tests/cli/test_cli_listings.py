@@ -37,6 +37,7 @@ class TestEnvs:
             "n_agents",
             "n_actions",
             "obs_dim",
+            "obs_parts",
             "state_dim",
             "states",
             "episode_limit",

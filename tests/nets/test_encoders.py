@@ -145,7 +145,11 @@ def test_a_cnn_that_does_not_fit_is_refused(settings, says):
     ("name", "layout", "says"),
     [
         ("cnn", ObsLayout(dim=7), "does not say what the 7 numbers.*TeamSpec.obs_parts"),
-        ("cnn", parts(("speed", "vector", (2,))), "observations are speed .vector of 2.; expected one picture.*per_field"),
+        (
+            "cnn",
+            parts(("speed", "vector", (2,))),
+            "observations are speed .vector of 2.; expected one picture.*per_field",
+        ),
         ("cnn", parts(("eye", "picture", (4, 4, 1)), ("cue", "one_hot", (3,))), "per_field for several parts"),
         ("per_field", ObsLayout(dim=7), "does not say of which parts the 7 numbers"),
     ],

@@ -84,6 +84,9 @@ def complete_settings(name: str | None, settings: Mapping[str, Any]) -> dict[str
         ValueError: There is no such encoder, or it takes no such settings.
     """
     if name is None:
+        # Resolved experiments write defaults out, so that these are no wish for an encoder.
+        if any(dict(settings) == model().model_dump() for model in SETTINGS.values()):
+            return {}
         raise ValueError(
             f"encoder_settings is {short_repr(dict(settings))}, but encoder is null, which reads none of them; set encoder "
             f"to one of {', '.join(ENCODERS)}, or module:Class, or leave encoder_settings out."

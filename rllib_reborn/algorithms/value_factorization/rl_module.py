@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import operator
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -73,7 +74,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         """The mixer: (values of the chosen actions [rows, n], what it reads [rows, spec.state_dim]) -> Q_tot [rows]."""
         module, _, name = self.model_config["mixer_class"].partition(":")
-        mixer_class: type[Mixer] = getattr(importlib.import_module(module), name)
+        mixer_class: type[Mixer] = operator.attrgetter(name)(importlib.import_module(module))
         return mixer_class.for_team(spec.n_agents, spec.n_actions, spec.state_dim, **settings)
 
     def make_agents(self, make_net: MakeAgentNet) -> AgentTeam:
@@ -258,8 +259,3 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         # RLlib hands out views of the live parameters, so that a state kept in memory would change with training.
         # np.array: RLlib makes a plain bool of a buffer without dimensions.
         return {name: np.array(value) for name, value in state.items()}
-
-
-def class_path(cls: type) -> str:
-    """``module:Class``, by which :meth:`TeamRLModule.make_mixer` finds the mixer again, in a checkpoint too."""
-    return f"{cls.__module__}:{cls.__qualname__}"
