@@ -113,9 +113,9 @@ def test_what_is_not_measured_is_said_once(caplog):
             on_pictures({"encoder": f"{OWN}:Doubled"}, dormancy={}).validate()
         on_pictures({"encoder": f"{OWN}:NotFinite"}).validate()  # nothing is measured
         on_pictures({"encoder": f"{OWN}:Declared", "encoder_settings": {"width": 3}}, dormancy={}).validate()
-    said = [record.getMessage() for record in caplog.records if "hidden_layers" in record.getMessage()]
-    assert len(said) == 1
-    assert "Doubled has no hidden_layers()" in said[0]
+    logged = [record.getMessage() for record in caplog.records if "hidden_layers" in record.getMessage()]
+    assert len(logged) == 1
+    assert "Doubled has no hidden_layers()" in logged[0]
 
 
 # -------------------------------------------------------------------------------------------------------------- networks
