@@ -24,10 +24,10 @@ SIZE = 8
 
 class Glyphs(ParallelEnv):
     """Two agents, each with a picture of 8 x 8 x 3 bytes: noise, and one of four glyphs of five bright points anywhere in
-    it, in a random colour. A step pays the share of agents that name their own glyph. Best return 8, random 2."""
+    it, in a random colour. A step pays the share of agents that name their own glyph. Best return 4, random 1."""
 
     metadata: ClassVar[dict[str, Any]] = {"name": "glyphs_v0"}
-    max_cycles = 8
+    max_cycles = 4
 
     def __init__(self) -> None:
         self.possible_agents = ["left", "right"]
