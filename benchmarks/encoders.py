@@ -23,8 +23,8 @@ EPISODES = 256
 
 
 def config_of(game: str, encoder: str | None, seed: int, env_steps: int) -> Any:
-    """QMIX with Adam and a learning rate of 3e-3 for a short run. Discount 0: no action changes what comes next, so the reward
-    of the step is all that there is to learn."""
+    """QMIX with Adam and a learning rate of 3e-3, for a short run. Discount 0: no action changes what comes next, so that
+    the reward of the step is all there is to learn."""
     from rllib_reborn import QMIXConfig
 
     config = QMIXConfig().environment(f"tests.fakes.glyph_game:{game}", env_config={"team": {"state": "observations"}})
