@@ -67,7 +67,7 @@ def _checked_encoder(spec: TeamSpec, settings: AgentSettings) -> Any:
 
     name, layout = str(settings.encoder), obs_layout(spec)
     try:
-        encoder = make_encoder(name, settings.encoder_settings, layout)
+        encoder = make_encoder(name, settings.encoder_settings or {}, layout)
         check_encoder(name, encoder, layout, getattr(torch, spec.obs_dtype))
     except ValueError as error:
         raise ValueError(f"model.{error}") from error

@@ -77,8 +77,8 @@ def obs_layout(spec: TeamSpec) -> ObsLayout:
 SETTINGS: Mapping[str, type[Settings]] = MappingProxyType({"cnn": CNNSettings, "per_field": PerFieldSettings})
 
 
-def complete_settings(name: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``encoder_settings`` with all defaults that are known.
+def complete_settings(name: str | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``encoder_settings`` with all defaults that are known; None without an encoder.
 
     Raises:
         ValueError: There is no such encoder, or it takes no such settings.
@@ -86,7 +86,7 @@ def complete_settings(name: str | None, settings: Mapping[str, Any]) -> dict[str
     if name is None:
         # Resolved experiments write defaults out, so that these are no wish for an encoder.
         if any(dict(settings) == model().model_dump() for model in SETTINGS.values()):
-            return {}
+            return None
         raise ValueError(
             f"encoder_settings is {short_repr(dict(settings))}, but encoder is null, which reads none of them; set encoder "
             f"to one of {', '.join(ENCODERS)}, or module:Class, or leave encoder_settings out."

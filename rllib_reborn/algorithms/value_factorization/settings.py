@@ -90,7 +90,7 @@ class AgentSettings(HiddenLayerSettings):
     last_action: bool = True
     parameter_sharing: Literal["all", "group", "none"] = "all"
     encoder: str | None = None
-    encoder_settings: dict[str, Any] = Field(default_factory=dict)
+    encoder_settings: dict[str, Any] | None = None
 
     @pydantic.model_validator(mode="after")
     def _encoder_has_settings(self) -> Self:
@@ -98,7 +98,7 @@ class AgentSettings(HiddenLayerSettings):
             from rllib_reborn.algorithms.value_factorization.encoder_settings import complete_settings
 
             try:
-                given = complete_settings(self.encoder, self.encoder_settings)
+                given = complete_settings(self.encoder, self.encoder_settings or {})
             except ValueError as error:
                 raise PydanticCustomError(REASON_GIVEN, "{reason}", {"reason": str(error)}) from None
             object.__setattr__(self, "encoder_settings", given)

@@ -67,7 +67,7 @@ def check(config: Any) -> None:
         from rllib_reborn.algorithms.value_factorization.encoder_settings import check_encoder_fits
 
         measures = bool(config.interventions) or config.dormancy is not None
-        check_encoder_fits(config.team_spec, model.encoder, model.encoder_settings, measures=measures)
+        check_encoder_fits(config.team_spec, model.encoder, model.encoder_settings or {}, measures=measures)
     check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
     _check_numbers(config)
