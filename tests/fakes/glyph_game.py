@@ -74,7 +74,7 @@ class Glyphs(ParallelEnv):
 
 
 class Cued(Glyphs):
-    """A Dict of such a picture, of the first two glyphs, and a cue: the right action is the glyph's number, of cue 1 two more.
+    """A Dict of such a picture, of the first two glyphs, and a cue. Right is the glyph's number, with cue 1 two more.
     Best return 4, random 1, 2 for whoever reads the cue alone."""
 
     def observation_space(self, agent: str) -> Any:
