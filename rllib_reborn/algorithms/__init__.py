@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_reborn.algorithm_names import ALGORITHM_NAMES
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig, algorithm_class_of
 from rllib_reborn.algorithms.value_factorization.value_factorization import ValueFactorization
-from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.suggestions import did_you_mean
 

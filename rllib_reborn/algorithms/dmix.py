@@ -212,7 +212,7 @@ def draw_fractions(
 
 def _features(agents: AgentTeam, episodes: PackedEpisodes) -> Tensor:
     """[rows, n, hidden_dim]."""
-    return agents.each(lambda net, x, sizes: net.unroll_features(x, sizes), episodes.x, episodes.layout.obs_sizes)
+    return agents.unroll_features(episodes.x, episodes.layout.obs_sizes)
 
 
 def _values(agents: AgentTeam, features: Tensor) -> Tensor:

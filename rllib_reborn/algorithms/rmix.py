@@ -162,9 +162,7 @@ class RMIXModule(TeamRLModule):
 
 def _features(team: AgentTeam, episodes: PackedEpisodes) -> Tensor:
     """What the networks compare actions by, [rows, n, width]."""
-    return team.each(
-        lambda net, x, sizes: cast(RiskAgentNet, net).unroll_features(x, sizes), episodes.x, episodes.layout.obs_sizes
-    )
+    return team.unroll_features(episodes.x, episodes.layout.obs_sizes)
 
 
 def _chosen(team: AgentTeam, features: Tensor, actions: Tensor) -> Chosen:

@@ -61,15 +61,7 @@ class WQMIXModule(TeamRLModule):
 
     def make_critic_agents(self) -> AgentTeam:
         """Networks like the acting agents', with weights of their own."""
-        return AgentTeam(
-            self.net_of_agent,
-            self.inputs.width,
-            self.spec.n_actions,
-            hidden_dim=self.agent_settings.hidden_dim,
-            fc_layers=self.agent_settings.fc_layers,
-            recurrent=self.agent_settings.recurrent,
-            make_net=self.agent_settings.shaped(AgentNet),
-        )
+        return self.make_agents(AgentNet)
 
     def make_critic(self, agents: AgentTeam, embed_dim: int) -> CentralCritic:
         mixer = FeedForwardMixer(self.spec.n_agents, self.mixer_state.read_dim, embed_dim=embed_dim)

@@ -131,6 +131,7 @@ def _sizes(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         "n_agents": spec.n_agents,
         "n_actions": spec.n_actions,
         "obs_dim": spec.obs_dim,
+        "obs_parts": [str(part) for part in spec.obs_parts],
         "state_dim": spec.state_dim,
         "states": [FULL, NONE, *(view.name for view in spec.state_views)] if spec.state_dim else [],
         "episode_limit": spec.episode_limit,

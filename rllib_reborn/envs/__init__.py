@@ -12,6 +12,7 @@ from rllib_reborn.envs.registry import ENVS, env_names, make_team_env, team_spec
 from rllib_reborn.envs.render import record_gif
 from rllib_reborn.envs.state_views import StateView
 from rllib_reborn.envs.team_env import IllegalActionError, TeamObs, TeamSpec, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.obs_parts import ObsPart
 
 __all__ = [
     "ENVS",
@@ -19,6 +20,7 @@ __all__ = [
     "EnvEntry",
     "IllegalActionError",
     "MatrixGame",
+    "ObsPart",
     "PredatorPrey",
     "PredatorPreyRules",
     "RandomStreams",

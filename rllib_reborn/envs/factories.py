@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ def require_same_team(expected: TeamSpec, found: TeamSpec, name: str, *, network
     """Raise unless two processes have found the same team.
 
     Args:
-        expected: The team that is trained, or that a checkpoint was trained as.
+        expected: The team that is trained, or that a checkpoint was trained as; with ``obs_parts`` where an encoder reads
+            them.
         found: What the environment is here.
         name: Name of the environment, for the message.
         networks_only: Whether only what the networks are made for must be equal: evaluation may be played with other
@@ -38,7 +39,9 @@ def require_same_team(expected: TeamSpec, found: TeamSpec, name: str, *, network
     Raises:
         OtherTeamError: They are different.
     """
-    fields = _OF_NETWORKS if networks_only else [field.name for field in dataclasses.fields(TeamSpec) if field.compare]
+    fields = [field.name for field in dataclasses.fields(TeamSpec) if field.compare]
+    if networks_only:
+        fields = [*_OF_NETWORKS, *(("obs_parts",) if expected.obs_parts else ())]
     for field in fields:
         there, here = getattr(expected, field), getattr(found, field)
         if there != here:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 
 #: States that every environment with a state has: as it is, and zeros in its place.
 FULL, NONE = "full", "none"

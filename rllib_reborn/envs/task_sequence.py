@@ -23,7 +23,7 @@ SEPARATOR = " -> "
 #: Options of a sequence itself; every other one is handed to all tasks.
 TASKS, TASK = "tasks", "task"
 #: What tasks may differ in: the longest one is what replay and recorders are made for.
-_MAY_DIFFER = ("episode_limit", "state_views")
+_MAY_DIFFER = ("episode_limit", "state_views", "obs_parts")
 
 
 def sequence_name(names: Sequence[str]) -> str:
@@ -102,7 +102,8 @@ class Tasks:
             _require_one_team(self.names[0], specs[0], name, specs[-1])
         views = [view for view in specs[0].state_views if all(view in spec.state_views for spec in specs)]
         longest = max(spec.episode_limit for spec in specs)
-        return dataclasses.replace(specs[0], episode_limit=longest, state_views=tuple(views))
+        parts = specs[0].obs_parts if len({spec.obs_parts for spec in specs}) == 1 else ()
+        return dataclasses.replace(specs[0], episode_limit=longest, state_views=tuple(views), obs_parts=parts)
 
 
 def _require_one_team(first: str, expected: TeamSpec, name: str, found: TeamSpec) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.state_views import StateView
+from rllib_reborn.obs_parts import ObsPart, obs_parts
 
 STORAGE_DTYPES = ("uint8", "int8", "float16", "float32")
 
@@ -42,6 +43,8 @@ class TeamSpec:
         obs_scale: What observations are multiplied by in front of the networks, > 0; 1/255 where they are pictures kept as
             bytes.
         state_scale: The same for the state.
+        obs_parts: What the numbers of an observation are, in their order, for encoders (``training.model.encoder``); empty:
+            not said. The same for all agents, and no part of what makes two teams equal.
         state_views: Smaller states that the mixer may read instead (``training.mixer.state``), no two of one name. They are
             no part of what makes two teams equal.
 
@@ -62,6 +65,7 @@ class TeamSpec:
     obs_scale: float = 1.0
     state_scale: float = 1.0
     state_views: tuple[StateView, ...] = dataclasses.field(default=(), compare=False)
+    obs_parts: tuple[ObsPart, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -91,6 +95,7 @@ class TeamSpec:
                 raise ValueError(f"TeamSpec.{name} has {len(value)} entries; expected n_agents = {self.n_agents}.")
         if len(set(self.agent_ids)) != self.n_agents:
             raise ValueError(f"TeamSpec.agent_ids has repeated names: {self.agent_ids}.")
+        object.__setattr__(self, "obs_parts", obs_parts(self.obs_parts, self.obs_dim))
         views = tuple(StateView(**view) if isinstance(view, dict) else view for view in self.state_views)
         object.__setattr__(self, "state_views", views)
         names = [view.name for view in views]

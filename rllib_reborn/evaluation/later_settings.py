@@ -10,7 +10,7 @@ from typing import Any
 #: not have, such as the mixer of VDN, gets none.
 _LATER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "model": {"normalisation": "none", "activation": "relu"},
+        "model": {"normalisation": "none", "activation": "relu", "encoder": None, "encoder_settings": None},
         "mixer": {"state": "full", "state_encoder_dim": None, "normalisation": "none", "activation": "relu"},
     }
 )

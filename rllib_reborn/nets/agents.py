@@ -70,6 +70,11 @@ class AgentInputs:
             x[..., at:] = torch.eye(n, device=obs.device)
         return x
 
+    def scaled(self, x: Tensor, factor: Tensor) -> Tensor:
+        """``x`` [rows, n, width], perhaps written to, with the observations of each row times ``factor`` [rows]."""
+        x[..., : self.obs_dim] *= factor.view(-1, 1, 1)
+        return x
+
 
 class AgentNet(nn.Module):
     """Linear-ReLU ``fc_layers`` times, then GRU (or one more Linear-ReLU), then Linear: [rows, input_dim] -> [rows, A].
@@ -237,6 +242,10 @@ class AgentTeam(nn.Module):
     def unroll(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """``x`` [rows, n, input_dim] with ``batch_sizes`` episodes per time step -> values [rows, n, A]."""
         return self.each(lambda net, of_net, sizes: net.unroll(of_net, sizes), x, batch_sizes)
+
+    def unroll_features(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """:meth:`unroll` up to what the heads read: [rows, n, hidden_dim]."""
+        return self.each(lambda net, of_net, sizes: net.unroll_features(of_net, sizes), x, batch_sizes)
 
     def each(
         self, work: Callable[[AgentNet, Tensor, Sequence[int]], Tensor], x: Tensor, batch_sizes: Sequence[int]

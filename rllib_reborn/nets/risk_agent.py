@@ -199,7 +199,8 @@ class RiskAgentNet(AgentNet):
         features: Tensor = self.features(super().unroll_features(x, batch_sizes))
         if self.predictor is None:
             return features
-        return torch.cat([features, self.predictor.unroll(x, batch_sizes)], dim=1)
+        # An encoder in front of x is the agent's: the predictor reads it and does not train it.
+        return torch.cat([features, self.predictor.unroll(x.detach(), batch_sizes)], dim=1)
 
     def values(self, features: Tensor) -> Tensor:
         """CVaR of every action at the level of its row: ``features`` [rows, state_dim or hidden_dim] -> [rows, A]."""

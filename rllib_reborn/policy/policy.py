@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.policy import files
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.spec import PolicySpec
@@ -94,30 +95,50 @@ class Policy:
         weights: float32 arrays by their names in an :class:`~rllib_reborn.nets.agents.AgentTeam`; copied. Hidden Linear
             layers may be wider than ``spec.hidden_dim`` (KNIFE adds neurons).
         device: Where to compute.
+        trust_encoder: Whether an encoder that is not shipped (``spec.has_own_encoder``) may be imported by its name and
+            made.
 
     Raises:
         PolicyError: Arrays and settings do not belong together, or a weight is not finite.
     """
 
     def __init__(
-        self, spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]], *, device: str | torch.device = "cpu"
+        self,
+        spec: PolicySpec,
+        weights: Mapping[str, npt.NDArray[Any]],
+        *,
+        device: str | torch.device = "cpu",
+        trust_encoder: bool = False,
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
         self._inputs = spec.inputs
+        if spec.has_own_encoder and not trust_encoder:
+            raise PolicyError(
+                f"its encoder is {spec.encoder!r}, code that a module of this Python holds and loading would run; say "
+                "trust_encoder=True where you trust both whom the policy is from and that module."
+            )
         self._team = _team_of(spec, weights).to(self.device)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Policy:
+    def load(
+        cls, path: str | os.PathLike[str], *, device: str | torch.device = "cpu", trust_encoder: bool = False
+    ) -> Policy:
         """The policy that :meth:`save` or ``rllib-reborn export`` wrote to the folder ``path``.
 
+        Args:
+            path: The folder.
+            device: Where to compute.
+            trust_encoder: Import the encoder that the policy names, where that is not one of ours.
+
         Raises:
-            PolicyError: A file is missing, damaged, of an unknown format or of something else; one sentence.
+            PolicyError: A file is missing, damaged, of an unknown format or of something else; or the policy's encoder is
+                not ours and not trusted, or cannot be imported; one sentence.
         """
         folder = Path(path)
         spec, weights = files.read(folder)
         try:
-            return cls(spec, weights, device=device)
+            return cls(spec, weights, device=device, trust_encoder=trust_encoder)
         except PolicyError as error:
             raise PolicyError(f"{folder} holds no usable policy: {error}") from None
 
@@ -286,22 +307,14 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
     # Shapes only: no memory, and no draws from torch's random stream, for weights that are about to be replaced.
     with torch.device("meta"):
         try:
-            team = AgentTeam(
-                spec.net_of_agent,
-                spec.inputs.width,
-                spec.n_actions,
-                hidden_dim=spec.hidden_dim,
-                fc_layers=spec.fc_layers,
-                recurrent=spec.recurrent,
-                make_net=spec.make_net,
-            )
+            team = spec.make_team()
         except (TypeError, ValueError, RuntimeError) as error:
             raise PolicyError(
                 f"agent_settings {short_repr(spec.agent_settings)} make no {spec.agent} agent: {error}"
             ) from None
         shapes = {name: array.shape for name, array in weights.items()}
         for number, net in enumerate(team.nets):
-            _widen(cast(AgentNet, net), shapes, f"nets.{number}.")
+            _widen(cast(AgentNet, net), team.hidden_layers_by_net()[number], shapes, f"nets.{number}.")
     expected = {name: tuple(value.shape) for name, value in team.state_dict().items()}
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
@@ -315,12 +328,12 @@ def _team_of(spec: PolicySpec, weights: Mapping[str, npt.NDArray[Any]]) -> Agent
     return team.requires_grad_(False)
 
 
-def _widen(net: AgentNet, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:
+def _widen(net: AgentNet, declared: Sequence[HiddenLayer], shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:
     """Give hidden layers between two Linears the width that they have in ``shapes``; what a GRU reads keeps its own."""
     path_of: dict[nn.Module | None, str] = {
         module: path for path, module in net.named_modules() if isinstance(module, nn.Linear)
     }
-    layers = [layer for layer in net.hidden_layers() if not layer.score_only]
+    layers = [layer for layer in declared if not layer.score_only]
     pairs = [(path_of.get(layer.source), path_of.get(layer.reader)) for layer in layers]
     for path, reader in pairs:
         shape = shapes.get(f"{prefix}{path}.weight", ())

@@ -10,6 +10,7 @@ from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
 from rllib_reborn.nets.agent_kinds import AGENT_KINDS, kind_of
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
 from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.encoded_agents import EncodedAgentTeam, InputEncoder
 from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.nets.hidden_activation import CReLU, NormalisedActivation
 from rllib_reborn.nets.risk_agent import RiskLevelPredictor
@@ -20,7 +21,7 @@ from rllib_reborn.secret_settings import without_secrets
 #: Modules that hold other modules, or no weights.
 _NO_WEIGHTS = (
     *(AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity),
-    *(CReLU, NormalisedActivation),
+    *(CReLU, NormalisedActivation, EncodedAgentTeam),
 )
 
 
@@ -60,11 +61,14 @@ def policy_from_module(module: TeamRLModule, *, algorithm: str | None = None) ->
         obs_scale=team.obs_scale,
         normalisation=settings.normalisation,
         activation=settings.activation,
+        encoder=settings.encoder or "",
+        encoder_settings=settings.encoder_settings or {},
+        obs_parts=team.obs_parts if settings.encoder else (),
         algorithm=module.algorithm if algorithm is None else algorithm,
         env=str(module.model_config.get("env", "")),
         env_config=without_secrets(module.model_config.get("env_config", {})),
     )
-    return Policy(spec, plain_weights(module.agents))
+    return Policy(spec, plain_weights(module.agents), trust_encoder=True)  # it is in this process already
 
 
 def plain_weights(agents: AgentTeam) -> Weights:
@@ -79,15 +83,24 @@ def plain_weights(agents: AgentTeam) -> Weights:
         PolicyError: A layer is of a type that is not known here.
     """
     found: dict[str, Tensor] = {}
+    in_encoders = {part for module in agents.modules() if isinstance(module, InputEncoder) for part in module.modules()}
     for path, module in agents.named_modules():
         if isinstance(module, InjectedLinear):
             weight, bias = module.effective()
             found |= {f"{path}.weight": weight} | ({} if bias is None else {f"{path}.bias": bias})
         elif type(module) in (Linear, nn.Linear, SlottedLinear, nn.GRU, nn.LayerNorm):
             found |= {f"{path}.{name}": value for name, value in module.named_parameters(recurse=False)}
+        elif module in in_encoders:  # made by its own class where the policy is loaded, whatever it is
+            found |= {f"{path}.{name}": value for name, value in own_state(module).items()}
         elif type(module) not in _NO_WEIGHTS:
             raise PolicyError(
                 f"{path or 'the network'} is a {type(module).__name__}, which a portable policy cannot compute; expected "
                 "Linear, ReLU, CReLU, LayerNorm and GRU."
             )
     return {name: value.detach().cpu().numpy() for name, value in found.items()}
+
+
+def own_state(module: nn.Module) -> dict[str, Tensor]:
+    """What a module holds itself and saves, without the modules in it, by name."""
+    names = {name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
+    return {name: value for name, value in module.state_dict(keep_vars=True).items() if name in names}

@@ -31,7 +31,7 @@ def test_data_makes_it_and_it_makes_the_data():
         ("tests.fakes.interventions:Dump", r"has no 'Dump'.*Damp"),
         ("tests.fakes.interventions:NoIntervention", "expected a subclass of Intervention"),
         ("tests.fakes.interventions:Unfinished", "does not define plan"),
-        (":Damp", "no module ''"),
+        (":Damp", "expected a name of reborn, .*, or module:Class"),
         ("damp", "no intervention of kind 'damp'"),
         (3, "no intervention of kind 3"),
     ],
@@ -46,8 +46,28 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(kind, message):
 def test_a_module_that_fails_to_import_something_else_says_so(tmp_path, monkeypatch):
     (tmp_path / "broken_kinds.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+    with pytest.raises(ValueError, match=r"importing 'broken_kinds' fails with .*a_package_that_is_not_there.*line 1"):
         intervention_class("broken_kinds:Kind")
+
+
+@pytest.mark.parametrize(("learners", "runners"), [(1, 0), (0, 1)])
+def test_parts_of_the_main_script_are_refused_where_other_processes_need_them(learners, runners, monkeypatch):
+    """A learner has to import a kind, a learner and a runner a mixer, by their names."""
+    from rllib_reborn.nets.mixers import QMixer
+
+    config = quick(env=WALK, interventions=[{"kind": DAMP}]).learners(num_learners=learners)
+    config.env_runners(num_env_runners=runners).validate()
+    monkeypatch.setattr(Damp, "__module__", "__main__")
+    if learners:
+        with pytest.raises(ValueError, match=r"interventions\[0\] is __main__:Damp, .*put it into a module of its own"):
+            config.validate()
+    else:
+        config.validate()
+    monkeypatch.undo()
+    monkeypatch.setattr(QMixer, "__module__", "__main__")
+    with pytest.raises(ValueError, match=r"the mixer is __main__:QMixer, .*put it into a module of its own"):
+        config.validate()
+    quick(env=WALK).validate()  # in one process it is there
 
 
 def test_columns_are_drawn_from_the_clock_and_multiplied():

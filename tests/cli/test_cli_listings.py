@@ -38,6 +38,7 @@ class TestEnvs:
             "n_agents",
             "n_actions",
             "obs_dim",
+            "obs_parts",
             "state_dim",
             "states",
             "episode_limit",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples import own_game, plasticity_on_any_module, toy_dormant_neurons
+from examples import own_encoder, own_game, own_intervention, own_mixer, plasticity_on_any_module, toy_dormant_neurons
 
 FOLDER = Path(plasticity_on_any_module.__file__).parent
 DOCS = FOLDER.parent / "docs"
@@ -90,6 +90,15 @@ def test_target_interval(tmp_path):
         assert all(0 <= fraction <= 1 for fraction in fractions)
     assert curves[10][1] != curves[300][1]
     assert (tmp_path / "interval.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_own_mixer_intervention_and_encoder_run(capsys):
+    assert own_mixer.main(["--quick"]) >= 0
+    assert sum(event["neurons"] for event in own_intervention.main(["--quick"])) > 0
+    assert own_encoder.main(["--quick"]) >= 0
+    assert "applications" in capsys.readouterr().out
 
 
 @pytest.mark.long

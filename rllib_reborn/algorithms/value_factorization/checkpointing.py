@@ -86,7 +86,7 @@ class CheckpointedAlgorithm(AlgorithmCalls, ray_internals.ConfigByValueAlgorithm
             "plasticity_events": self._plasticity_events,
             "evaluation": self._evaluation,
             "last_evaluation": self._last_evaluation,
-            "team": self.config.team_spec.to_dict(),
+            "team": self.config.team_of_networks.to_dict(),
         }
         for name, component in self._own_components():
             if ray_internals.wants_component(self, name, components, not_components):

@@ -14,7 +14,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_reborn.algorithms.value_factorization import validation
 from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner
-from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule, class_path
+from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.algorithms.value_factorization.time_limits import TimeLimitsConfig
 from rllib_reborn.callbacks import DormancyCallback, ReBornCallback
@@ -160,7 +160,8 @@ class ValueFactorizationConfig(TimeLimitsConfig):
                 1e-5 for rmsprop, 1e-8 for adam (:class:`OptimizerSettings`).
             model: The agents' network (:class:`AgentSettings`): ``hidden_dim`` 64, ``fc_layers`` 1, ``recurrent`` True,
                 ``agent_id`` True, ``last_action`` True, ``parameter_sharing`` "all" | "group" | "none"; its hidden layers:
-                ``normalisation`` "none" | "layer", ``activation`` "relu" | "crelu".
+                ``normalisation`` "none" | "layer", ``activation`` "relu" | "crelu"; what reads observations in front of it:
+                ``encoder`` None | "cnn" | "per_field" | "module:Class" and its ``encoder_settings``.
             mixer: Settings of the algorithm's mixer (QMIX: :class:`MixerSettings`; VDN: none); each Config says which. Those
                 with a mixing network have ``normalisation`` and ``activation`` too.
             algorithm_settings: What is the algorithm's own beside its mixer (quantiles, risk, weighting, ...); each Config
@@ -302,6 +303,11 @@ class ValueFactorizationConfig(TimeLimitsConfig):
 
     # ------------------------------------------------------------------ derived
 
+    @property
+    @override(TimeLimitsConfig)
+    def reads_obs_parts(self) -> bool:
+        return parse(AgentSettings, self.team_model, "model").encoder is not None
+
     def parse_mixer(self) -> Settings:
         """The mixer's settings, validated."""
         return parse(self.mixer_settings_class, self.mixer, "mixer")
@@ -339,9 +345,10 @@ class ValueFactorizationConfig(TimeLimitsConfig):
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | {
             "algorithm": self.algorithm_name,
-            "team_spec": self.team_spec.to_dict(),
+            "team_spec": self.team_of_networks.to_dict(),
             "agent": parse(AgentSettings, self.team_model, "model").model_dump(),
-            "mixer_class": class_path(self.mixer_class),
+            # By which the module finds it again, in a checkpoint too.
+            "mixer_class": f"{self.mixer_class.__module__}:{self.mixer_class.__qualname__}",
             "mixer": self.parse_mixer().model_dump(),
             "algorithm_settings": self.parse_algorithm_settings().model_dump(),
             "double_q": self.double_q,

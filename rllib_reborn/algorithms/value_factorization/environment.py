@@ -110,6 +110,17 @@ class EnvironmentConfig(AlgorithmConfig):
         assert self.known_team is not None
         return self.known_team.spec
 
+    @property
+    def reads_obs_parts(self) -> bool:
+        """Whether networks depend on what the numbers of an observation are."""
+        return False
+
+    @property
+    def team_of_networks(self) -> TeamSpec:
+        """:attr:`team_spec`, with ``obs_parts`` where networks depend on them."""
+        spec = self.team_spec
+        return spec if self.reads_obs_parts else dataclasses.replace(spec, obs_parts=())
+
     def set_team(self, spec: TeamSpec) -> None:
         """Expect this team of the present environment, in its order of agents; no environment is asked. A process that finds
         another one refuses it."""
@@ -134,7 +145,7 @@ class EnvironmentConfig(AlgorithmConfig):
                     "same ones, or one environment."
                 )
             evaluation.task_sequence = None
-        trained = self.team_spec
+        trained = self.team_of_networks
         if not self.known_team.is_of(evaluation.env, evaluation.env_config):  # type: ignore[union-attr]
             found = team_spec_in_order(trained.agent_ids, evaluation.env, evaluation.env_config)
             require_same_team(trained, found, evaluation.env, networks_only=True)

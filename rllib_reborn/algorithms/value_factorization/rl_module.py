@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import operator
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
+from rllib_reborn.algorithms.value_factorization.agent_networks import agent_inputs, agent_team
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
     AMPLITUDE,
     PackedEpisodes,
@@ -29,7 +31,7 @@ from rllib_reborn.algorithms.value_factorization.plasticity_view import Plastici
 from rllib_reborn.algorithms.value_factorization.rllib_calls import ModuleCalls
 from rllib_reborn.algorithms.value_factorization.settings import AgentSettings
 from rllib_reborn.envs.team_env import TeamSpec
-from rllib_reborn.nets.agents import AgentInputs, AgentNet, AgentTeam, MakeAgentNet
+from rllib_reborn.nets.agents import AgentNet, AgentTeam, MakeAgentNet
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.mixers.mixer import greedy_actions
 from rllib_reborn.plasticity.interventions import make_intervention
@@ -55,23 +57,8 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         self.spec = TeamSpec(**config["team_spec"])
         self.agent_settings = AgentSettings(**config["agent"])
         self.double_q = bool(config["double_q"])
-        self.inputs = AgentInputs(
-            n_agents=self.spec.n_agents,
-            n_actions=self.spec.n_actions,
-            obs_dim=self.spec.obs_dim,
-            last_action=self.agent_settings.last_action,
-            agent_id=self.agent_settings.agent_id,
-            obs_scale=self.spec.obs_scale,
-        )
-        self.agents = AgentTeam(
-            self.net_of_agent,
-            self.inputs.width,
-            self.spec.n_actions,
-            hidden_dim=self.agent_settings.hidden_dim,
-            fc_layers=self.agent_settings.fc_layers,
-            recurrent=self.agent_settings.recurrent,
-            make_net=self.agent_settings.shaped(self.make_agent_net(config.get("algorithm_settings", {}))),
-        )
+        self.inputs = agent_inputs(self.spec, self.agent_settings)
+        self.agents = self.make_agents(self.make_agent_net(config.get("algorithm_settings", {})))
         # Made before the targets, so that both rest on the same initial weights; deleted again on env runners.
         self.mixer_state = MixerState.of(self.spec, config["mixer"])
         self.mixer = self.mixer_state.build(self.make_mixer, config["mixer"])
@@ -87,8 +74,12 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
     def make_mixer(self, spec: TeamSpec, settings: dict[str, Any]) -> Mixer:
         """The mixer: (values of the chosen actions [rows, n], what it reads [rows, spec.state_dim]) -> Q_tot [rows]."""
         module, _, name = self.model_config["mixer_class"].partition(":")
-        mixer_class: type[Mixer] = getattr(importlib.import_module(module), name)
+        mixer_class: type[Mixer] = operator.attrgetter(name)(importlib.import_module(module))
         return mixer_class.for_team(spec.n_agents, spec.n_actions, spec.state_dim, **settings)
+
+    def make_agents(self, make_net: MakeAgentNet) -> AgentTeam:
+        """Networks of all agents, each made by ``make_net``."""
+        return agent_team(self.spec, self.agent_settings, self.net_of_agent, make_net)
 
     def make_agent_net(self, settings: dict[str, Any]) -> MakeAgentNet:
         """What makes one network of agents, called with the sizes; ``settings``: those of
@@ -225,7 +216,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         if AMPLITUDE in columns:
             amplitude = columns[AMPLITUDE][layout.obs_episodes]
             state = state * amplitude.unsqueeze(1)
-            x[..., : self.spec.obs_dim] *= amplitude.view(-1, 1, 1)
+            x = self.inputs.scaled(x, amplitude)
         return PackedEpisodes(
             layout=layout,
             taken=taken,
@@ -268,8 +259,3 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         # RLlib hands out views of the live parameters, so that a state kept in memory would change with training.
         # np.array: RLlib makes a plain bool of a buffer without dimensions.
         return {name: np.array(value) for name, value in state.items()}
-
-
-def class_path(cls: type) -> str:
-    """``module:Class``, by which :meth:`TeamRLModule.make_mixer` finds the mixer again, in a checkpoint too."""
-    return f"{cls.__module__}:{cls.__qualname__}"

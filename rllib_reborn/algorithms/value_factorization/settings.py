@@ -76,7 +76,12 @@ class AgentSettings(HiddenLayerSettings):
     """The agents' network: Linear-ReLU (``fc_layers`` times), GRU (or Linear-ReLU when not ``recurrent``), Linear to
     one value per action. Input is the observation, plus the last action and the agent's number as one-hot vectors where
     asked for. ``parameter_sharing``: one network for ``all``, one per ``group`` of ``TeamSpec.agent_groups``, or
-    ``none`` (one per agent). The agents of a critic (WQMIX, ResQ) are made alike."""
+    ``none`` (one per agent). The agents of a critic (WQMIX, ResQ) are made alike.
+
+    ``encoder``: what reads the observation in front of the first layer, a network of its own in each of the agents'
+    networks: None, nothing; ``cnn`` (:class:`~.encoder_settings.CNNSettings`), ``per_field``
+    (:class:`~.encoder_settings.PerFieldSettings`), or ``module:Class`` of one's own
+    (:mod:`rllib_reborn.nets.encoders.named`); ``encoder_settings``: its settings."""
 
     hidden_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     fc_layers: Annotated[int, Field(ge=1, le=4)] = 1
@@ -84,6 +89,20 @@ class AgentSettings(HiddenLayerSettings):
     agent_id: bool = True
     last_action: bool = True
     parameter_sharing: Literal["all", "group", "none"] = "all"
+    encoder: str | None = None
+    encoder_settings: dict[str, Any] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _encoder_has_settings(self) -> Self:
+        if self.encoder is not None or self.encoder_settings:
+            from rllib_reborn.algorithms.value_factorization.encoder_settings import complete_settings
+
+            try:
+                given = complete_settings(self.encoder, self.encoder_settings or {})
+            except ValueError as error:
+                raise PydanticCustomError(REASON_GIVEN, "{reason}", {"reason": str(error)}) from None
+            object.__setattr__(self, "encoder_settings", given)
+        return self
 
     def shaped(self, make_net: MakeAgentNet) -> MakeAgentNet:
         """``make_net`` whose networks have the hidden layers that are asked for."""

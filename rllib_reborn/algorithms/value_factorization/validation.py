@@ -62,8 +62,15 @@ def check(config: Any) -> None:
         (RewardSettings, config.reward, "reward"),
     ):
         parse(model, value, name)
+    model = parse(AgentSettings, config.team_model, "model")
+    if model.encoder is not None:
+        from rllib_reborn.algorithms.value_factorization.encoder_settings import check_encoder_fits
+
+        measures = bool(config.interventions) or config.dormancy is not None
+        check_encoder_fits(config.team_spec, model.encoder, model.encoder_settings or {}, measures=measures)
     check_mixer_state(config.team_spec, config.parse_mixer().model_dump())
     config.parse_algorithm_settings()
+    _check_other_processes_find(config)
     _check_numbers(config)
     check_task_length(config)
     _check_replay_weighting(config)
@@ -77,6 +84,21 @@ def check(config: Any) -> None:
         raise ValueError(f"checkpointing(replay=...) is {config.replay_in_checkpoints!r}; expected 'full' or 'none'.")
     if config.framework_str != "torch":
         raise ValueError(f"framework is {config.framework_str!r}; only 'torch' is supported.")
+
+
+def _check_other_processes_find(config: Any) -> None:
+    """Parts that processes import by their names must not lie in the main script, which is another one there."""
+    parts = []
+    if config.num_learners or config.num_env_runners or config.evaluation_num_env_runners:
+        parts.append(("the mixer", config.mixer_class))
+    if config.num_learners:
+        parts += [(f"interventions[{at}]", type(one)) for at, one in enumerate(config.parse_interventions())]
+    for what, cls in parts:
+        if cls.__module__ == "__main__":
+            raise ValueError(
+                f"{what} is __main__:{cls.__qualname__}, of the main script, where learners and runners in other processes "
+                "do not find it; put it into a module of its own and import or name that."
+            )
 
 
 def check_class(name: str, given: Any, base: type) -> None:

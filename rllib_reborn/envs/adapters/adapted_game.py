@@ -83,6 +83,7 @@ class AdaptedGame(TeamGame):
             state_dtype=self._state.dtype,
             obs_scale=layout.obs_scale,
             state_scale=self._state.scale,
+            obs_parts=layout.obs_parts,
         )
 
     def reset(self, seed: int) -> GameObs:

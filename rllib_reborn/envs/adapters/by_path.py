@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.suggestions import did_you_mean
 
 

@@ -21,9 +21,9 @@ from rllib_reborn.envs.adapters.foreign_calls import raised
 from rllib_reborn.envs.adapters.team_options import TeamOptions, team_options
 from rllib_reborn.envs.carried_factory import CarriedMaker, carried_factory
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory
-from rllib_reborn.envs.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 from rllib_reborn.envs.team_game import FaultyGameError, GameUnavailableError, TeamGame
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.suggestions import did_you_mean
 
 PETTINGZOO, GYMNASIUM = "pettingzoo:", "gymnasium:"

@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from rllib_reborn.envs.adapters.foreign_calls import shown
 from rllib_reborn.envs.mask_entries import agents_mask
+from rllib_reborn.obs_parts import MOST_PARTS, ObsPart
 
 #: Key of a Dict observation under which an environment gives the available actions.
 MASK_KEY = "action_mask"
@@ -26,9 +27,23 @@ class _Numbers:
     """A leaf that is copied number by number."""
 
     path: tuple[Any, ...]
-    size: int
+    shape: tuple[int, ...]
     whole: bool  #: whether the space holds whole numbers in 0..255 only
     scale: float = 1.0  #: what its numbers are multiplied by for networks
+    bytes_of_picture: bool = False  #: whether its bounds are 0 and 255
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def part(self) -> ObsPart:
+        """What it is for an encoder."""
+        if len(self.shape) == 3:
+            return ObsPart(name=_name(self.path), kind="picture", shape=self.shape)
+        if len(self.shape) == 2 and self.bytes_of_picture:
+            return ObsPart(name=_name(self.path), kind="picture", shape=(*self.shape, 1))
+        return ObsPart(name=_name(self.path), kind="vector", shape=self.shape or (1,))
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         flat = _as_array(value, self.path, "numbers").reshape(-1)
@@ -58,6 +73,11 @@ class _OneHot:
     @property
     def size(self) -> int:
         return sum(self.counts)
+
+    @property
+    def part(self) -> ObsPart:
+        """What it is for an encoder."""
+        return ObsPart(name=_name(self.path), kind="one_hot", shape=(self.size,))
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         out[:] = 0
@@ -102,6 +122,11 @@ class FlatSpace:
     def scale(self) -> float:
         """What the vector is multiplied by for networks; where it is float32, what was written is multiplied already."""
         return self.leaves[0].scale if self.whole else 1.0
+
+    @property
+    def parts(self) -> tuple[ObsPart, ...]:
+        """What the numbers of the vector are."""
+        return tuple(leaf.part for leaf in self.leaves if leaf.size)
 
     def write(self, value: Any, out: npt.NDArray[Any]) -> None:
         """Write ``value`` into ``out`` [size]. Where the space is no Dict, a dict with one thing beside the action mask
@@ -152,6 +177,10 @@ def _as_array(value: Any, path: tuple[Any, ...], what: str) -> npt.NDArray[Any]:
     raise ValueError(f"it is {shown(value)}{_at(path)}; its space expects {what}.")
 
 
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(map(str, path)) or "obs"
+
+
 def _at(path: tuple[Any, ...]) -> str:
     return f" at {'/'.join(map(str, path))!r}" if path else ""
 
@@ -196,9 +225,10 @@ def _leaves(space: Any, path: tuple[Any, ...], what: str, leave_out: str | None 
         whole = space.dtype is not None and np.dtype(space.dtype).kind in "iub"
         whole = whole and bool((space.low >= 0).all() and (space.high <= 255).all())
         bytes_of_pictures = bool((space.low == 0).all() and (space.high == 255).all())
-        return [_Numbers(path, math.prod(space.shape), whole, 1 / 255 if bytes_of_pictures else 1.0)]
+        scale = 1 / 255 if bytes_of_pictures else 1.0
+        return [_Numbers(path, tuple(map(int, space.shape)), whole, scale, bytes_of_pictures)]
     if isinstance(space, spaces.MultiBinary):
-        return [_Numbers(path, math.prod(space.shape), True)]
+        return [_Numbers(path, tuple(map(int, space.shape)), True)]
     if isinstance(space, spaces.Discrete):
         return [_OneHot(path, (int(space.start),), (int(space.n),))]
     if isinstance(space, spaces.MultiDiscrete):
@@ -366,6 +396,16 @@ class TeamLayout:
     def obs_scale(self) -> float:
         """What the arrays are multiplied by for networks."""
         return self.observations[0].scale if self.obs_dtype == "uint8" else 1.0
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        """What the numbers of an agent's row are; empty where agents see unlike things, or parts have one name."""
+        parts = self.observations[0].parts
+        if any(flat.parts != parts for flat in self.observations):
+            return ()
+        if self.with_ids:
+            parts = (*parts, ObsPart(name="agent", kind="one_hot", shape=(self.n_agents,)))
+        return parts if len({part.name for part in parts}) == len(parts) <= MOST_PARTS else ()
 
     def write(self, index: int, value: Any, row: npt.NDArray[Any]) -> None:
         """Write what agent ``index`` sees into ``row`` [d], which is zero.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
+from rllib_reborn.named_modules import BrokenModuleError, NoSuchModuleError, import_named
 from rllib_reborn.plasticity.interventions.base import Intervention
 from rllib_reborn.plasticity.interventions.continual_backprop import ContinualBackprop
 from rllib_reborn.plasticity.interventions.fire import FIRE
@@ -92,16 +92,17 @@ def intervention_class(kind: Any) -> type[Intervention]:
     if not isinstance(kind, str) or ":" not in kind:
         raise ValueError(f"there is no intervention of kind {kind!r}.{did_you_mean(str(kind), KINDS)}")
     path, _, name = kind.partition(":")
+    if not path or not name:
+        raise ValueError(f"kind is {kind!r}; expected a name of {', '.join(KINDS)}, or module:Class.")
     try:
-        module = importlib.import_module(path)
-    except (ModuleNotFoundError, ValueError, TypeError) as error:
-        # What a module that is there fails to import is another mistake, whose own error matters.
-        if isinstance(error, ModuleNotFoundError) and not f"{path}.".startswith(f"{error.name}."):
-            raise
+        module = import_named(path)
+    except NoSuchModuleError as error:
         raise ValueError(
-            f"kind is {kind!r}, and there is no module {path!r}; expected module:Class of a module that Python finds (it is "
-            "installed, or its folder is in PYTHONPATH)."
-        ) from error
+            f"kind is {kind!r}, and there is no module {error.missing!r}; it must lie beside your script or in the folder "
+            "of the command line, be installed, or be in a folder that PYTHONPATH names."
+        ) from None
+    except BrokenModuleError as error:
+        raise ValueError(f"kind is {kind!r}; {error}.") from error
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
