@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed_docs
 # Test processes side by side. Whole files go to a process, in the order of the names: the slow ones are first.
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test test-fast test-long wheel-test image-test bench lint clean
+.PHONY: train test test-fast test-long wheel-test image-test docs bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make test-long  the tests marked 'long': whole products, series of faults, soaks; never in CI"
 	@echo "make wheel-test build the wheel, install it into an empty virtual environment and use it there"
 	@echo "make image-test build the image of docker/ without a container engine and use it there (root, buildah, mmdebstrap)"
+	@echo "make docs       build the documentation site into build/docs/html; any warning is an error"
 	@echo "make bench      print the benchmarks as JSON lines"
 	@echo "make lint       ruff and mypy"
 
@@ -32,6 +34,11 @@ $(STAMP): setup.py setup.cfg pyproject.toml constraints/py311.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pysc2==4.0.0
 	touch $@
 
+# What the site needs beside what the tests do.
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py311.txt --editable ".[docs]"
+	touch $@
+
 train: $(STAMP)
 	$(BIN)/python -m rllib_reborn train predator_prey/small/qmix_quick
 
@@ -41,7 +48,7 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(PYTEST) -m "not slow and not long"
 
-test-long: $(STAMP)
+test-long: $(DOCS_STAMP)
 	$(PYTEST) -m long --timeout 0
 
 wheel-test: $(STAMP)
@@ -49,6 +56,9 @@ wheel-test: $(STAMP)
 
 image-test: $(STAMP)
 	$(BIN)/python -m tests.docker.build_image
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m docs.site
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sampling --json

@@ -55,7 +55,7 @@ class InvarianceReport:
         strict_pairs: Unilateral pairs with a strict preference before (every later count is over the same ones).
         order_flips: Of them, reversed by the intervention.
         greedy_changed, greedy_changed_share: States whose greedy joint action (each agent's best) changed, and their share.
-        function_drift: Mean |change| of Q_tot of the actions played over mean |Q_tot|.
+        function_drift: Mean absolute change of Q_tot of the actions played over its mean absolute value.
         neurons_touched: Neurons that got new weights.
         control_*: The same for the control, re-initialising the agents' last layer.
         greedy_pairs, greedy_beaten: Strict pairs of the greedy joint action and a deviation from it, and of them reversed.

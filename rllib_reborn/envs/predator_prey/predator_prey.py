@@ -48,33 +48,32 @@ class _Catch(NamedTuple):
 class PredatorPrey(VectorTeamEnv):
     """``num_envs`` games of predator-prey.
 
-        * Actions: right, down, left, up, stay, catch. Off the grid, or catching with no prey beside one, is not
-          available (DCG). A predator that has left (``capture_freezes``) can only stay.
-        * Observation, uint8: the window around the predator, ``[2r+1, 2r+1, 3]`` flattened, with 1 where a
-          predator (the agent itself included), stag or hare is; 0 off the grid; all 0 for a predator that has
-          left. With ``observe_walls`` int8, and -1 in the first channel off the grid.
-        * State, uint8: the whole grid, ``[height, width, 3]`` flattened, likewise.
-        * Reward: time reward + rewards of the caught prey + punishments of the miscaught.
-        * ``terminated``: all prey are caught, or no predator is left, or (``capture_ends_episode``) one prey was
-          caught. ``truncated``: the step limit is reached and the game has not terminated (never both).
-          ``info["won"]``: all prey are caught.
+    * Actions: right, down, left, up, stay, catch. Off the grid, or catching with no prey beside one, is not
+      available (DCG). A predator that has left (``capture_freezes``) can only stay.
+    * Observation, uint8: the window around the predator, ``[2r+1, 2r+1, 3]`` flattened, with 1 where a
+      predator (the agent itself included), stag or hare is; 0 off the grid; all 0 for a predator that has
+      left. With ``observe_walls`` int8, and -1 in the first channel off the grid.
+    * State, uint8: the whole grid, ``[height, width, 3]`` flattened, likewise.
+    * Reward: time reward + rewards of the caught prey + punishments of the miscaught.
+    * ``terminated``: all prey are caught, or no predator is left, or (``capture_ends_episode``) one prey was
+      caught. ``truncated``: the step limit is reached and the game has not terminated (never both).
+      ``info["won"]``: all prey are caught.
 
-        Random numbers: a reset draws height * width numbers of the game's stream, a step one per entity (and one
-        more per prey if any rest probability is above 0), whatever happens in the game.
+    Random numbers: a reset draws height * width numbers of the game's stream, a step one per entity (and one
+    more per prey if any rest probability is above 0), whatever happens in the game.
 
-        Args:
-            rules: The rules, e.g. ``PRESETS["stag_hunt"]``.
-            num_envs: Games stepped side by side, >= 1.
-            seed: Seed of the random streams, as in :meth:`reset`; None starts from fresh entropy.
+    Args:
+        rules: The rules, e.g. ``PRESETS["stag_hunt"]``.
+        num_envs: Games stepped side by side, >= 1.
+        seed: Seed of the random streams, as in :meth:`reset`; None starts from fresh entropy.
 
-        Raises:
-            ValueError: ``num_envs`` is not a whole number >= 1.
+    Raises:
+        ValueError: ``num_envs`` is not a whole number >= 1.
 
-        >>> from rllib_reborn.envs.predator_prey.draws import draw_order, order_tags, start_cells
-    from rllib_reborn.envs.predator_prey.rules import PRESETS
-        >>> env = PredatorPrey(PRESETS["stag_hunt"], num_envs=2, seed=0)
-        >>> env.reset().obs.shape
-        (2, 8, 75)
+    >>> from rllib_reborn.envs.predator_prey.rules import PRESETS
+    >>> env = PredatorPrey(PRESETS["stag_hunt"], num_envs=2, seed=0)
+    >>> env.reset().obs.shape
+    (2, 8, 75)
     """
 
     def __init__(self, rules: PredatorPreyRules, num_envs: int = 1, *, seed: int | Sequence[int] | None = None) -> None:

@@ -65,7 +65,8 @@ class InterventionReport:
         overactive_before, overactive_after: The same of over-active neurons (``overactive_at``).
         layers_before, layers_after: By layer key its ``dormant_fraction``, ``overactive_fraction`` and ``overactive_sum``,
             see :class:`~rllib_reborn.plasticity.scores.LayerDormancy`; empty where no scores were taken.
-        function_drift: Mean |change| of the values on the holdout batch over their mean |value|; None: not measured.
+        function_drift: Mean absolute change of the values on the holdout batch over their mean absolute value; None: not
+            measured.
         q_drift: The same over the standard deviation of the values before; None: not measured, or they are all equal.
         greedy_actions_changed: Share of greedy actions on the holdout batch that changed; None: not measured.
         seconds: Wall time of planning and writing (and, in a dry run, of remembering), without looking before and after.

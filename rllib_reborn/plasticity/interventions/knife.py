@@ -59,7 +59,7 @@ class Knife(Intervention):
     neuron's are fresh, not shared; gradients flow on through frozen neurons to the layers below. A neuron is treated
     once, also when its active part stagnates later. Folding frozen neurons into fewer is not possible behind a
     nonlinear activation: when the spare places are used up, the stagnant neurons that are left stay as they are. Most
-        stagnant neurons come first.
+    stagnant neurons come first.
 
     In the report of a layer ``dormant`` is the number of *stagnant* neurons found (treated ones aside); ``neurons`` and
     ``reinitialised`` are the places of the active neurons, whose re-dormancy shows whether it helped; the rest found no
