@@ -54,6 +54,10 @@ _OWN = {
     "my_package.my_module:make": "examples.own_game:Rendezvous",
     "my_package.my_module:Meeting": "examples.own_game:Rendezvous",
     "my_pkg.games:make/qmix+my_pkg:MyKind": "matrix/two_step/qmix+redo",
+    "my_pkg.game:Game/my_pkg.mixer:MyConfig+my_pkg.kinds:MyKind": (
+        "examples.own_game:Rendezvous/examples.own_mixer:WeightedSumConfig+examples.own_intervention:ClipNorm"
+    ),
+    "training.model.encoder=my_pkg.encoder:MyEncoder": "training.model.encoder=examples.own_encoder:Normalised",
     "a -> b/qmix": "predator_prey/small -> predator_prey/gradps_small/qmix",
 }
 

@@ -68,8 +68,8 @@ def test_cells_run(
 
 
 def _stand_in_for_ipython(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jupyter, which tests do not install, shows pictures; here they are looked at by nobody. Only the submodule: pyplot asks
-    a loaded ``IPython`` for more than this."""
+    """Jupyter, which tests do not install, shows pictures; here nobody looks at them. Only the submodule: pyplot asks a
+    loaded ``IPython`` for more than this."""
     display = types.ModuleType("IPython.display")
     display.Image = dict  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython.display", display)
