@@ -67,8 +67,8 @@ def test_blocks_are_found_with_their_lines_and_reasons(tmp_path: Path) -> None:
     page.write_text(
         "# Page\n\n```python\na = 1\n```\n\n<!-- not run: hours -->\n```python\nb = 2\nc = 3\n```\n```bash\nls\n```\n"
     )
-    found = [(block.line, block.code, block.not_run) for block in python_blocks(page)]
-    assert found == [(4, "a = 1\n", None), (9, "b = 2\nc = 3\n", "hours")]
+    blocks = [(block.line, block.code, block.not_run) for block in python_blocks(page)]
+    assert blocks == [(4, "a = 1\n", None), (9, "b = 2\nc = 3\n", "hours")]
     found = {page.name for page in pages()}
     assert {"README.md", "battle.md", "plasticity.md", "portable_policy.md", "your_env.md"} <= found
     assert all(page.is_relative_to(REPOSITORY) for page in PAGES)

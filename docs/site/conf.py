@@ -33,6 +33,7 @@ autodoc_default_options = {"exclude-members": "model_config, model_fields, model
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 # Attributes as a list of their own: fields of dataclasses would else be described twice.
