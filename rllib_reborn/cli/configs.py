@@ -52,7 +52,8 @@ def _print_overview() -> None:
         family, _, name = env.partition("/")
         families.setdefault(family, []).append(name)
     for family, names in families.items():
-        _print_wrapped(f"  {family}/", names)
+        more = ["..."] if any(known.prefix == f"{family}/" for known in ENVS.families) else []
+        _print_wrapped(f"  {family}/", [*names, *more])
     _print_wrapped("  ", env_names_with_own_settings())
     print("  any other pettingzoo:<module>, gymnasium:<id> or module:callable")
     folder = configs_folder()

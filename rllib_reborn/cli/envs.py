@@ -50,6 +50,8 @@ def _list_all(as_json: bool) -> int:
             f"{row['name']:<{width}}  {row['n_agents']:>6}  {row['n_actions']:>7}  {row['obs_dim']:>5}  "
             f"{row['state_dim']:>5}  {row['episode_limit']:>5}  {ENVS[row['name']].summary}"
         )
+    for family in ENVS.families:
+        print(f"{family.prefix}...: {family.summary}")
     return EXIT_OK
 
 

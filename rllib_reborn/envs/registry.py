@@ -4,17 +4,17 @@ of one's own (``module.path:callable``)."""
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from rllib_reborn.envs.adapters.names import GYMNASIUM, PETTINGZOO, make_vectorized, vectorized_spec
 from rllib_reborn.envs.battle import names as battle_names
 from rllib_reborn.envs.env_entry import EnvEntry
+from rllib_reborn.envs.env_table import EnvTable
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory, unknown_option
 from rllib_reborn.envs.known_actions import KnownAction
+from rllib_reborn.envs.lbf import names as lbf_names
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
 from rllib_reborn.envs.predator_prey.captures import known_catch
 from rllib_reborn.envs.predator_prey.predator_prey import PredatorPrey
@@ -70,16 +70,16 @@ def _two_step_entry() -> EnvEntry:
     )
 
 
-def _table() -> Mapping[str, EnvEntry]:
+def _table() -> EnvTable:
     entries = [_two_step_entry()]
     entries += [_matrix_entry(game) for game in PAYOFFS]
     entries += [_predator_prey_entry(preset) for preset in PRESETS]
     entries += battle_names.entries()
     entries += starcraft_names.entries()
-    return MappingProxyType({entry.name: entry for entry in entries})
+    return EnvTable(entries, families=(lbf_names.family(),))
 
 
-#: Name -> entry, in the order of listings.
+#: Name -> entry, in the order of listings; names of families are known beyond those that are listed.
 ENVS = _table()
 
 #: Names that begin so are environments of other libraries.
@@ -87,7 +87,7 @@ _SUITES = (PETTINGZOO, GYMNASIUM)
 
 
 def env_names() -> list[str]:
-    """All names of the table, in the order of listings."""
+    """The names of the table that are listed, in that order; a family (``ENVS.families``) has more."""
     return list(ENVS)
 
 
@@ -243,7 +243,7 @@ def _look_up(name: str, kwargs: Mapping[str, Any]) -> EnvEntry | None:
     if ":" in name:
         return None
     if name not in ENVS:
-        near = difflib.get_close_matches(name, ENVS, n=3, cutoff=0.5)
+        near = ENVS.near(name, 3, 0.5)
         hint = f"did you mean {_any_of(near)}?" if near else f"there are {', '.join(_families())}."
         raise UnknownEnvError(f"unknown environment {name!r}; {hint}")
     entry = ENVS[name]
@@ -259,6 +259,7 @@ def _families() -> list[str]:
     """The names, those of a family with many as ``smac/...``."""
     first_parts = [name.partition("/")[0] for name in ENVS]
     many = {part for part in first_parts if first_parts.count(part) > 10}
+    many |= {family.prefix.removesuffix("/") for family in ENVS.families}
     return list(dict.fromkeys(f"{part}/..." if part in many else name for part, name in zip(first_parts, ENVS)))
 
 

@@ -79,7 +79,7 @@ def parse_name(given: str) -> ExperimentName:
         raise ExperimentError(f"{given!r} is no experiment; expected {FORM}; 'configs' lists what there is.")
     for task in task_names(env):
         if ":" not in task and task not in ENVS:
-            near_envs = difflib.get_close_matches(task, ENVS, n=1, cutoff=0.6)
+            near_envs = ENVS.near(task, 1, 0.6)
             hint = f"Did you mean {near_envs[0]!r}?" if near_envs else "'envs' lists those that there are."
             raise ExperimentError(f"unknown environment {task!r} in {given!r}. {hint}")
     own_file = f"{env}/{algorithm}" in experiment_names()

@@ -11,7 +11,7 @@ import yaml
 from rllib_reborn.cli import doctor
 from rllib_reborn.cli import envs as envs_command
 from rllib_reborn.cli.main import main
-from rllib_reborn.envs import CheckResult, env_names
+from rllib_reborn.envs import ENVS, CheckResult, env_names
 from rllib_reborn.experiments.load import experiment_from_dict, load_experiment
 from rllib_reborn.experiments.shipped_configs import configs_folder, experiment_names, part_names
 
@@ -29,6 +29,7 @@ class TestEnvs:
         rows = json.loads(output(capsys, "envs", "--json"))
         assert [row["name"] for row in rows] == env_names()
         assert all(name in text for name in env_names())
+        assert all(f"{family.prefix}...: {family.summary}" in text for family in ENVS.families)
 
     def test_one_is_checked(self, capsys: pytest.CaptureFixture[str]) -> None:
         answer = json.loads(output(capsys, "envs", "predator_prey/small", "--json"))
