@@ -51,9 +51,9 @@ def _print_overview() -> None:
     for env in ENVS:
         family, _, name = env.partition("/")
         families.setdefault(family, []).append(name)
+    more = {family.prefix for family in ENVS.families}
     for family, names in families.items():
-        more = ["..."] if any(known.prefix == f"{family}/" for known in ENVS.families) else []
-        _print_wrapped(f"  {family}/", [*names, *more])
+        _print_wrapped(f"  {family}/", [*names, "..."] if f"{family}/" in more else names)
     _print_wrapped("  ", env_names_with_own_settings())
     print("  any other pettingzoo:<module>, gymnasium:<id> or module:callable")
     folder = configs_folder()

@@ -51,7 +51,7 @@ def _list_all(as_json: bool) -> int:
             f"{row['state_dim']:>5}  {row['episode_limit']:>5}  {ENVS[row['name']].summary}"
         )
     for family in ENVS.families:
-        print(f"{family.prefix}...: {family.summary}")
+        print(f"{family.prefix + '...':<{width}}  {family.summary}")
     return EXIT_OK
 
 
