@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from benchmarks.array_envs.measure import microseconds
 
 import numpy as np  # isort: skip  (after the thread settings of benchmarks.common)
@@ -20,12 +22,12 @@ def original(name: str, seconds: float) -> float | None:
     """CPU microseconds per env step of lbforaging's game; see the package's docstring."""
     try:
         import gymnasium
-        import lbforaging
+
+        importlib.import_module("lbforaging")  # registers its games
     except ImportError:
         return None
     if "grid" in name:
-        return None  # lbforaging's own grid games cannot be built with the gymnasium of today
-    del lbforaging
+        return None  # lbforaging's own games of pictures cannot be built with the gymnasium of today
     env = gymnasium.make(f"Foraging-{name.removeprefix('lbf/')}-v3", disable_env_checker=True).unwrapped
     rng = np.random.default_rng(0)
     env.reset(seed=0)

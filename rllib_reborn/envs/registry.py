@@ -14,6 +14,7 @@ from rllib_reborn.envs.env_entry import EnvEntry
 from rllib_reborn.envs.env_table import EnvTable
 from rllib_reborn.envs.factories import UnknownEnvError, check_options, close_or_warn, find_factory, unknown_option
 from rllib_reborn.envs.known_actions import KnownAction
+from rllib_reborn.envs.lbf import names as lbf_names
 from rllib_reborn.envs.matrix_games import PAYOFFS, MatrixGame, TwoStepGame, matrix_spec, two_step_spec
 from rllib_reborn.envs.mpe import names as mpe_names
 from rllib_reborn.envs.predator_prey.captures import known_catch
@@ -78,7 +79,7 @@ def _table() -> EnvTable:
     entries += mpe_names.entries()
     entries += battle_names.entries()
     entries += starcraft_names.entries()
-    return EnvTable(entries, families=(rware_names.family(),))
+    return EnvTable(entries, families=(lbf_names.family(), rware_names.family()))
 
 
 #: Name -> entry, in the order of listings; names of families are known beyond those that are listed.

@@ -1,6 +1,6 @@
 """Every algorithm on every kind of built-in environment, treated and not: a run in two parts is one run, to the bit.
 
-All 96 in ``make test-long``; the quickest three in ``make test``.
+All 128 in ``make test-long``; the quickest four in ``make test``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 
 ITERATIONS, STOPPED_AFTER = 4, 2
 #: Environment -> env steps of an iteration.
-ENVS = {"matrix/two_step": 40, "predator_prey/small": 400, "battle/3m": 120}
+ENVS = {"matrix/two_step": 40, "predator_prey/small": 400, "battle/3m": 120, "lbf/8x8-2p-3f": 150}
 INTERVENTIONS = ("none", "reborn", "knife", "sr")
 MATRIX = list(itertools.product(ALGORITHM_NAMES, ENVS, INTERVENTIONS))
 SAMPLE = [
     ("QMIX", "matrix/two_step", "reborn"),
     ("DMIX", "matrix/two_step", "knife"),
     ("RMIX", "matrix/two_step", "sr"),
+    ("VDN", "lbf/8x8-2p-3f", "reborn"),
 ]
 
 
