@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from benchmarks.array_envs.measure import microseconds
 
 import numpy as np  # isort: skip  (after the thread settings of benchmarks.common)
@@ -20,7 +22,8 @@ def original(name: str, seconds: float) -> float | None:
     """CPU microseconds per env step of rware's game; see the package's docstring."""
     try:
         import gymnasium
-        import rware
+
+        rware = importlib.import_module("rware")
     except ImportError:
         return None
     given = f"rware-{name.removeprefix('rware/')}-v2"

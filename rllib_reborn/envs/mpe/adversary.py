@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.neighbours import write_nearest
 from rllib_reborn.envs.mpe.options import TwoSidedOptions, whole, whole_or_none
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.scripts import Choices, head_for
-from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
+from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import GREEN, VERMILION
 
@@ -37,7 +37,7 @@ class AdversaryOptions(TwoSidedOptions):
         whole_or_none("num_landmark_neighbors", self.num_landmark_neighbors, 1)
 
 
-class Adversary(Scenario):
+class Adversary(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.adversary`.
 
     An agent observes the ways to the goal, to the landmarks and to the others; the adversary (agent 0 of all) the same
@@ -56,7 +56,7 @@ class Adversary(Scenario):
         agents = (hunter, *(Agent(name=f"agent_{i}", size=0.15, collides=False) for i in range(options.N)))
         self._near_agents, self._near_landmarks = options.num_agent_neighbors, options.num_landmark_neighbors
         self._each = 2 * (self._near_agents or 0) + 2 * (self._near_landmarks or 0)
-        world = World(agents=agents, landmarks=(Landmark(size=0.08),) * options.N, n_goals=1)
+        world = ParticleWorld(agents=agents, landmarks=(Landmark(size=0.08),) * options.N, n_goals=1)
         super().__init__(options, world, extra=self._n * self._each, adversaries=1)
         self._goal = world.goal_marker(0)
 

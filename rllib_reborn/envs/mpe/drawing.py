@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.world_arrays import WorldArrays
 from rllib_reborn.envs.render import BACKGROUND, CAPTION_HEIGHT, GRID_LINE, INK, PICTURE_SIZE, as_array, blank
 
@@ -15,7 +15,7 @@ _MARGIN = 1.15
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def draw_world(scenario: Scenario, arrays: WorldArrays, game: int, caption: str) -> npt.NDArray[np.uint8]:
+def draw_world(scenario: ParticleScenario, arrays: WorldArrays, game: int, caption: str) -> npt.NDArray[np.uint8]:
     """Draw one game. What is shown is the square around the centre that holds everybody, and the field of half-width 1 at
     least, whose edge is a line.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.options import TwoSidedOptions
 from rllib_reborn.envs.mpe.physics import Physics
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.world_arrays import Floats, WorldArrays
 from rllib_reborn.envs.random_streams import RandomStreams
 from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
@@ -40,7 +40,9 @@ class MpeTeamEnv(VectorTeamEnv):
         ValueError: ``num_envs`` is not a whole number >= 1.
     """
 
-    def __init__(self, scenario: Scenario, num_envs: int = 1, *, seed: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self, scenario: ParticleScenario, num_envs: int = 1, *, seed: int | Sequence[int] | None = None
+    ) -> None:
         if not isinstance(num_envs, int) or num_envs < 1:
             raise ValueError(f"num_envs is {num_envs!r}; give a whole number >= 1.")
         self.scenario = scenario

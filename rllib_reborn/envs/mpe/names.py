@@ -13,8 +13,8 @@ from rllib_reborn.envs.mpe.adversary import Adversary, AdversaryOptions
 from rllib_reborn.envs.mpe.mpe_env import MpeTeamEnv
 from rllib_reborn.envs.mpe.options import ELSEWHERE, MpeOptions, TwoSidedOptions
 from rllib_reborn.envs.mpe.push import Push
-from rllib_reborn.envs.mpe.reference import Reference
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.reference import ReferenceGame
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.speaker_listener import SpeakerListener
 from rllib_reborn.envs.mpe.spread import Spread, SpreadOptions
 from rllib_reborn.envs.mpe.tag import Tag, TagOptions
@@ -23,7 +23,7 @@ from rllib_reborn.envs.team_env import TeamSpec, VectorTeamEnv
 
 
 class _Game(NamedTuple):
-    scenario: Callable[..., Scenario]
+    scenario: Callable[..., ParticleScenario]
     options: type[MpeOptions]
     summary: str
     remedies: Mapping[str, str] = MappingProxyType({})
@@ -33,7 +33,7 @@ class _Game(NamedTuple):
 _GAMES = {
     "simple_spread": _Game(Spread, SpreadOptions, "3 agents cover 3 landmarks without bumping into each other."),
     "simple_reference": _Game(
-        Reference,
+        ReferenceGame,
         MpeOptions,
         "2 agents tell each other which of 3 landmarks to go to.",
         {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.mpe.world import MOVES, World
+from rllib_reborn.envs.mpe.world import MOVES, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, WorldArrays
 
 STEP_S = 0.1
@@ -34,7 +34,7 @@ class Physics:
         num_envs: Games, B.
     """
 
-    def __init__(self, world: World, num_envs: int) -> None:
+    def __init__(self, world: ParticleWorld, num_envs: int) -> None:
         n, B = world.n_agents, num_envs
         self._n, self._world = n, world
         agents, most = world.agents, max(agent.n_actions for agent in world.agents)
@@ -101,7 +101,7 @@ class Physics:
 class _Contacts:
     """Who pushes whom: pairs of entities that collide, of which one at least is an agent."""
 
-    def __init__(self, world: World, num_envs: int) -> None:
+    def __init__(self, world: ParticleWorld, num_envs: int) -> None:
         n, E, B = world.n_agents, world.n_entities, num_envs
         sizes = [*(agent.size for agent in world.agents), *(mark.size for mark in world.landmarks if mark.collides)]
         bodies = len(sizes)

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.options import TwoSidedOptions
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.scripts import Choices, head_for
-from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
+from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import BLUE, GREEN, VERMILION
 
@@ -20,7 +20,7 @@ _MARK_COLORS = np.array([0.1, 0.1 + 0.8, 0.1, 0.1, 0.1, 0.1 + 0.8])
 _COLORS: tuple[Color, ...] = (GREEN, BLUE)
 
 
-class Push(Scenario):
+class Push(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.push`.
 
     The agent observes its velocity, the way to the goal, its own colour (which tells the goal), the ways to both landmarks,
@@ -35,7 +35,7 @@ class Push(Scenario):
     def __init__(self, options: TwoSidedOptions) -> None:
         agents = (Agent(name="adversary_0", color=VERMILION), Agent(name="agent_0"))
         landmarks = tuple(Landmark(color=color) for color in _COLORS)
-        world = World(agents=agents, landmarks=landmarks, n_goals=1)
+        world = ParticleWorld(agents=agents, landmarks=landmarks, n_goals=1)
         super().__init__(options, world, extra=9, adversaries=1)
         self._goal = world.goal_marker(0)
 

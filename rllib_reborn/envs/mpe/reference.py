@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.options import MpeOptions
-from rllib_reborn.envs.mpe.scenario import Scenario
-from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
+from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import BLUE, GREEN, VERMILION
 
@@ -17,7 +17,7 @@ _GOALS = np.array([[0.75, 0.25, 0.25], [0.25, 0.75, 0.25], [0.25, 0.25, 0.75]])
 _COLORS: tuple[Color, ...] = (VERMILION, GREEN, BLUE)
 
 
-class Reference(Scenario):
+class ReferenceGame(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.reference`.
 
     Actions are ``move + 5 * word`` with 10 words. An agent observes its velocity, the ways to the 3 landmarks, the colour of
@@ -29,7 +29,7 @@ class Reference(Scenario):
     def __init__(self, options: MpeOptions) -> None:
         agents = tuple(Agent(name=f"agent_{i}", collides=False, words=_WORDS) for i in range(2))
         landmarks = tuple(Landmark(color=color) for color in _COLORS)
-        super().__init__(options, World(agents=agents, landmarks=landmarks, n_goals=2), extra=6)
+        super().__init__(options, ParticleWorld(agents=agents, landmarks=landmarks, n_goals=2), extra=6)
 
     def observed(self, agent: int) -> Rows:
         numbers = self.rows

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.options import MpeOptions, TwoSidedOptions
 from rllib_reborn.envs.mpe.scripts import Choices
-from rllib_reborn.envs.mpe.world import Color, World
+from rllib_reborn.envs.mpe.world import Color, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, RowNumbers, Rows, WorldArrays
 from rllib_reborn.envs.team_env import TeamSpec
 
 
-class Scenario(abc.ABC):
+class ParticleScenario(abc.ABC):
     """One game: its rules as far as they are not physics.
 
     Args:
@@ -30,7 +30,7 @@ class Scenario(abc.ABC):
         opponents: The others, a slice too; empty in a game of one side.
     """
 
-    def __init__(self, options: MpeOptions, world: World, *, extra: int = 0, adversaries: int = 0) -> None:
+    def __init__(self, options: MpeOptions, world: ParticleWorld, *, extra: int = 0, adversaries: int = 0) -> None:
         n = world.n_agents
         self.options = options
         self.world = world

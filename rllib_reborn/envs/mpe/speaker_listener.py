@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.options import MpeOptions
-from rllib_reborn.envs.mpe.scenario import Scenario
-from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
+from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import BLUE, GREEN, INK, VERMILION
 
@@ -15,7 +15,7 @@ _GOALS = np.array([[0.65, 0.15, 0.15], [0.15, 0.65, 0.15], [0.15, 0.15, 0.65]])
 _COLORS: tuple[Color, ...] = (VERMILION, GREEN, BLUE)
 
 
-class SpeakerListener(Scenario):
+class SpeakerListener(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.speaker_listener`.
 
     The speaker stands still, chooses one of 3 words and observes the colour of the goal. The listener moves and observes its
@@ -29,7 +29,7 @@ class SpeakerListener(Scenario):
             Agent(name="listener_0", size=0.075, collides=False),
         )
         landmarks = tuple(Landmark(size=0.04, color=color) for color in _COLORS)
-        super().__init__(options, World(agents=agents, landmarks=landmarks, n_goals=1), extra=3)
+        super().__init__(options, ParticleWorld(agents=agents, landmarks=landmarks, n_goals=1), extra=3)
 
     def observed(self, agent: int) -> Rows:
         if agent == 0:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.neighbours import write_nearest
 from rllib_reborn.envs.mpe.options import MpeOptions, flag, share, stage, whole, whole_or_none
-from rllib_reborn.envs.mpe.scenario import Scenario
-from rllib_reborn.envs.mpe.world import Agent, Landmark, World
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
+from rllib_reborn.envs.mpe.world import Agent, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 
 #: Numbers of each other agent's words in an observation; nobody ever says any here.
@@ -53,7 +53,7 @@ class SpreadOptions(MpeOptions):
         whole_or_none("num_landmark_neighbors", self.num_landmark_neighbors, 1)
 
 
-class Spread(Scenario):
+class Spread(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.spread`.
 
     An agent observes its velocity and place, the ways to the landmarks and to the other agents, and two zeros for each of
@@ -67,7 +67,7 @@ class Spread(Scenario):
         agents = tuple(Agent(name=f"agent_{i}", size=0.15) for i in range(n))
         self._near_agents, self._near_landmarks = options.num_agent_neighbors, options.num_landmark_neighbors
         self._each = 2 * (self._near_agents or 0) + 2 * (self._near_landmarks or 0)
-        super().__init__(options, World(agents=agents, landmarks=(Landmark(),) * n), extra=n * self._each)
+        super().__init__(options, ParticleWorld(agents=agents, landmarks=(Landmark(),) * n), extra=n * self._each)
         self._penalty = not options.curriculum or options.curriculum_stage == 1
 
     def observed(self, agent: int) -> Rows:

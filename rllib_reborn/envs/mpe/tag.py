@@ -10,9 +10,9 @@ import numpy.typing as npt
 from rllib_reborn.envs.mpe.hunts import chase_or_flee, leaving
 from rllib_reborn.envs.mpe.neighbours import write_nearest
 from rllib_reborn.envs.mpe.options import TwoSidedOptions, flag, stage, whole, whole_or_none
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.scripts import Choices
-from rllib_reborn.envs.mpe.world import Agent, Landmark, World
+from rllib_reborn.envs.mpe.world import Agent, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import GREEN, VERMILION
 
@@ -58,7 +58,7 @@ class TagOptions(TwoSidedOptions):
         whole_or_none("num_landmark_neighbors", self.num_landmark_neighbors, 1)
 
 
-class Tag(Scenario):
+class Tag(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.tag`.
 
     An agent observes its velocity and place, the ways to the obstacles and to the other agents, and the velocities of the
@@ -81,7 +81,7 @@ class Tag(Scenario):
         obstacles = (Landmark(size=0.2, collides=True, start=0.9),) * options.num_obstacles
         self._near_agents, self._near_landmarks = options.num_agent_neighbors, options.num_landmark_neighbors
         self._each = 4 * (self._near_agents or 0) + 2 * (self._near_landmarks or 0)
-        world = World(agents=hunters + prey, landmarks=obstacles)
+        world = ParticleWorld(agents=hunters + prey, landmarks=obstacles)
         super().__init__(options, world, extra=n * self._each, adversaries=self._k)
 
     def observed(self, agent: int) -> Rows:

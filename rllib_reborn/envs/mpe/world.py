@@ -69,7 +69,7 @@ class Landmark:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class World:
+class ParticleWorld:
     """Who is in a world.
 
     Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rllib_reborn.envs.mpe.world import World
+from rllib_reborn.envs.mpe.world import ParticleWorld
 
 Floats = npt.NDArray[np.float64]
 Rows = list[int]
@@ -24,7 +24,7 @@ class RowNumbers:
         extra: Rows that a game fills by itself.
     """
 
-    def __init__(self, world: World, extra: int = 0) -> None:
+    def __init__(self, world: ParticleWorld, extra: int = 0) -> None:
         n, self._entities = world.n_agents, world.n_entities
         self._n = n
         self.words = [agent.words for agent in world.agents]
@@ -81,7 +81,7 @@ class WorldArrays:
         goals: [G, B] numbers of the landmarks that are goals; an array of its own.
     """
 
-    def __init__(self, world: World, numbers: RowNumbers, num_envs: int) -> None:
+    def __init__(self, world: ParticleWorld, numbers: RowNumbers, num_envs: int) -> None:
         n, E, B = world.n_agents, world.n_entities, num_envs
         self.world = world
         self.num_envs = num_envs

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from rllib_reborn.envs.mpe.hunts import chase_or_flee, leaving
 from rllib_reborn.envs.mpe.options import TwoSidedOptions, whole
-from rllib_reborn.envs.mpe.scenario import Scenario
+from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.scripts import Choices
-from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, World
+from rllib_reborn.envs.mpe.world import Agent, Color, Landmark, ParticleWorld
 from rllib_reborn.envs.mpe.world_arrays import Floats, Rows, WorldArrays
 from rllib_reborn.envs.render import BLUE, GREEN, ORANGE, VERMILION
 
@@ -51,7 +51,7 @@ class WorldCommOptions(TwoSidedOptions):
             whole(name, getattr(self, name), low)
 
 
-class WorldComm(Scenario):
+class WorldComm(ParticleScenario):
     """See :mod:`rllib_reborn.envs.mpe.world_comm`.
 
     The leader's actions are ``move + 5 * word`` with 4 words. An agent observes its velocity and place, the ways to all
@@ -85,7 +85,7 @@ class WorldComm(Scenario):
         # The game's own rows: who is in which forest [n, f], then the ways [2, n, n] and velocities [2, n, n] that are seen.
         self._inside_rows = self._n * self._forests
         extra = self._inside_rows + 4 * self._n**2
-        world = World(agents=hunters + prey, landmarks=obstacles + food + forests)
+        world = ParticleWorld(agents=hunters + prey, landmarks=obstacles + food + forests)
         super().__init__(options, world, extra=extra, adversaries=self._k)
         # A touch is as far as both radii reach; of agents and landmarks.
         sizes = np.array([agent.size for agent in world.agents])
