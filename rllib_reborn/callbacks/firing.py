@@ -63,7 +63,10 @@ class FiringCounter:
 
     def _reader(self, layer: NeuronLayer) -> Callable[[Tensor], None]:
         def read(h: Tensor) -> None:
-            self._positive.setdefault(layer.key, []).append(h.detach().reshape(-1, layer.width) > 0)
+            fired = h.detach() > 0
+            if layer.hook.neuron_dim == 1 and h.dim() > 2:
+                fired = fired.flatten(1, -2).any(1)  # a channel fires where it does in any place
+            self._positive.setdefault(layer.key, []).append(fired.reshape(-1, layer.width))
 
         return read
 

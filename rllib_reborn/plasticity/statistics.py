@@ -177,13 +177,16 @@ class _Sums:
         rows = _as_rows(h, self.layer)
         self._fired += 1
         if self._mask is not None:
-            if len(self._mask) != len(rows):
+            mask = self._mask
+            if self.layer.hook.neuron_dim == 1 and len(mask) == len(h) and h.dim() > 2:
+                mask = mask.repeat_interleave(len(rows) // len(h))  # channels: a picture counts in all of its places
+            if len(mask) != len(rows):
                 raise ValueError(
-                    f"{self.layer.key}: the row mask has {len(self._mask)} entries, the layer saw {len(rows)} rows; "
+                    f"{self.layer.key}: the row mask has {len(mask)} entries, the layer saw {len(rows)} rows; "
                     "expected one entry per row, in the order of the flattened tensor (give the layer's key a mask "
                     "of its own where it sees other rows than its net)."
                 )
-            rows = rows[self._mask.to(rows.device)]
+            rows = rows[mask.to(rows.device)]
         sums = _column_sums(rows)
         self._sums = sums if self._sums is None else self._sums + sums
         self._rows += len(rows)

@@ -22,6 +22,7 @@ from rllib_reborn.nets.risk_agent import RiskAgentNet
 from rllib_reborn.obs_parts import ObsLayout, ObsPart, obs_parts
 from rllib_reborn.plasticity.declared_layers import declared_layers
 from rllib_reborn.plasticity.interventions.whole_layers import chains
+from rllib_reborn.plasticity.statistics import measure
 
 PICTURE = ObsPart(name="obs", kind="picture", shape=(3, 2, 2))  # 3 rows, 2 columns, 2 channels
 LAYOUT = ObsLayout(dim=12, scale=0.5, parts=(PICTURE,))
@@ -351,3 +352,17 @@ def test_the_last_layer_is_still_the_head():
     assert chain == [f"nets.0.{name}" for name in ("obs_encoder.0.net.convs.0", "obs_encoder.0.net.out")] + [
         f"nets.0.{name}" for name in ("encoder.0", "memory", "head")
     ]
+
+
+def test_a_row_mask_leaves_whole_pictures_out():
+    """Two agents' rows at two times, of which the second and the third count; a channel has two places in each."""
+    team = team_of()
+    layer = next(one for one in declared_layers("agent", team, "full") if "convs" in one.name)
+    x = inputs_of(EncodedInputs)(OBS, LAST)
+    places = []
+    handle = layer.hook.attach(places.append)
+    counted = torch.tensor([False, True, True, False])
+    found = measure([layer], lambda: team.unroll(x, [2]), row_masks={layer.key: counted})
+    handle.remove()
+    expected = places[0].detach()[1:3].abs().mean()
+    assert found[layer.key].mean_abs.item() == pytest.approx(expected.item())
