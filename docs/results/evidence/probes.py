@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rllib_reborn.evaluation.statistics import Interval
+from rllib_reborn.evaluation.statistics import Interval, mean_interval
 from rllib_reborn.studies.probe.comparison import over_checkpoints, verdict_over_checkpoints
 
 HERE = Path(__file__).parent
-HEADS = ("arm", "area", "minus fresh", "minus as_is", "AUC", "dormant in the mixer", "neurons treated")
+HEADS = (
+    *("arm", "area", "minus fresh", "minus as_is", "share of the loss regained"),
+    *("AUC", "dormant in the mixer", "neurons treated"),
+)
 Rows = dict[str, dict[str, Any]]
 
 
@@ -41,10 +44,19 @@ def table(checkpoints: list[Rows]) -> list[str]:
     lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     for arm, areas in over_checkpoints(means).items():
         rows = [checkpoint[arm] for checkpoint in checkpoints if arm in checkpoint]
-        differences = (text(areas.minus_fresh, signed=True), text(areas.minus_as_is, signed=True))
+        differences = (text(areas.minus_fresh, signed=True), text(areas.minus_as_is, signed=True), regained(arm, means))
         beside = (mean(map(auc, rows), ".3f"), mean(map(dormant, rows), ".0%"), mean(map(treated, rows), ".0f"))
         lines.append("| " + " | ".join((f"`{arm}`", text(areas.mean), *differences, *beside)) + " |")
     return [*lines, "", verdict_over_checkpoints(means)]
+
+
+def regained(arm: str, means: list[dict[str, float]]) -> str:
+    """How much of ``as_is - fresh`` an arm takes back, each checkpoint counting once; only where all of them have lost some."""
+    losses = [areas["as_is"] - areas["fresh"] for areas in means]
+    if arm in ("as_is", "fresh") or min(losses) <= 0:
+        return ""
+    found = mean_interval([(areas["as_is"] - areas[arm]) / loss for areas, loss in zip(means, losses, strict=True)])
+    return f"{found.estimate:.0%} [{found.low:.0%}, {found.high:.0%}]" if found.known else f"{found.estimate:.0%}"
 
 
 def by_checkpoint(checkpoints: dict[str, Rows]) -> list[str]:
