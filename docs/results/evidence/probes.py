@@ -73,6 +73,8 @@ def text(interval: Interval | None, *, signed: bool = False) -> str:
     if interval is None:
         return "-"
     sign = "+" if signed else ""
+    if not interval.known:  # of one checkpoint
+        return f"{interval.estimate:{sign}.3f}"
     star = " *" if signed and (interval.low > 0 or interval.high < 0) else ""
     return f"{interval.estimate:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]{star}"
 
