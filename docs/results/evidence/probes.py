@@ -51,7 +51,7 @@ def table(checkpoints: list[Rows]) -> list[str]:
 
 
 def regained(arm: str, means: list[dict[str, float]]) -> str:
-    """How much of ``as_is - fresh`` an arm takes back, each checkpoint counting once; only where all of them have lost some."""
+    """How much of ``as_is - fresh`` an arm takes back, each checkpoint counting once; only where all have lost some."""
     losses = [areas["as_is"] - areas["fresh"] for areas in means]
     if arm in ("as_is", "fresh") or min(losses) <= 0:
         return ""
