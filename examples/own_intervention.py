@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         events += result["plasticity"]
     algo.stop()
     for event in events[:3]:
-        print(f"at {event['env_steps']} env steps: {event['neurons']} rows of weights scaled")
+        print(f"at {event['clock']['env_steps']} env steps: {event['neurons']} rows of weights scaled")
     print(f"{len(events)} applications")
     return events
 

@@ -76,7 +76,7 @@ class TestAskedOnce:
         for one in copies:
             assert one.team_spec == config.team_spec
             spaces = {"default_policy": team_spaces(one.team_spec)}
-            assert one.get_rl_module_spec(spaces=spaces).model_config["team_spec"] == config.team_spec.to_dict()
+            assert one.get_rl_module_spec(spaces=spaces).model_config["team_spec"] == config.team_of_networks.to_dict()
         assert builds() == 1
 
     def test_again_where_the_environment_is_another_one(self, builds):
