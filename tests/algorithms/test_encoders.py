@@ -203,7 +203,7 @@ def test_it_trains_measures_saves_restores_and_acts_alike(tmp_path):
         obs, last = env.step(actions).obs, actions
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its sample: tests/examples/test_as_a_package.py
 @pytest.mark.usefixtures("ray_session")
 def test_an_own_encoder_on_a_remote_learner_and_a_remote_runner(tmp_path):
     model = {"encoder": f"{OWN}:Declared", "encoder_settings": {"width": 5}}

@@ -172,6 +172,7 @@ class TestInOtherProcesses:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout
 
+    @pytest.mark.long  # its sample: the next one, and the rest of this file in one process
     def test_another_order_is_put_right_and_another_team_is_refused_and_builds_are_few(self, tmp_path):
         printed = self.run(
             tmp_path,

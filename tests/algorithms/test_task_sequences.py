@@ -350,7 +350,7 @@ def test_a_runner_that_is_started_again_plays_the_present_task(build):
         assert task_of(row["train/return_mean"]) == row["task/index"]
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its sample: the same in sync sampling, above
 @pytest.mark.usefixtures("ray_session")
 def test_overlapped_sampling_switches_with_all_runners(build):
     config = (

@@ -28,7 +28,7 @@ def test_the_table_has_a_line_for_each_row():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", ["sync", "async"])
+@pytest.mark.parametrize("sampling", ["sync", pytest.param("async", marks=pytest.mark.long)])
 def test_a_measurement_collects_and_learns_nothing(ray_session, sampling):
     row = feeding("matrix", 2, sampling=sampling, steps=20, repeats=2)
     assert row["runners"] == 2
