@@ -98,6 +98,9 @@ def mean(values: Any, form: str) -> str:
 
 
 def main(names: list[str]) -> None:
+    known = sorted(path.name.removesuffix(".jsonl.xz") for path in HERE.glob("probe_*.jsonl.xz"))
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"there are no rows of {', '.join(unknown)}; there are {', '.join(known)}.")
     for path in sorted(HERE.glob("probe_*.jsonl.xz")):
         name = path.name.removesuffix(".jsonl.xz")
         if names and name not in names:
