@@ -18,7 +18,7 @@ from typing import Any
 from rllib_reborn.evaluation.statistics import mean_interval
 
 #: By the game's class: the encoder for it, and the env steps of a run.
-GAMES = {"Glyphs": ("cnn", 4_000), "Cued": ("per_field", 3_000)}
+GAMES = {"Glyphs": ("cnn", 8_000), "Cued": ("per_field", 3_000)}
 EPISODES = 256
 
 
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Trains, prints and returns the runs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--env-steps", type=int, help="of each run (default 4,000 for Glyphs, 3,000 for Cued)")
+    parser.add_argument("--env-steps", type=int, help="of each run (default 8,000 for Glyphs, 3,000 for Cued)")
     parser.add_argument("--games", nargs="+", choices=sorted(GAMES), default=list(GAMES))
     parser.add_argument("--out", type=Path, help="file of JSON lines; runs in it are not repeated")
     given = parser.parse_args(arguments)
@@ -95,10 +95,11 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
         for game in given.games:
             fitting, env_steps = GAMES[game]
             for encoder in (None, fitting):
-                key = {"game": game, "encoder": encoder, "seed": seed}
+                asked = given.env_steps or env_steps
+                key = {"game": game, "encoder": encoder, "seed": seed, "asked_env_steps": asked}
                 run = next((one for one in done if key.items() <= one.items()), None)
                 if run is None:
-                    run = measure(game, encoder, seed, given.env_steps or env_steps)
+                    run = measure(game, encoder, seed, asked) | {"asked_env_steps": asked}
                     if given.out:
                         with given.out.open("a") as file:
                             file.write(f"{json.dumps(run)}\n")
