@@ -247,6 +247,26 @@ def check_actions(actions: npt.NDArray[np.integer[Any]], action_mask: npt.NDArra
     raise IllegalActionError(f"action {action} of agent {agent} in game {game} is not allowed; allowed are {legal}.")
 
 
+def checked_reset_mask(
+    mask: npt.NDArray[np.bool_] | None, num_envs: int, *, started: bool
+) -> npt.NDArray[np.bool_] | None:
+    """Which games :meth:`VectorTeamEnv.reset` resets: ``mask`` [B], or None where it is all of them.
+
+    Raises:
+        ValueError: The mask has a wrong shape, or leaves out a game although none was ``started``.
+    """
+    if mask is None:
+        return None
+    mask = np.asarray(mask, np.bool_)
+    if mask.shape != (num_envs,):
+        raise ValueError(f"reset mask has shape {mask.shape}; expected ({num_envs},).")
+    if mask.all():
+        return None
+    if not started:
+        raise ValueError("the first reset must start all games; give no mask.")
+    return mask
+
+
 def _allows(mask: npt.NDArray[np.bool_], action: int) -> bool:
     return 0 <= action < len(mask) and bool(mask[action])
 

@@ -15,7 +15,7 @@ from rllib_reborn.envs.lbf.sight import make_sight
 from rllib_reborn.envs.lbf.situations import Situations, check_situations
 from rllib_reborn.envs.lbf.starts import StartDraws
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions, checked_reset_mask
 
 
 class Foraging(VectorTeamEnv):
@@ -62,14 +62,7 @@ class Foraging(VectorTeamEnv):
         Raises:
             ValueError: The mask has a wrong shape, or leaves out a game that was never started.
         """
-        if mask is not None:
-            mask = np.asarray(mask, np.bool_)
-            if mask.shape != (self.num_envs,):
-                raise ValueError(f"reset mask has shape {mask.shape}; expected ({self.num_envs},).")
-            if mask.all():
-                mask = None
-            elif not self._ready:
-                raise ValueError("the first reset must start all games; give no mask.")
+        mask = checked_reset_mask(mask, self.num_envs, started=self._ready)
         if seed is not None:
             self._streams.seed(seed, mask)
         if mask is None:

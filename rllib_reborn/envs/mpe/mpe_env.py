@@ -13,7 +13,7 @@ from rllib_reborn.envs.mpe.physics import Physics
 from rllib_reborn.envs.mpe.scenario import ParticleScenario
 from rllib_reborn.envs.mpe.world_arrays import Floats, WorldArrays
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions, checked_reset_mask
 
 
 class MpeTeamEnv(VectorTeamEnv):
@@ -90,14 +90,7 @@ class MpeTeamEnv(VectorTeamEnv):
         Raises:
             ValueError: The mask has a wrong shape, or leaves out a game that was never started.
         """
-        if mask is not None:
-            mask = np.asarray(mask, np.bool_)
-            if mask.shape != (self.num_envs,):
-                raise ValueError(f"reset mask has shape {mask.shape}; expected ({self.num_envs},).")
-            if mask.all():
-                mask = None
-            elif not self._ready:
-                raise ValueError("the first reset must start all games; give no mask.")
+        mask = checked_reset_mask(mask, self.num_envs, started=self._ready)
         if seed is not None:
             self._streams.seed(seed, mask)
         world, arrays = self.scenario.world, self._arrays

@@ -35,7 +35,7 @@ from rllib_reborn.envs.predator_prey.draws import draw_order, order_tags, start_
 from rllib_reborn.envs.predator_prey.rules import CATCH, N_CHANNELS, STAY, PredatorPreyRules
 from rllib_reborn.envs.predator_prey.sight import Sight
 from rllib_reborn.envs.random_streams import RandomStreams
-from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions, checked_reset_mask
 
 
 class _Catch(NamedTuple):
@@ -143,14 +143,7 @@ class PredatorPrey(VectorTeamEnv):
         Raises:
             ValueError: The mask has a wrong shape, or leaves out a game that was never started.
         """
-        if mask is not None:
-            mask = np.asarray(mask, np.bool_)
-            if mask.shape != (self.num_envs,):
-                raise ValueError(f"reset mask has shape {mask.shape}; expected ({self.num_envs},).")
-            if mask.all():
-                mask = None
-            elif not self._ready:
-                raise ValueError("the first reset must start all games; give no mask.")
+        mask = checked_reset_mask(mask, self.num_envs, started=self._ready)
         if seed is not None:
             self._streams.seed(seed, mask)
         numbers = self.rules.height * self.rules.width

@@ -20,7 +20,7 @@ from rllib_reborn.envs.rware.moves import resolve
 from rllib_reborn.envs.rware.rules import ACTION_NAMES, FORWARD, LEFT, RIGHT, STEPS, TOGGLE, WarehouseRules
 from rllib_reborn.envs.rware.sight import WarehouseSight
 from rllib_reborn.envs.rware.ties import first_in_order
-from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions
+from rllib_reborn.envs.team_env import TeamObs, TeamStep, VectorTeamEnv, check_actions, checked_reset_mask
 
 #: Directions in the order of a turn to the right: up, right, down, left.
 _CLOCKWISE = (0, 3, 1, 2)
@@ -87,14 +87,7 @@ class Warehouse(VectorTeamEnv):
         Raises:
             ValueError: The mask has a wrong shape, or leaves out a game that was never started.
         """
-        if mask is not None:
-            mask = np.asarray(mask, np.bool_)
-            if mask.shape != (self.num_envs,):
-                raise ValueError(f"reset mask has shape {mask.shape}; expected ({self.num_envs},).")
-            if mask.all():
-                mask = None
-            elif not self._ready:
-                raise ValueError("the first reset must start all games; give no mask.")
+        mask = checked_reset_mask(mask, self.num_envs, started=self._ready)
         if seed is not None:
             self._streams.seed(seed, mask)
         rules, boards, geometry = self.rules, self._boards, self._boards.geometry
