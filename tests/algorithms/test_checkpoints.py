@@ -161,7 +161,7 @@ def test_a_saved_team_plays_as_the_live_one(build, tmp_path):
         load_team(tmp_path / "replay")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its sample: tests/algorithms/test_distributed.py, equal seeds
 def test_restored_remote_runners_act_with_the_restored_weights(build, tmp_path):
     config = (
         quick(env=WALK).env_runners(num_env_runners=1).evaluation(evaluation_num_env_runners=1, evaluation_duration=2)

@@ -311,7 +311,7 @@ def test_broken_off_in_an_iteration_in_which_the_next_task_has_become_due_it_sti
     assert rows(again, 2) == expected[2:]
 
 
-@pytest.mark.slow
+@pytest.mark.long  # its sample: the next but one, and a run in two parts with a runner of the driver's, above
 @pytest.mark.usefixtures("ray_session")
 def test_remote_runners_go_through_the_tasks_together_and_a_restored_run_is_the_same(build, tmp_path):
     config = walks(replay="clear").env_runners(num_env_runners=2, num_envs_per_env_runner=2)
@@ -350,7 +350,7 @@ def test_a_runner_that_is_started_again_plays_the_present_task(build):
         assert task_of(row["train/return_mean"]) == row["task/index"]
 
 
-@pytest.mark.long  # its sample: the same in sync sampling, above
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_overlapped_sampling_switches_with_all_runners(build):
     config = (
