@@ -36,7 +36,8 @@ def pages() -> list[Path]:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exported().save(tmp_path / "my_policy")
+    policy = exported()
+    policy.save(tmp_path / "my_policy", beside={"policy.onnx": policy.to_onnx()})
     monkeypatch.chdir(tmp_path)
     from rllib_reborn.envs import make_team_env
 

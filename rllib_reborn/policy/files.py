@@ -68,7 +68,8 @@ def write(
     for name in beside:
         if name in ("", ".", "..", SETTINGS_NAME, WEIGHTS_NAME) or Path(name).name != name:
             raise PolicyError(
-                f"a file beside the policy has the name {name!r}; expected a plain name, not {SETTINGS_NAME} or {WEIGHTS_NAME}."
+                f"a file beside the policy has the name {name!r}; expected a plain name, neither {SETTINGS_NAME} nor "
+                f"{WEIGHTS_NAME}."
             )
     packed = _packed(weights)
     content = {

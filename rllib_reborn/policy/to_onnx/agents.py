@@ -111,7 +111,9 @@ def _cvar(graph: Graph, net: RiskAgentNet, features: str, level: str, path: str)
     weights = tail_weights(net.level_values, net.atoms, official_code=official).to(torch.float32)
     if len(weights) == 1 and bool((weights == weights[:, :1]).all()):  # their mean
         return graph.reshaped(graph.add("ReduceMean", atoms, graph.constant([1]), keepdims=0), -1, net.n_actions)
-    of_levels = graph.add("MatMul", graph.ascending(atoms, net.atoms), graph.constant(weights.t().contiguous(), f"{path}.tail_weights"))
+    of_levels = graph.add(
+        "MatMul", graph.ascending(atoms, net.atoms), graph.constant(weights.t().contiguous(), f"{path}.tail_weights")
+    )
     if not level:
         return graph.reshaped(of_levels, -1, net.n_actions)
     levels = len(net.level_values)
@@ -120,15 +122,15 @@ def _cvar(graph: Graph, net: RiskAgentNet, features: str, level: str, path: str)
     return graph.summed(graph.add("Mul", graph.reshaped(of_levels, -1, net.n_actions, levels), as_numbers), 2)
 
 
-def _level(
-    graph: Graph, net: RiskAgentNet, predictor: RiskLevelPredictor, features: str, past: str, path: str
-) -> str:
+def _level(graph: Graph, net: RiskAgentNet, predictor: RiskLevelPredictor, features: str, past: str, path: str) -> str:
     """The number of the likeliest risk level, [rows, 1]: :meth:`RiskLevelPredictor.logits`."""
     weight, bias = (part.detach() for part in applied(net.head))
     of_atoms, of_bias = (part.detach() for part in applied(predictor.current[0]))
     name = f"{path}.predictor"
     folded: tuple[Tensor, Tensor] = (of_atoms @ weight, of_bias + of_atoms @ bias)
-    current = graph.linear(features, *folded, (f"{name}.current_of_features.weight", f"{name}.current_of_features.bias"))
+    current = graph.linear(
+        features, *folded, (f"{name}.current_of_features.weight", f"{name}.current_of_features.bias")
+    )
     history = layer(graph, predictor.history, past, f"{name}.history")
     embeddings = graph.reshaped(history, -1, predictor.levels, predictor.embedding_dim)
     products = graph.add("Mul", embeddings, graph.add("Unsqueeze", current, graph.constant([1])))

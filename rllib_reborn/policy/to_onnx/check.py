@@ -1,10 +1,10 @@
-"""Whether an ONNX file computes what the policy computes, by onnxruntime, step after step with what each remembers."""
+"""Whether an ONNX file computes what the policy computes, by onnxruntime, step after step with what it remembers."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,10 @@ from rllib_reborn.policy.to_onnx.packages import package
 if TYPE_CHECKING:
     from rllib_reborn.policy.policy import Policy, PolicyState
 
-#: Of the largest number compared, or of 1 where that is smaller.
+#: Relative to the largest number compared, absolute where that is below 1.
 TOLERANCE = 1e-5
+#: Relative; what is allowed is at least so many times what a network makes of it.
+_LAST_DIGIT, _TIMES = 2.0**-23, 10
 #: Games side by side, and steps, of the made-up episodes.
 _GAMES, _STEPS = (1, 2, 7), 8
 
@@ -46,8 +48,10 @@ class Episodes:
 def check_onnx(policy: Policy, data: bytes, played: Sequence[Episodes] = ()) -> int:
     """Compare the ONNX file ``data`` with ``policy`` on made-up episodes and on those ``played``.
 
-    Both remember for themselves, and are given the policy's actions as the last ones. Values and hidden states must be equal
-    to :data:`TOLERANCE`; actions where the policy's two best are further apart than that.
+    Each step is computed from what the policy remembers, so that roundings do not add up over steps. Values and hidden
+    states must be equal to :data:`TOLERANCE` of the largest number compared, or of 1 where that is smaller. Where a network
+    makes more than that of another last digit of what goes in (large numbers, large weights), ten times what it makes of it
+    is allowed. Actions must be equal where the policy's two best values are further apart than that.
 
     Returns:
         Steps compared: games times steps.
@@ -68,6 +72,7 @@ def made_up(spec: PolicySpec) -> Iterator[Episodes]:
     rng = np.random.default_rng(0)
     for games in _GAMES:
         shape = (_STEPS, games, spec.n_agents)
+        obs: Array
         if spec.obs_scale == 1:
             obs = rng.standard_normal((*shape, spec.obs_dim))
         else:  # as they are stored, such as bytes
@@ -92,35 +97,28 @@ def _session(data: bytes) -> Any:
 
 def _compare(policy: Policy, session: Any, episodes: Episodes) -> None:
     wants = {given.name for given in session.get_inputs()}
-    games = episodes.begins.shape[1]
-    state: PolicyState | None = None
-    hidden: Array | None = None
+    names = [made.name for made in session.get_outputs()]
+    rng = np.random.default_rng(1)
+    state = _start(policy, episodes.begins.shape[1])
     for step, (obs, mask, begins) in enumerate(zip(episodes.obs, episodes.action_mask, episodes.begins, strict=True)):
-        if state is not None and begins.any():
-            state = state.reset(begins)
-            hidden = np.where(begins[:, None, None], np.float32(0), cast(Array, hidden))
-        expected = policy.values(obs, state)
+        state = state.reset(begins)
+        where = f"step {step} of {len(obs)} games"
+        obs = obs.astype(np.float32)
         undecided = level_is_open(policy, obs, state)
-        last = np.full((games, policy.spec.n_agents), -1) if state is None else state.last_actions.cpu().numpy()
-        actions, state = policy.act(obs, mask, state)
-        if hidden is None:
-            hidden = np.zeros(tuple(state.hidden.shape), np.float32)
-        inputs = {OBS: obs.astype(np.float32), MASK: mask, LAST: last.astype(np.int64), HIDDEN: hidden}
+        expected = policy.values(obs, state)
+        last, memory = state.last_actions.cpu().numpy(), state.hidden.cpu().numpy()
+        actions, following = policy.act(obs, mask, state)
+        inputs = {OBS: obs, MASK: mask, LAST: last, HIDDEN: memory}
         try:
-            found = dict(
-                zip(
-                    (out.name for out in session.get_outputs()),
-                    session.run(None, {name: value for name, value in inputs.items() if name in wants}),
-                    strict=True,
-                )
-            )
+            found = dict(zip(names, session.run(None, {name: inputs[name] for name in wants}), strict=True))
         except Exception as error:
-            raise PolicyError(f"onnxruntime cannot compute the ONNX file for {games} games: {error}") from error
-        hidden = found.get(NEXT_HIDDEN, hidden)
-        where = f"step {step} of {games} games"
-        close = _require_close("values", np.where(undecided, expected, found[VALUES]), expected, where)
-        remembered = state.hidden.cpu().numpy()
-        _require_close("hidden states", cast(Array, hidden), remembered, where)
+            raise PolicyError(f"onnxruntime cannot compute the ONNX file for {len(obs)} games: {error}") from error
+        of_rounding, memory_of_rounding = _rounded_otherwise(policy, obs, state, rng)
+        of_rounding = np.where(undecided, expected, of_rounding)
+        close = _require_close("values", np.where(undecided, expected, found[VALUES]), expected, of_rounding, where)
+        if NEXT_HIDDEN in found:
+            remembered = following.hidden.cpu().numpy()
+            _require_close("hidden states", found[NEXT_HIDDEN], remembered, memory_of_rounding, where)
         allowed = np.where(mask, expected, -np.inf)
         best, chosen = (np.take_along_axis(allowed, of[..., None], -1)[..., 0] for of in (actions, found[ACTIONS]))
         wrong = (found[ACTIONS] != actions) & ~(best - chosen <= 2 * close) & ~undecided[..., 0]
@@ -130,22 +128,44 @@ def _compare(policy: Policy, session: Any, episodes: Episodes) -> None:
                 f"the ONNX file does {found[ACTIONS][game, agent]} where the policy does {actions[game, agent]} (agent "
                 f"{policy.spec.agent_ids[agent]!r}, {where}); nothing was written, please report it."
             )
+        state = following
 
 
-def _require_close(what: str, found: Array, expected: Array, where: str) -> float:
+def _start(policy: Policy, games: int) -> PolicyState:
+    """At the start of an episode; the policy's own class, which imports this module only when it is asked for a file."""
+    n, h = policy.spec.n_agents, policy.networks.state_dim
+    mask = np.ones((games, n, policy.spec.n_actions), bool)
+    _, state = policy.act(np.zeros((games, n, policy.spec.obs_dim), np.float32), mask)
+    assert state.hidden.shape == (games, n, h)
+    return state.reset(np.ones(games, bool))
+
+
+def _rounded_otherwise(policy: Policy, obs: Array, state: PolicyState, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Values and hidden states where the last digit of each number that goes in is another one."""
+    moved = [
+        (part * (1 + rng.choice([-_LAST_DIGIT, _LAST_DIGIT], part.shape))).astype(np.float32)
+        for part in (obs, state.hidden.cpu().numpy())
+    ]
+    other = dataclasses.replace(state, hidden=torch.from_numpy(moved[1]).to(policy.device))
+    mask = np.ones((*obs.shape[:2], policy.spec.n_actions), bool)
+    return policy.values(moved[0], other), policy.act(moved[0], mask, other)[1].hidden.cpu().numpy()
+
+
+def _require_close(what: str, found: Array, expected: Array, of_rounding: Array, where: str) -> float:
     """The difference that is allowed."""
-    close = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0)))
+    moved = float(np.abs(of_rounding - expected).max(initial=0))
+    close = max(TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0))), _TIMES * moved)
     different = float(np.abs(found - expected).max(initial=0)) if found.shape == expected.shape else np.inf
     if not different <= close:
         raise PolicyError(
-            f"the {what} of the ONNX file and of the policy are different by {different:.2g}, more than {close:.2g} ({where}); "
-            "nothing was written. An encoder of your own that decides by numbers is traced for one of its ways only: export "
-            "without --onnx."
+            f"the {what} of the ONNX file and of the policy are different by {different:.2g}, more than {close:.2g} "
+            f"({where}); nothing was written. An encoder of your own that decides by numbers is traced for one of its ways "
+            "only: export without --onnx."
         )
     return close
 
 
-def level_is_open(policy: Policy, obs: Array, state: PolicyState | None) -> npt.NDArray[np.bool_]:
+def level_is_open(policy: Policy, obs: Array, state: PolicyState) -> npt.NDArray[np.bool_]:
     """[B, n, 1] whether two risk levels are equally likely but for rounding, so that either may be chosen; never without
     levels that are predicted (RMIX)."""
     team, spec = policy.networks, policy.spec
@@ -156,14 +176,13 @@ def level_is_open(policy: Policy, obs: Array, state: PolicyState | None) -> npt.
         if not isinstance(net, RiskAgentNet) or net.predictor is None or net.predictor.levels == 1:
             continue
         device = policy.device
-        hidden = torch.zeros(games, spec.n_agents, team.state_dim) if state is None else state.hidden
-        last = torch.full((games, spec.n_agents), -1) if state is None else state.last_actions
         with torch.no_grad():
-            x = spec.inputs(torch.from_numpy(obs).float().to(device), last.to(device))[:, agents].flatten(0, 1)
+            x = spec.inputs(torch.from_numpy(obs).float().to(device), state.last_actions)[:, agents].flatten(0, 1)
             if isinstance(team, EncodedAgentTeam):
                 x = input_encoder(net)(x)
-            features, _ = net.step_features(x, hidden.to(device)[:, agents].flatten(0, 1))
-            logits = net.predictor.logits(*features.split(net.hidden_dim, dim=1), applied(net.head))
+            features, _ = net.step_features(x, state.hidden[:, agents].flatten(0, 1))
+            own, past = features.split(net.hidden_dim, dim=1)
+            logits = net.predictor.logits(own, past, applied(net.head))
             first, second = logits.topk(2, dim=1).values.unbind(1)
         scale = logits.abs().amax(1).clamp(min=1)
         open_[:, agents, 0] = (first - second <= 2 * TOLERANCE * scale).view(games, -1).cpu().numpy()

@@ -99,7 +99,9 @@ def _traced(graph: Graph, module: nn.Module, x: str, path: str, dim: int, name: 
         ) from error
     model = onnx.compose.add_prefix(model, f"{path}.", rename_inputs=False, rename_outputs=False)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
-        raise PolicyError(f"the encoder {name!r} is traced with other inputs than the observation; export without --onnx.")
+        raise PolicyError(
+            f"the encoder {name!r} is traced with other inputs than the observation; export without --onnx."
+        )
     _check_operators(model, name)
     graph.constants |= {constant.name: constant for constant in model.graph.initializer}
     graph.nodes.append(onnx.helper.make_node("Identity", [x], [model.graph.input[0].name]))
@@ -120,7 +122,7 @@ def _plain(module: nn.Module) -> nn.Module:
     plain = copy.deepcopy(module).eval().cpu()
     for part in plain.modules():
         if type(part) is Linear:
-            part.__class__ = nn.Linear
+            cast(Any, part).__class__ = nn.Linear
     return plain
 
 

@@ -25,6 +25,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
+        self._unnamed: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._onnx = package("onnx")
 
     def add(self, operator: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
@@ -54,9 +55,9 @@ class Graph:
         if array.dtype != np.bool_:
             array = array.astype(np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64)
         if name is None:
-            known = (stored for stored, other in self.constants.items() if stored.startswith("constant_"))
-            name = next((stored for stored in known if _is_same(self._array(stored), array)), None)
-        name = name or f"constant_{len(self.constants)}"
+            name = self._unnamed.setdefault(
+                (str(array.dtype), array.shape, array.tobytes()), f"constant_{len(self.constants)}"
+            )
         if name not in self.constants:
             self.constants[name] = self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
@@ -94,11 +95,3 @@ class Graph:
         if bias is not None:
             parts.append(self.constant(bias, names[1]))
         return self.add("Gemm", x, *parts, transB=1)
-
-    def _array(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = self._onnx.numpy_helper.to_array(self.constants[name])
-        return array
-
-
-def _is_same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())

@@ -88,7 +88,9 @@ def _crelu(graph: Graph, x: str) -> str:
 
 def _layer_norm(graph: Graph, module: nn.LayerNorm, x: str, path: str) -> str:
     if len(module.normalized_shape) != 1 or module.weight is None:
-        raise PolicyError(f"{path} normalises several dimensions or has no scale, which is not known how to write as ONNX.")
+        raise PolicyError(
+            f"{path} normalises several dimensions or has no scale, which is not known how to write as ONNX."
+        )
     bias = torch.zeros_like(module.weight) if module.bias is None else module.bias
     parts = graph.constant(module.weight, f"{path}.weight"), graph.constant(bias, f"{path}.bias")
     return graph.add("LayerNormalization", x, *parts, axis=-1, epsilon=module.eps)

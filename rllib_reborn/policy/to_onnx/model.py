@@ -72,7 +72,9 @@ def onnx_model(spec: PolicySpec, team: AgentTeam, weights_sha256: str) -> bytes:
     if spec.last_action:
         inputs.append(described(LAST, types.INT64, text="actions of the step before; -1 at the start of an episode"))
     if h:
-        inputs.append(described(HIDDEN, types.FLOAT, h, text="next_hidden of the step before; 0 at the start of an episode"))
+        inputs.append(
+            described(HIDDEN, types.FLOAT, h, text="next_hidden of the step before; 0 at the start of an episode")
+        )
         outputs.append(described(NEXT_HIDDEN, types.FLOAT, h, text="hidden of the next step"))
     made = helper.make_graph(graph.nodes, "policy_step", inputs, outputs, list(graph.constants.values()))
     model = helper.make_model(
