@@ -36,8 +36,8 @@ def _run(args: argparse.Namespace) -> int:
     from rllib_reborn.experiments.own_config import use_own_checkpoint
     from rllib_reborn.experiments.ray_session import show_ray_messages
     from rllib_reborn.studies.export import export_team
-    from rllib_reborn.studies.run_facts import facts_of
     from rllib_reborn.studies.trained_policy import load_team
+    from rllib_reborn.studies.training_facts import facts_of
 
     show_ray_messages("error")
     with mistakes(FileNotFoundError, CheckpointError):

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from rllib_reborn.policy import files
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.spec import PolicySpec
 from rllib_reborn.short_repr import short_repr
-
-if TYPE_CHECKING:
-    from rllib_reborn.policy.to_onnx.check import Episodes
 
 #: So much is built at once, and then compared name by name; more only where the weights have as much.
 _FEW_ARRAYS, _FEW_NUMBERS = 200, 10_000_000
@@ -150,30 +147,13 @@ class Policy:
 
         Args:
             path: The folder.
-            beside: Further files by name, such as ``{"policy.onnx": policy.to_onnx()}``. :meth:`load` does not read them.
+            beside: Further files by name, such as ``{"policy.onnx": onnx_bytes(policy)}``. :meth:`load` does not read them.
 
         Raises:
             PolicyError: ``path`` is a file, or a folder with something in it; or a name of ``beside`` is no plain name of
                 a file, or one of the two.
         """
         files.write(Path(path), self.spec, self.weights(), beside or {})
-
-    def to_onnx(self, played: Sequence[Episodes] = ()) -> bytes:
-        """One step of the policy as an ONNX file, compared with the policy by onnxruntime (docs/portable_policy.md).
-
-        Args:
-            played: Observations and masks to compare it on, beside made-up ones.
-
-        Raises:
-            PolicyError: onnx or onnxruntime is missing, an encoder of one's own cannot be traced, or file and policy do not
-                compute the same.
-        """
-        from rllib_reborn.policy.to_onnx.check import check_onnx
-        from rllib_reborn.policy.to_onnx.model import onnx_model
-
-        data = onnx_model(self.spec, self._team, files.weights_sha256(self.weights()))
-        check_onnx(self, data, played)
-        return data
 
     @property
     def networks(self) -> AgentTeam:

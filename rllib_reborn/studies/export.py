@@ -12,12 +12,12 @@ import numpy.typing as npt
 from rllib_reborn.envs.registry import is_stepped_as_arrays
 from rllib_reborn.envs.rollout import Actor, Rollout
 from rllib_reborn.envs.team_env import TeamObs
-from rllib_reborn.policy import Policy, files
-from rllib_reborn.policy.to_onnx.check import Episodes
+from rllib_reborn.policy import Policy, files, onnx_bytes
+from rllib_reborn.policy.to_onnx.check import Observed
 from rllib_reborn.policy.to_onnx.packages import require_packages
 from rllib_reborn.studies.model_card import model_card
-from rllib_reborn.studies.run_facts import RunFacts, facts_of
 from rllib_reborn.studies.trained_policy import TrainedPolicy, load_team
+from rllib_reborn.studies.training_facts import TrainingFacts, facts_of
 
 ONNX_NAME = "policy.onnx"
 CARD_NAME = "README.md"
@@ -35,11 +35,12 @@ def export_policy(checkpoint: str | Path, path: str | Path, *, onnx: bool = Fals
     Args:
         checkpoint: The folder.
         path: New, or an empty folder.
-        onnx: Whether to write ``policy.onnx`` too, see :meth:`Policy.to_onnx`.
+        onnx: Whether to write ``policy.onnx`` too, see :func:`~rllib_reborn.policy.onnx_bytes`.
 
     Raises:
         FileNotFoundError, CheckpointError: See :func:`load_team`.
-        PolicyError: ``path`` holds something already, or see :func:`policy_from_module` and :meth:`Policy.to_onnx`.
+        PolicyError: ``path`` holds something already, or see :func:`policy_from_module` and
+            :func:`~rllib_reborn.policy.onnx_bytes`.
     """
     files.check_free(Path(path))  # before the seconds that loading takes
     if onnx:
@@ -47,7 +48,9 @@ def export_policy(checkpoint: str | Path, path: str | Path, *, onnx: bool = Fals
     return export_team(load_team(checkpoint), path, facts=facts_of(Path(checkpoint)), onnx=onnx)
 
 
-def export_team(team: TrainedPolicy, path: str | Path, *, facts: RunFacts | None = None, onnx: bool = False) -> Policy:
+def export_team(
+    team: TrainedPolicy, path: str | Path, *, facts: TrainingFacts | None = None, onnx: bool = False
+) -> Policy:
     """The same of a team in this process, such as :func:`~rllib_reborn.studies.trained_policy.team_from_algo` gives.
 
     Args:
@@ -57,16 +60,16 @@ def export_team(team: TrainedPolicy, path: str | Path, *, facts: RunFacts | None
         onnx: As above.
     """
     policy = team.portable()
-    beside = {ONNX_NAME: policy.to_onnx(played(team))} if onnx else {}
+    beside = {ONNX_NAME: onnx_bytes(policy, played(team))} if onnx else {}
     hashes = {files.WEIGHTS_NAME: files.weights_sha256(policy.weights())}
     hashes |= {name: hashlib.sha256(data).hexdigest() for name, data in beside.items()}
-    facts = facts or RunFacts(reason="it was exported from a running program, not from a checkpoint")
+    facts = facts or TrainingFacts(reason="it was exported from a running program, not from a checkpoint")
     beside[CARD_NAME] = model_card(policy.spec, facts, files=hashes, onnx=onnx).encode()
     policy.save(path, beside=beside)
     return policy
 
 
-def played(team: TrainedPolicy) -> tuple[Episodes, ...]:
+def played(team: TrainedPolicy) -> tuple[Observed, ...]:
     """What a team meets in its environment, to compare its ONNX file on; nothing where this package does not step the games
     as arrays: to look at others a simulator may have to start, or cannot here."""
     if not is_stepped_as_arrays(team.env_name):
@@ -101,7 +104,7 @@ class _Recorder:
         self._begins[:] = False
         return self._actor.act(obs)
 
-    def episodes(self) -> Episodes:
+    def episodes(self) -> Observed:
         """All of them."""
         obs, mask, begins = (np.stack(parts) for parts in zip(*self._steps, strict=True))
-        return Episodes(obs, mask, begins)
+        return Observed(obs, mask, begins)

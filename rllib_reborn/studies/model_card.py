@@ -15,7 +15,7 @@ from rllib_reborn.evaluation import Interval, mean_interval, proportion_interval
 from rllib_reborn.evaluation.text import format_interval, format_percent
 from rllib_reborn.policy import PolicySpec
 from rllib_reborn.secret_settings import without_secrets
-from rllib_reborn.studies.run_facts import Evaluated, RunFacts
+from rllib_reborn.studies.training_facts import GreedyEpisodes, TrainingFacts
 
 UNKNOWN = "not known"
 #: Sections of a run's settings that are shown; the others are about machines.
@@ -46,7 +46,7 @@ def act(obs, action_mask, state):  # [B, n, d], [B, n, A] -> [B, n], and the sta
 """
 
 
-def model_card(spec: PolicySpec, facts: RunFacts, *, files: Mapping[str, str], onnx: bool) -> str:
+def model_card(spec: PolicySpec, facts: TrainingFacts, *, files: Mapping[str, str], onnx: bool) -> str:
     """The text of ``README.md`` beside a policy.
 
     Args:
@@ -85,7 +85,7 @@ def model_card(spec: PolicySpec, facts: RunFacts, *, files: Mapping[str, str], o
     return "\n".join(lines) + "\n"
 
 
-def _front_matter(spec: PolicySpec, facts: RunFacts, onnx: bool) -> list[str]:
+def _front_matter(spec: PolicySpec, facts: TrainingFacts, onnx: bool) -> list[str]:
     tags = ["reinforcement-learning", "multi-agent-reinforcement-learning", "value-factorization"]
     tags += [tag for tag in (spec.algorithm.lower(), spec.env) if tag] + ["onnx"] * onnx
     matter: dict[str, Any] = {"library_name": "rllib-reborn", "pipeline_tag": "reinforcement-learning", "tags": tags}
@@ -135,7 +135,7 @@ _COMPARED = {
 }
 
 
-def _training(facts: RunFacts) -> dict[str, str]:
+def _training(facts: TrainingFacts) -> dict[str, str]:
     fork = facts.fork
     began = "anew" if facts.run else UNKNOWN
     if fork is not None:
@@ -160,7 +160,7 @@ def _training(facts: RunFacts) -> dict[str, str]:
     }
 
 
-def _evaluation(spec: PolicySpec, found: Evaluated | None) -> list[str]:
+def _evaluation(spec: PolicySpec, found: GreedyEpisodes | None) -> list[str]:
     if found is None:
         return [
             "## Evaluation",
@@ -193,7 +193,7 @@ def _proportion(won: Any) -> Interval:
     return proportion_interval(int(won.sum()), len(won))
 
 
-def _dormancy(facts: RunFacts) -> list[str]:
+def _dormancy(facts: TrainingFacts) -> list[str]:
     lines = ["## Dormant neurons", ""]
     if not facts.dormancy:
         return [*lines, "Not measured in this run." if facts.run else "Not known.", ""]
@@ -240,7 +240,7 @@ def _usage(spec: PolicySpec, onnx: bool) -> list[str]:
     return lines
 
 
-def _settings(facts: RunFacts) -> list[str]:
+def _settings(facts: TrainingFacts) -> list[str]:
     shown = {name: facts.config[name] for name in _SETTINGS if name in facts.config}
     if not shown:
         return ["## Hyperparameters", "", "Not known.", ""]
@@ -248,7 +248,7 @@ def _settings(facts: RunFacts) -> list[str]:
     return ["## Hyperparameters", "", "```yaml", *text.replace("```", "'''").splitlines(), "```", ""]
 
 
-def _not_known(facts: RunFacts) -> list[str]:
+def _not_known(facts: TrainingFacts) -> list[str]:
     lines = ["How it acts in games other than those that it was trained on."]
     if facts.reason:
         lines.insert(0, f"Its training: {_text(facts.reason)}.")

@@ -17,9 +17,9 @@ from rllib_reborn._version import __version__
 from rllib_reborn.algorithms import ALGORITHMS
 from rllib_reborn.nets.risk_agent import RiskAgentNet
 from rllib_reborn.obs_parts import ObsPart
-from rllib_reborn.policy import Policy, PolicyError, files
+from rllib_reborn.policy import Policy, PolicyError, files, onnx_bytes
 from rllib_reborn.policy.to_onnx import check, model
-from rllib_reborn.policy.to_onnx.check import Episodes, check_onnx, level_is_open, made_up
+from rllib_reborn.policy.to_onnx.check import Observed, check_onnx, level_is_open, made_up
 from rllib_reborn.policy.to_onnx.packages import require_packages
 from rllib_reborn.studies.portable import policy_from_module
 from tests.policy.onnx_team import ByModule, ByOnnx, documented, episodes_of, outputs
@@ -56,7 +56,7 @@ def equal_steps(module: Any, data: bytes, *, games: int = 4, steps: int = 6) -> 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 def test_every_algorithm_with_what_it_carries(algorithm: str) -> None:
     module = build(algorithm=algorithm)
-    data = policy_from_module(module).to_onnx()
+    data = onnx_bytes(policy_from_module(module))
     equal_steps(module, data)
     with pytest.raises(AssertionError):
         equal_steps(build(algorithm=algorithm, seed=1), data)
@@ -69,7 +69,7 @@ def test_every_algorithm_with_what_it_carries(algorithm: str) -> None:
         ("QMIX", {"last_action": False, "agent_id": False}),
         ("QMIX", {"last_action": False, "recurrent": False, "fc_layers": 3}),
         ("QMIX", {"parameter_sharing": "none"}),
-        ("QMIX", {"parameter_sharing": "group", "groups": ("a", "b", "a", "b")}),
+        ("QMIX", {"parameter_sharing": "group", "groups": ("a", "b", "a")}),
         ("VDN", {"activation": "crelu", "normalisation": "layer", "fc_layers": 2}),
         ("VDN", {"activation": "crelu", "recurrent": False, "parameter_sharing": "none"}),
         ("DMIX", {"algorithm_settings": {"acting_quantiles": 3}, "parameter_sharing": "none"}),
@@ -82,11 +82,8 @@ def test_every_algorithm_with_what_it_carries(algorithm: str) -> None:
     ids=str,
 )
 def test_every_form_of_network(algorithm: str, settings: dict[str, Any]) -> None:
-    if "groups" in settings:
-        n = build().spec.n_agents
-        settings = settings | {"groups": tuple("ab"[agent % 2] for agent in range(n))}
-    module = build(algorithm=algorithm, **settings)
-    data = policy_from_module(module).to_onnx()
+    module = build(algorithm=algorithm, env="lbf/8x8-3p-3f", **settings)
+    data = onnx_bytes(policy_from_module(module))
     equal_steps(module, data)
     inputs = [given.name for given in onnx.load_from_string(data).graph.input]
     assert ("last_actions" in inputs) == settings.get("last_action", True)
@@ -120,7 +117,7 @@ ENVS = [
 @pytest.mark.parametrize(("env", "algorithm", "settings"), ENVS, ids=[env for env, _, _ in ENVS])
 def test_whole_episodes_are_those_of_the_module(env: str, algorithm: str, settings: dict[str, Any]) -> None:
     module = build(algorithm=algorithm, env=env, **settings)
-    data = policy_from_module(module).to_onnx()
+    data = onnx_bytes(policy_from_module(module))
     expected = episodes_of(ByModule(module), module, games=4)
     assert episodes_of(ByOnnx(data), module, games=4) == expected
     assert len({str(joint) for _, actions in expected for joint in actions}) > 1
@@ -129,7 +126,7 @@ def test_whole_episodes_are_those_of_the_module(env: str, algorithm: str, settin
 def test_carried_memory_decides_on_actions() -> None:
     """The equal episodes above mean something: without the memory they are others."""
     module = build()
-    actor = ByOnnx(policy_from_module(module).to_onnx())
+    actor = ByOnnx(onnx_bytes(policy_from_module(module)))
     expected = episodes_of(ByModule(module), module, games=4)
     act = actor._lines["act"]
 
@@ -160,7 +157,7 @@ def test_carried_memory_decides_on_actions() -> None:
 def test_encoders_of_several_parts(changes: dict[str, Any]) -> None:
     made_of = spec_of(**changes)
     policy = Policy(made_of, shaken(made_of))
-    data = policy.to_onnx()
+    data = onnx_bytes(policy)
     obs = np.random.default_rng(0).integers(0, 3, (5, 2, 35)).astype(np.float32)
     inputs = {"obs": obs, "action_mask": np.ones((5, 2, 3), bool)} | documented(data)["begin"](5)
     np.testing.assert_allclose(outputs(data, **inputs)["values"], policy.values(obs), atol=1e-5)
@@ -171,7 +168,7 @@ def test_a_picture_with_its_channels_first() -> None:
     picture = (ObsPart(name="eye", kind="picture", shape=(3, 4, 5)),)
     settings = {"width": 4, "channels": [3], "kernels": [2], "strides": [1], "channels_first": True}
     made_of = spec_of(encoder="cnn", encoder_settings=settings, obs_parts=picture, obs_dim=60, obs_scale=1 / 255)
-    assert len(Policy(made_of, shaken(made_of)).to_onnx()) > 1000
+    assert len(onnx_bytes(Policy(made_of, shaken(made_of)))) > 1000
 
 
 def shaken(made_of: Any) -> dict[str, Any]:
@@ -183,7 +180,7 @@ def shaken(made_of: Any) -> dict[str, Any]:
 class TestWhatPeopleBring:
     def setup_method(self) -> None:
         self.policy = exported()
-        self.data = self.policy.to_onnx()
+        self.data = onnx_bytes(self.policy)
         self.lines = documented(self.data)
         spec = self.policy.spec
         self.n, self.d, self.actions = spec.n_agents, spec.obs_dim, spec.n_actions
@@ -253,15 +250,15 @@ class TestWhatPeopleBring:
         assert made.ir_version == 8
 
     def test_equal_policies_make_equal_files(self) -> None:
-        assert exported().to_onnx() == self.data
-        assert exported(seed=1).to_onnx() != self.data
+        assert onnx_bytes(exported()) == self.data
+        assert onnx_bytes(exported(seed=1)) != self.data
 
 
 def test_bytes_are_scaled_inside() -> None:
     policy = exported()
     scaled = Policy(type(policy.spec)(**(policy.spec.to_dict() | {"obs_scale": 1 / 255})), policy.weights())
     obs = np.random.default_rng(0).integers(0, 256, (2, policy.spec.n_agents, policy.spec.obs_dim)).astype(np.uint8)
-    data = scaled.to_onnx()
+    data = onnx_bytes(scaled)
     inputs = {
         "obs": obs.astype(np.float32),
         "action_mask": np.ones((2, policy.spec.n_agents, policy.spec.n_actions), bool),
@@ -277,20 +274,20 @@ class TestTheCheck:
         with pytest.raises(
             PolicyError, match=r"the values of the ONNX file and of the policy are different by .*step 0 of 1"
         ):
-            check_onnx(policy, other.to_onnx())
+            check_onnx(policy, onnx_bytes(other))
 
     def test_a_small_difference_in_what_is_carried_is_found(self) -> None:
         policy = exported()
         weights = policy.weights()
         name = "nets.0.memory.weight_hh_l0"  # has no effect on the first step
         weights[name] = weights[name] + np.float32(1e-3)
-        other = Policy(policy.spec, weights).to_onnx()
+        other = onnx_bytes(Policy(policy.spec, weights))
         with pytest.raises(PolicyError, match=r"are different by .*\(step 1 of 1 games\)"):
             check_onnx(policy, other)
 
     def test_wrong_actions_of_right_values_are_found(self) -> None:
         policy = exported()
-        made = onnx.load_from_string(policy.to_onnx())
+        made = onnx.load_from_string(onnx_bytes(policy))
         for node in made.graph.node:
             node.op_type = "ArgMin" if node.op_type == "ArgMax" else node.op_type
         with pytest.raises(PolicyError, match=r"the ONNX file does .* where the policy does"):
@@ -303,7 +300,7 @@ class TestTheCheck:
     def test_played_episodes_are_compared_too(self) -> None:
         """A difference on them alone: one that made-up ones do not meet."""
         policy = exported(recurrent=False)
-        made = onnx.load_from_string(policy.to_onnx())
+        made = onnx.load_from_string(onnx_bytes(policy))
         spec = policy.spec
         node = next(node for node in made.graph.node if "values" in node.output)
         node.output[0] = "right"
@@ -313,12 +310,12 @@ class TestTheCheck:
             list(made.graph.node).index(node) + 1, onnx.helper.make_node("Clip", ["right", "", "limit"], ["values"])
         )
         wrong = made.SerializeToString()
-        assert check_onnx(policy, wrong) == 8 * (1 + 2 + 7)
+        assert check_onnx(policy, wrong) == check._STEPS * (1 + 2 + 7)
         obs = np.full((3, 1, spec.n_agents, spec.obs_dim), 1e3)
         mask = np.ones((*obs.shape[:3], spec.n_actions), bool)
         begins = np.array([[True], [False], [False]])
         with pytest.raises(PolicyError, match="the values of the ONNX file"):
-            check_onnx(policy, wrong, [Episodes(obs, mask, begins)])
+            check_onnx(policy, wrong, [Observed(obs, mask, begins)])
 
     def test_made_up_episodes_have_beginnings_and_allowed_actions(self) -> None:
         parts = list(made_up(exported().spec))
@@ -338,7 +335,7 @@ class TestTheCheck:
         tied = Policy(policy.spec, weights)
         assert isinstance(tied.networks.nets[0], RiskAgentNet)
         assert level_is_open(tied, obs, policy.act(obs, mask)[1]).all()
-        assert len(tied.to_onnx()) > 0
+        assert len(onnx_bytes(tied)) > 0
 
 
 class TestRefusals:
@@ -349,25 +346,25 @@ class TestRefusals:
         with pytest.raises(PolicyError, match=sentence):
             require_packages()
         with pytest.raises(PolicyError, match=sentence):
-            exported().to_onnx()
+            onnx_bytes(exported())
 
     def test_too_many_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(model, "_MOST_BYTES", 1_000)
         with pytest.raises(PolicyError, match="one ONNX file holds at most 1,000; export without --onnx"):
-            exported().to_onnx()
+            onnx_bytes(exported())
 
     def test_a_layer_that_is_not_known(self) -> None:
         policy = exported(recurrent=False)
         policy.networks.nets[0].memory[1] = torch.nn.Tanh()
         with pytest.raises(PolicyError, match=r"nets\.0\.memory\.1 is a Tanh, which is not known how to write as ONNX"):
-            policy.to_onnx()
+            onnx_bytes(policy)
 
     def test_nothing_is_written_where_the_check_fails(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(check, "TOLERANCE", -1.0)
         monkeypatch.setattr(check, "_TIMES", -1.0)
         policy = exported()
         with pytest.raises(PolicyError, match="nothing was written"):
-            policy.save(tmp_path / "policy", beside={"policy.onnx": policy.to_onnx()})
+            policy.save(tmp_path / "policy", beside={"policy.onnx": onnx_bytes(policy)})
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("name", ["policy.json", "weights.npz", "../evil", "a/b", "", "."])
@@ -381,7 +378,7 @@ class TestRefusals:
         with pytest.raises(
             PolicyError, match=r"with the encoder 'tests.*Doubled' needs the package onnxscript.*\[onnx\]"
         ):
-            own_policy("Doubled").to_onnx()
+            onnx_bytes(own_policy("Doubled"))
 
 
 def own_policy(name: str) -> Policy:
@@ -408,7 +405,7 @@ class TestOwnEncoders:
         policy = own_policy("Doubled")
         stream, level, filters = torch.get_rng_state(), logging.getLogger("torch.onnx").level, list(warnings.filters)
         capfd.readouterr()
-        data = policy.to_onnx()
+        data = onnx_bytes(policy)
         assert capfd.readouterr() == ("", "")
         assert torch.equal(torch.get_rng_state(), stream)
         assert logging.getLogger("torch.onnx").level == level
@@ -423,4 +420,4 @@ class TestOwnEncoders:
         with pytest.raises(
             PolicyError, match=rf"encoder 'tests.fakes.own_encoders:{name}' cannot be traced|different by"
         ):
-            own_policy(name).to_onnx()
+            onnx_bytes(own_policy(name))

@@ -18,8 +18,8 @@ from rllib_reborn.evaluation.origin import ForkNote
 from rllib_reborn.policy import Policy
 from rllib_reborn.studies.export import CARD_NAME, ONNX_NAME, export_team, played
 from rllib_reborn.studies.model_card import ONNX_LINES, model_card
-from rllib_reborn.studies.run_facts import Dormancy, Evaluated, RunFacts, facts_of
 from rllib_reborn.studies.trained_policy import TrainedPolicy
+from rllib_reborn.studies.training_facts import Dormancy, GreedyEpisodes, TrainingFacts, facts_of
 from tests.checkpoints.runs import made_up_run
 from tests.docs_code import DOCS, python_blocks
 from tests.policy.onnx_team import documented
@@ -97,7 +97,7 @@ class TestFacts:
 
     def test_without_a_run_or_a_manifest(self, tmp_path: Path) -> None:
         facts = facts_of(tmp_path)
-        assert dataclasses.replace(facts, reason="") == RunFacts()
+        assert dataclasses.replace(facts, reason="") == TrainingFacts()
         assert "has no manifest" in facts.reason
         *_, last = run_with(tmp_path / "run")
         moved = tmp_path / last.name
@@ -120,7 +120,7 @@ class TestFacts:
         assert str(tmp_path) not in facts.reason
 
 
-def card_of(facts: RunFacts, *, onnx: bool = False, **changes: Any) -> str:
+def card_of(facts: TrainingFacts, *, onnx: bool = False, **changes: Any) -> str:
     spec = dataclasses.replace(exported().spec, **changes)
     return model_card(spec, facts, files={"weights.npz": "ab12"}, onnx=onnx)
 
@@ -133,7 +133,7 @@ def front_matter(card: str) -> dict[str, Any]:
 
 class TestCards:
     def test_what_is_not_known_is_stated(self) -> None:
-        card = card_of(RunFacts(reason="nobody wrote it down"))
+        card = card_of(TrainingFacts(reason="nobody wrote it down"))
         for line in (
             "| env steps | not known |",
             "| seed | not known |",
@@ -181,7 +181,9 @@ class TestCards:
     def test_names_of_others_are_text(self) -> None:
         names = ("a|b", "<b>bold</b>", "tick`", "line\nbreak")
         n = exported().spec.n_agents
-        card = card_of(RunFacts(reason="a | <script>"), env="x\n# y | z", agent_ids=(*names, *map(str, range(n)))[:n])
+        card = card_of(
+            TrainingFacts(reason="a | <script>"), env="x\n# y | z", agent_ids=(*names, *map(str, range(n)))[:n]
+        )
         assert "\n# y" not in card
         assert "<script>" not in card.replace("\\<script\\>", "")
         rows = [line for line in card.splitlines() if line.startswith("| ")]
@@ -190,7 +192,7 @@ class TestCards:
 
     def test_a_fork_and_a_team_of_others(self) -> None:
         note = ForkNote(source="root", source_env_steps=5_000, env_steps=0, fresh=(), changes=())
-        facts = RunFacts(run="fork", fork=note, seed=None, game_versions=("4.10",), evaluated=won())
+        facts = TrainingFacts(run="fork", fork=note, seed=None, game_versions=("4.10",), evaluated=won())
         card = card_of(facts, encoder="mine.of:Own", agent_groups=("a",) * exported().spec.n_agents)
         assert "| began | with what the run `root` had learnt in 5,000 env steps |" in card
         assert "| seed | none was set |" in card
@@ -201,21 +203,21 @@ class TestCards:
         assert "Loading imports its encoder, `mine.of:Own`" in card
 
     def test_one_episode_has_no_interval(self) -> None:
-        found = Evaluated(Episodes(np.array([3.0]), None), None, "once")
-        card = card_of(RunFacts(run="r", evaluated=found))
+        found = GreedyEpisodes(Episodes(np.array([3.0]), None), None, "once")
+        card = card_of(TrainingFacts(run="r", evaluated=found))
         assert "| return | 3.00 (no interval) |" in card
         assert "1 greedy episode of these weights" in card
 
     def test_the_page_has_the_lines_of_the_card(self) -> None:
         blocks = [block.code for block in python_blocks(DOCS / "portable_policy.md")]
         assert ONNX_LINES in blocks
-        assert ONNX_LINES in card_of(RunFacts(), onnx=True)
-        assert "onnx" not in card_of(RunFacts())
+        assert ONNX_LINES in card_of(TrainingFacts(), onnx=True)
+        assert "onnx" not in card_of(TrainingFacts())
 
 
-def won() -> Evaluated:
+def won() -> GreedyEpisodes:
     episodes = Episodes(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 0.0, 1.0, 0.0]))
-    return Evaluated(episodes, None, "after training", "a 1.00, b 2.00")
+    return GreedyEpisodes(episodes, None, "after training", "a 1.00, b 2.00")
 
 
 class TestExport:

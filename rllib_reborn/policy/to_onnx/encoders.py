@@ -89,7 +89,7 @@ def _traced(graph: Graph, module: nn.Module, x: str, path: str, dim: int, name: 
                 opset_version=OPSET,
                 verbose=False,
             )
-            model = onnx.inliner.inline_local_functions(cast(Any, program).model_proto)
+            model = package("onnx.inliner").inline_local_functions(cast(Any, program).model_proto)
     except Exception as error:  # whatever torch's exporter raises, and what it calls
         cause = error.__cause__ or error
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:_MOST_TEXT]
@@ -97,7 +97,7 @@ def _traced(graph: Graph, module: nn.Module, x: str, path: str, dim: int, name: 
             f"the encoder {name!r} cannot be traced for ONNX ({reason}); write its forward without branches on numbers, or "
             "export without --onnx."
         ) from error
-    model = onnx.compose.add_prefix(model, f"{path}.", rename_inputs=False, rename_outputs=False)
+    model = package("onnx.compose").add_prefix(model, f"{path}.", rename_inputs=False, rename_outputs=False)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise PolicyError(
             f"the encoder {name!r} is traced with other inputs than the observation; export without --onnx."

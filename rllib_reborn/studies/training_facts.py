@@ -19,7 +19,7 @@ from rllib_reborn.evaluation.origin import ForkNote
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluated:
+class GreedyEpisodes:
     """Greedy episodes of the very weights of a checkpoint.
 
     Attributes:
@@ -44,7 +44,7 @@ class Dormancy:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunFacts:
+class TrainingFacts:
     """What is known of a training; None and empty: it is not known.
 
     Attributes:
@@ -72,13 +72,13 @@ class RunFacts:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     game_versions: tuple[str, ...] = ()
     fork: ForkNote | None = None
-    evaluated: Evaluated | None = None
+    evaluated: GreedyEpisodes | None = None
     dormancy: Mapping[str, Dormancy] = dataclasses.field(default_factory=dict)
     interventions: int | None = None
     reason: str = ""
 
 
-def facts_of(checkpoint: Path) -> RunFacts:
+def facts_of(checkpoint: Path) -> TrainingFacts:
     """What is known of the training of a checkpoint folder that can be used.
 
     A number of the run's files is taken only where it is of the time of the checkpoint, or before: an evaluation only where
@@ -88,9 +88,9 @@ def facts_of(checkpoint: Path) -> RunFacts:
         CheckpointError: Its manifest is damaged.
     """
     if not (checkpoint / MANIFEST_NAME).exists():
-        return RunFacts(reason="the checkpoint has no manifest, and lies in no run of 'rllib-reborn train'")
+        return TrainingFacts(reason="the checkpoint has no manifest, and lies in no run of 'rllib-reborn train'")
     manifest = manifests.read(checkpoint)
-    facts = RunFacts(
+    facts = TrainingFacts(
         checkpoint=manifest.name,
         env_steps=manifest.env_steps + manifest.interrupted_env_steps,
         run_id=manifest.run_id or None,
@@ -107,7 +107,7 @@ def facts_of(checkpoint: Path) -> RunFacts:
     return _with_run(facts, run, manifest)
 
 
-def _with_run(facts: RunFacts, run: RunRecord, manifest: Manifest) -> RunFacts:
+def _with_run(facts: TrainingFacts, run: RunRecord, manifest: Manifest) -> TrainingFacts:
     rows = run.metrics[run.metrics["env_steps"] <= manifest.env_steps]
     return dataclasses.replace(
         facts,
@@ -147,13 +147,13 @@ def _dormancy(rows: pd.DataFrame) -> dict[str, Dormancy]:
     return found
 
 
-def _evaluated(run: RunRecord, rows: pd.DataFrame, manifest: Manifest) -> Evaluated | None:
+def _evaluated(run: RunRecord, rows: pd.DataFrame, manifest: Manifest) -> GreedyEpisodes | None:
     """The final evaluation where it was played after as many env steps; or the one of the checkpoint's own iteration."""
     final = run.final
     if manifest.interrupted_env_steps:
         return None
     if final is not None and final.env_steps == manifest.env_steps:
-        return Evaluated(final.policy, final.random, "after training, on fresh games", final.of_tasks)
+        return GreedyEpisodes(final.policy, final.random, "after training, on fresh games", final.of_tasks)
     settings = run.config.get("evaluation")
     # Beside the next iteration it is played with the weights from before that one.
     beside = not isinstance(settings, Mapping) or bool(settings.get("parallel_to_training"))
@@ -168,7 +168,7 @@ def _evaluated(run: RunRecord, rows: pd.DataFrame, manifest: Manifest) -> Evalua
         won = np.zeros(len(returns))
         won[: round(float(wins.iloc[-1]) * len(returns))] = 1  # how many, not which
     task = f" (of task {int(own['eval/task'].iloc[-1])} of the sequence)" if len(_numbers(own, "eval/task")) else ""
-    return Evaluated(Episodes(returns, won), None, f"during training, when the checkpoint was saved{task}")
+    return GreedyEpisodes(Episodes(returns, won), None, f"during training, when the checkpoint was saved{task}")
 
 
 def _episode_values(value: Any) -> npt.NDArray[np.float64] | None:
