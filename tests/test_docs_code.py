@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.policy import onnx_bytes
 from tests.docs_code import DOCS, PAGES, REPOSITORY, python_blocks
 from tests.policy.teams import ENV, exported
 
@@ -36,7 +37,8 @@ def pages() -> list[Path]:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exported().save(tmp_path / "my_policy")
+    policy = exported()
+    policy.save(tmp_path / "my_policy", beside={"policy.onnx": onnx_bytes(policy)})
     monkeypatch.chdir(tmp_path)
     from rllib_reborn.envs import make_team_env
 

@@ -25,6 +25,7 @@ OPTIONAL = {
     "wandb": "for Ray Tune's WandbLoggerCallback",
     "mlflow": "for Ray Tune's MLflowLoggerCallback",
     "optuna": "for Ray Tune's OptunaSearch",
+    "onnx": "for export --onnx",
 }
 
 

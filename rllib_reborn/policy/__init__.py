@@ -6,5 +6,6 @@ A checkpoint becomes one by ``rllib-reborn export CHECKPOINT --out FOLDER``.
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.policy import Policy, PolicyState
 from rllib_reborn.policy.spec import PolicySpec
+from rllib_reborn.policy.to_onnx.file import onnx_bytes
 
-__all__ = ["Policy", "PolicyError", "PolicySpec", "PolicyState"]
+__all__ = ["Policy", "PolicyError", "PolicySpec", "PolicyState", "onnx_bytes"]

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,41 @@ def check_free(folder: Path) -> None:
         raise PolicyError(f"{folder} exists and is no folder; give a new folder.")
 
 
-def write(folder: Path, spec: PolicySpec, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Save a policy; ``folder`` appears with both files, or stays as it was.
+def weights_sha256(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    """SHA-256 of the ``weights.npz`` that :func:`write` writes of them, as hexadecimal text."""
+    return hashlib.sha256(_packed(weights)).hexdigest()
+
+
+def write(
+    folder: Path,
+    spec: PolicySpec,
+    weights: Mapping[str, npt.NDArray[np.float32]],
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Save a policy; ``folder`` appears with all files, or stays as it was.
+
+    Args:
+        folder: New, or an empty one.
+        spec, weights: The policy.
+        beside: Further files by name.
 
     Raises:
-        PolicyError: ``folder`` holds something already.
+        PolicyError: ``folder`` holds something already, or a name of ``beside`` is none that a file here can have.
         OSError: The disk refuses.
     """
     check_free(folder)
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = dict(weights)
-    np.savez(buffer, **arrays)
+    for name in beside:
+        if name in ("", ".", "..", SETTINGS_NAME, WEIGHTS_NAME) or Path(name).name != name:
+            raise PolicyError(
+                f"a file beside the policy has the name {name!r}; expected a plain name, neither {SETTINGS_NAME} nor "
+                f"{WEIGHTS_NAME}."
+            )
+    packed = _packed(weights)
     content = {
         "format": FORMAT,
         "rllib_reborn": __version__,
         "policy": spec.to_dict(),
-        "weights_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
+        "weights_sha256": hashlib.sha256(packed).hexdigest(),
     }
     text = json.dumps({**content, "digest": _digest(content)}, indent=1, allow_nan=False)
     folder = folder.absolute()
@@ -64,10 +84,10 @@ def write(folder: Path, spec: PolicySpec, weights: Mapping[str, npt.NDArray[np.f
     unfinished = Path(tempfile.mkdtemp(prefix=f".unfinished_{folder.name}_", dir=folder.parent))
     try:
         unfinished.chmod(0o755)  # mkdtemp's are for the owner only, and this one is made to be shipped
-        (unfinished / WEIGHTS_NAME).write_bytes(buffer.getvalue())
-        (unfinished / SETTINGS_NAME).write_bytes(text.encode())
-        for written in (unfinished / WEIGHTS_NAME, unfinished / SETTINGS_NAME, unfinished):
-            flush_to_disk(written)
+        for name, data in {**beside, WEIGHTS_NAME: packed, SETTINGS_NAME: text.encode()}.items():
+            (unfinished / name).write_bytes(data)
+            flush_to_disk(unfinished / name)
+        flush_to_disk(unfinished)
         if folder.is_dir():
             folder.rmdir()  # empty, see above; systems differ on whether a rename replaces it
         unfinished.rename(folder)
@@ -130,6 +150,14 @@ def _bytes_of(path: Path, most_bytes: int) -> bytes:
         raise PolicyError(
             f"{path} {error}; expected a folder that 'rllib-reborn export' or Policy.save wrote."
         ) from None
+
+
+def _packed(weights: Mapping[str, npt.NDArray[np.float32]]) -> bytes:
+    """The bytes of ``weights.npz``, the same ones for the same weights: numpy dates its entries 1980."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = dict(weights)
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def _digest(content: dict[str, Any]) -> str:

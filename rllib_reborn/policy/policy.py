@@ -142,13 +142,23 @@ class Policy:
         except PolicyError as error:
             raise PolicyError(f"{folder} holds no usable policy: {error}") from None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``policy.json`` and ``weights.npz`` into the new folder ``path``, both or none.
+    def save(self, path: str | os.PathLike[str], *, beside: Mapping[str, bytes] | None = None) -> None:
+        """Write ``policy.json`` and ``weights.npz`` into the new folder ``path``, all or nothing.
+
+        Args:
+            path: The folder.
+            beside: Further files by name, such as ``{"policy.onnx": onnx_bytes(policy)}``. :meth:`load` does not read them.
 
         Raises:
-            PolicyError: ``path`` is a file, or a folder with something in it.
+            PolicyError: ``path`` is a file, or a folder with something in it; or a name of ``beside`` is no plain name of
+                a file, or one of the two.
         """
-        files.write(Path(path), self.spec, self.weights())
+        files.write(Path(path), self.spec, self.weights(), beside or {})
+
+    @property
+    def networks(self) -> AgentTeam:
+        """The agents' networks; not to be changed."""
+        return self._team
 
     def weights(self) -> files.Weights:
         """Copies of all weights by name."""
@@ -337,6 +347,10 @@ def _widen(net: AgentNet, declared: Sequence[HiddenLayer], shapes: Mapping[str, 
     pairs = [(path_of.get(layer.source), path_of.get(layer.reader)) for layer in layers]
     for path, reader in pairs:
         shape = shapes.get(f"{prefix}{path}.weight", ())
-        if path is not None and reader is not None and len(shape) == 2:
-            net.set_submodule(path, Linear(cast(nn.Linear, net.get_submodule(path)).in_features, shape[0]))
-            net.set_submodule(reader, Linear(shape[0], cast(nn.Linear, net.get_submodule(reader)).out_features))
+        if path is None or reader is None or len(shape) != 2:
+            continue
+        source, then = cast(nn.Linear, net.get_submodule(path)), cast(nn.Linear, net.get_submodule(reader))
+        if shape[0] != source.out_features:
+            outputs = then.in_features // source.out_features  # of each neuron: two with CReLU
+            net.set_submodule(path, Linear(source.in_features, shape[0]))
+            net.set_submodule(reader, Linear(outputs * shape[0], then.out_features))

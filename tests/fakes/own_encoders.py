@@ -68,3 +68,17 @@ class Fails(Doubled):
 
 class NoModule:
     """Something else."""
+
+
+class Branches(Doubled):
+    """Another function for large observations, decided in Python."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return super().forward(obs if bool(obs.sum() > 3) else -obs)
+
+
+class ByPython(Doubled):
+    """A number that leaves torch, and so is a constant of whatever was traced."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return super().forward(obs) + float(obs.detach().cpu().numpy().mean())

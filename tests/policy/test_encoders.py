@@ -41,11 +41,11 @@ def spec_of(**changes):
     return PolicySpec(**(given | changes))
 
 
-def weights_of(spec):
+def weights_of(spec, net_of_agent=(0, 1)):
     torch.manual_seed(0)
     layout = ObsLayout(dim=35, scale=0.5, parts=PARTS)
     make = encoded(AgentNet, lambda: make_encoder(spec.encoder, spec.encoder_settings, layout), 35)
-    team = EncodedAgentTeam((0, 1), 40, 3, hidden_dim=6, make_net=make)
+    team = EncodedAgentTeam(net_of_agent, 40, 3, hidden_dim=6, make_net=make)
     return {name: value.numpy() for name, value in team.state_dict().items()}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from rllib_reborn.policy import Policy, PolicyError
 from rllib_reborn.studies.export import export_policy
 from rllib_reborn.studies.trained_policy import load_team
 from tests.algorithms.helpers import WALK, quick
+from tests.policy.onnx_team import ByModule, ByOnnx, episodes_of
 from tests.policy.teams import played_alike
 
 
@@ -45,6 +48,33 @@ class TestExport:
         scope = {"obs": np.zeros((2, 3), np.float32), "action_mask": np.ones((2, 4), bool)}
         exec("\n".join(lines), scope)
         assert scope["actions"].shape == (2,)
+
+    def test_with_onnx(self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The injected module, through the whole command: the file, what is printed, the card."""
+        out = tmp_path / "policy"
+        capsys.readouterr()
+        assert main(["export", str(checkpoint), "--out", str(out), "--onnx"]) == 0
+        printed = capsys.readouterr().out
+        assert "policy.onnx was compared with the policy by onnxruntime: equal to 1e-5" in printed
+        assert {path.name for path in out.iterdir()} == {"README.md", "policy.json", "policy.onnx", "weights.npz"}
+        module = load_team(checkpoint).module
+        data = (out / "policy.onnx").read_bytes()
+        assert episodes_of(ByOnnx(data), module, games=4) == episodes_of(ByModule(module), module, games=4)
+        card = (out / "README.md").read_text()
+        assert hashlib.sha256(data).hexdigest() in card
+        assert "the checkpoint has no manifest" in card
+
+    def test_a_missing_package_ends_before_anything_is_loaded(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        (tmp_path / "broken").mkdir()
+        capsys.readouterr()
+        assert main(["export", str(tmp_path / "broken"), "--out", str(tmp_path / "new"), "--onnx"]) == 2
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1
+        assert 'pip install "rllib-reborn[onnx]"' in printed
+        assert not (tmp_path / "new").exists()
 
     def test_it_acts_as_the_saved_team(self, checkpoint: Path, tmp_path: Path) -> None:
         module = load_team(checkpoint).module
