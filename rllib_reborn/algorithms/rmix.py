@@ -18,7 +18,7 @@ level matters need distributions of returns that are fitted to rewards: ``traini
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
 
@@ -181,6 +181,11 @@ class RMIXLearner(ValueFactorizationLearner):
         self.last_local_loss_env_steps: int = 0
 
     @override(ValueFactorizationLearner)
+    def capture_key(self) -> tuple[bool, ...]:
+        """Whether the local loss is due."""
+        return tuple(module.unwrapped().local_loss_due for module in self.module.values())
+
+    @override(ValueFactorizationLearner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
         settings = cast(RMIXSettings, self.algorithm_settings)
@@ -208,16 +213,15 @@ class RMIXLearner(ValueFactorizationLearner):
         if "atoms" not in fwd_out:
             return loss, metrics
         settings = self.algorithm_settings
-        real = mask.bool()
-        reward = fwd_out["value"][real]
+        chosen, weight = _real_steps(mask) if mask.device.type == "cpu" else _weighted_steps(mask)
+        reward = chosen(fwd_out["value"])
         if settings.auxiliary_reward == "team":
-            reward = batch["reward"][real].unsqueeze(1).expand_as(reward)
-        terminated = batch["terminated"][real].bool()
-        targets = local_targets(reward, fwd_out["next_atoms"][real], terminated, gamma=config.gamma)
+            reward = chosen(batch["reward"]).unsqueeze(1).expand_as(reward)
+        terminated = chosen(batch["terminated"]).bool()
+        targets = local_targets(reward, chosen(fwd_out["next_atoms"]), terminated, gamma=config.gamma)
         official_code = settings.compat == "official_code"
-        local = local_distribution_loss(fwd_out["atoms"][real], targets, official_code=official_code).sum() / (
-            n_agents * count
-        )
+        local = local_distribution_loss(chosen(fwd_out["atoms"]), targets, official_code=official_code)
+        local = (local if weight is None else local * weight).sum() / (n_agents * count)
         metrics[LOCAL_LOSS] = local.detach()
         # Released: in place of the squared error. Times 0, so that every parameter still gets a gradient (DDP waits for it).
         return (0.0 if official_code else 1.0) * loss + settings.auxiliary_weight * local, metrics
@@ -241,6 +245,20 @@ class RMIXLearner(ValueFactorizationLearner):
         ours = state.get("value_factorization")
         if ours is not None:
             self.last_local_loss_env_steps = ours["last_local_loss_env_steps"]
+
+
+#: What chooses steps from [E, T, ...] -> [steps, ...], and their weights [steps, 1]; None: all 1.
+_Steps = tuple[Callable[[Tensor], Tensor], Tensor | None]
+
+
+def _real_steps(mask: Tensor) -> _Steps:
+    real = mask.bool()
+    return lambda values: values[real], None
+
+
+def _weighted_steps(mask: Tensor) -> _Steps:
+    """All steps, those behind an end with weight 0: a GPU need not tell the host how many are real."""
+    return lambda values: values.flatten(0, 1), mask.flatten().unsqueeze(1)
 
 
 class RMIXConfig(ValueFactorizationConfig):

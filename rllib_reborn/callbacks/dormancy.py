@@ -43,6 +43,9 @@ class DormancyCallback(LearnerCallback):
         check = DormancyCheck() if data is None else make_dormancy_check(data)
         self.runtime = PlasticityRuntime((), check, TeamModel(module), logger_for(learner.metrics, module_id))
 
+    def leaves_updates_alone(self, base: type | None = None) -> bool:
+        return super().leaves_updates_alone(base or DormancyCallback)
+
     @contextmanager
     def watch_update(self, *, module: Any, request: PlasticityRequest | None) -> Iterator[None]:
         with self.runtime.recording((), check=request is not None and request.dormancy):

@@ -53,6 +53,11 @@ class InterventionCallback(LearnerCallback):
         self._firing = FiringCounter(self.runtime)
         self._drift = DriftWatch(learner.make_shadow, log, self.runtime.events.append, self.runtime.device)
 
+    def leaves_updates_alone(self, base: type | None = None) -> bool:
+        """Unless an intervention adds to the loss or counts which neurons fire at every update."""
+        alone = super().leaves_updates_alone(base or InterventionCallback)
+        return alone and self.runtime.leaves_updates_alone()
+
     def on_learner_loss(self, *, learner: Any, module_id: str, module: Any) -> Tensor | None:
         self._firing.note(lambda: module.row_masks({name: column[0] for name, column in learner.last_batch.items()}))
         return self.runtime.loss()

@@ -49,6 +49,12 @@ class LearnerCallback(RLlibCallback):
             module: The module itself, without a DDP wrapper.
         """
 
+    def leaves_updates_alone(self, base: type | None = None) -> bool:
+        """Whether an update at which nothing is due may be made without :meth:`watch_update` and :meth:`on_learner_loss`, as
+        one captured call on a GPU: by default where ``base`` (None: this class) has them and no subclass overrides them."""
+        base, own = base or LearnerCallback, type(self)
+        return own.watch_update is base.watch_update and own.on_learner_loss is base.on_learner_loss  # type: ignore
+
     def watch_update(self, *, module: Any, request: PlasticityRequest | None) -> AbstractContextManager[Any]:
         """A context around the whole of every update, forward and backward pass included; ``request``: what is due at it, or
         None."""

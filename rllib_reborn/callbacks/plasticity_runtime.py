@@ -110,6 +110,13 @@ class PlasticityRuntime:
             yield
         self._gradients = None
 
+    def leaves_updates_alone(self) -> bool:
+        """Whether no intervention counts firing at an update, adds to its loss, or still lacks the initial weights."""
+        return not any(
+            one.counts_firing or type(one).loss is not Intervention.loss or (one.needs_initial and not self.initial)
+            for one in self.interventions
+        )
+
     def loss(self) -> Tensor | None:
         """What interventions add to the loss, a scalar, or None."""
         if not self.interventions:

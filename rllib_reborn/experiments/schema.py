@@ -77,6 +77,7 @@ class TrainingSection(Settings):
     sampling: Literal["sync", "async"] = NOT_GIVEN
     episodes_per_sample: Count | None = NOT_GIVEN
     nonfinite_patience: Count = NOT_GIVEN
+    cuda_graph: Literal["auto", "off"] = NOT_GIVEN
     dormancy: dict[str, Any] | None = NOT_GIVEN
 
     @pydantic.field_validator("dormancy")

@@ -7,6 +7,7 @@ padding.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -184,6 +185,12 @@ class AgentNet(nn.Module):
 MakeAgentNet = Callable[..., AgentNet]
 
 
+@functools.cache  # while a GPU captures an update, nothing can be copied to it
+def _numbers(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it outlives the caller's mode
+        return torch.tensor(numbers, device=device)
+
+
 class AgentTeam(nn.Module):
     """The networks of all agents: one for all, one per group or one per agent.
 
@@ -270,9 +277,17 @@ class AgentTeam(nn.Module):
 
         if len(self.nets) == 1:
             return of_net(0, x)
-        parts = [of_net(number, x[:, agents]) for number, agents in enumerate(self.members)]
-        order = torch.tensor([agent for agents in self.members for agent in agents], device=x.device)
-        return torch.cat(parts, dim=1).index_select(1, order.argsort())
+        parts = [of_net(number, x[:, agents]) for number, agents in enumerate(self.places(x.device))]
+        return torch.cat(parts, dim=1).index_select(1, self.order(x.device))
+
+    def places(self, device: torch.device) -> list[Tensor]:
+        """For each network the numbers of its agents."""
+        return [_numbers(tuple(agents), device) for agents in self.members]
+
+    def order(self, device: torch.device) -> Tensor:
+        """[n] where each agent stands when those of every network stand together, one network after the other."""
+        together = [agent for agents in self.members for agent in agents]
+        return _numbers(tuple(sorted(range(len(together)), key=together.__getitem__)), device)
 
     def hidden_layers_by_net(self, *, prefix: str = "") -> list[list[HiddenLayer]]:
         """Hidden layers of each network; names begin with ``nets.k.`` where there are several.

@@ -97,7 +97,7 @@ def cvar(atoms: Tensor, level: float) -> Tensor:
     return value.view(atoms.shape[:-1])
 
 
-@functools.lru_cache(maxsize=32)
+@functools.cache  # a captured update reads it where it is
 def cached_weights(
     levels: tuple[float, ...], atoms: int, official_code: bool, device: torch.device, dtype: torch.dtype
 ) -> Tensor:

@@ -133,7 +133,7 @@ def midpoints(count: int, device: torch.device | None = None, dtype: torch.dtype
     return (torch.arange(count, device=device, dtype=dtype) + 0.5) / count
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache  # a captured update reads it where it is
 def midpoint_cosines(count: int, cosines: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[count, cosines]: :func:`cosine_features` of :func:`midpoints`; one tensor for all who ask, not to be written to."""
     with torch.inference_mode(False), torch.no_grad():  # it outlives the caller's mode
@@ -158,10 +158,9 @@ def team_quantiles(team: AgentTeam, features: Tensor, actions: Tensor, fractions
         return nets[0].quantiles(features, actions, nets[0].embedding(cosines))
     parts = [
         net.quantiles(features[:, agents], actions[:, agents], net.embedding(cosines))
-        for net, agents in zip(nets, team.members, strict=True)
+        for net, agents in zip(nets, team.places(features.device), strict=True)
     ]
-    order = torch.tensor([agent for agents in team.members for agent in agents], device=features.device)
-    means = torch.cat([part for part, _ in parts], dim=1).index_select(1, order.argsort())
+    means = torch.cat([part for part, _ in parts], dim=1).index_select(1, team.order(features.device))
     return means, torch.stack([part for _, part in parts]).sum(0)
 
 
@@ -176,4 +175,12 @@ def _applied(head: nn.Module) -> tuple[Tensor, Tensor]:
 
 def _rows_of(weight: Tensor, actions: Tensor) -> Tensor:
     """``weight`` [A, h] at ``actions`` [...] -> [..., h]."""
-    return nn.functional.embedding(actions, weight)
+    if weight.device.type == "cpu":
+        return nn.functional.embedding(actions, weight)
+    # An embedding's gradient sorts the actions and may wait for the host; actions are few.
+    return _by_product(weight, actions)
+
+
+def _by_product(weight: Tensor, actions: Tensor) -> Tensor:
+    every_action = torch.arange(len(weight), device=actions.device)
+    return (actions.unsqueeze(-1) == every_action).to(weight.dtype) @ weight

@@ -231,7 +231,7 @@ class RiskAgentNet(AgentNet):
         value, of_levels = cvar_at(atoms, self._weights(atoms), level)
         if chances is not None:
             value = self._straight_through(value, of_levels, chances)
-        return Chosen(value, atoms, torch.tensor(self.level_values, device=level.device, dtype=value.dtype)[level])
+        return Chosen(value, atoms, _tensor_of(self.level_values, level.device, value.dtype)[level])
 
     def _block(self, features: Tensor, level: Tensor) -> Tensor:
         atoms = self.head(features).view(-1, self.atoms)
@@ -245,6 +245,8 @@ class RiskAgentNet(AgentNet):
     def _atoms_of(self, features: Tensor, actions: Tensor) -> Tensor:
         """[rows, N]: the head's rows of one action are a small head of its own, applied to the rows that chose it."""
         weight, bias = applied(self.head)
+        if features.device.type != "cpu":
+            return self._atoms_of_all(features, actions, weight, bias)
         order = actions.argsort()
         sizes = torch.bincount(actions, minlength=self.n_actions).tolist()
         parts = [
@@ -254,6 +256,11 @@ class RiskAgentNet(AgentNet):
             )
         ]
         return torch.cat(parts).index_select(0, order.argsort())
+
+    def _atoms_of_all(self, features: Tensor, actions: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The same by those of all actions: more sums, and the host need not know how often each action was taken."""
+        every = linear(features, weight, bias).view(len(features), self.n_actions, self.atoms)
+        return every.gather(1, actions.view(-1, 1, 1).expand(-1, 1, self.atoms)).squeeze(1)
 
     def _levels(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Number of each row's level [rows], and how likely each one is, [rows, K], where that is predicted."""
@@ -292,6 +299,12 @@ class RiskAgentNet(AgentNet):
                 )
             )
         return layers
+
+
+@functools.cache  # while a GPU captures an update, nothing can be copied to it
+def _tensor_of(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # it outlives the caller's mode
+        return torch.tensor(numbers, device=device, dtype=dtype)
 
 
 def applied(layer: nn.Module) -> tuple[Tensor, Tensor]:
@@ -339,6 +352,6 @@ def of_each_net(team: AgentTeam, work: Callable[..., tuple[Tensor, ...]], *tenso
 
     if len(team.nets) == 1:
         return of_net(team.nets[0], tensors)
-    found = [of_net(net, [t[:, agents] for t in tensors]) for net, agents in zip(team.nets, team.members, strict=True)]
-    order = torch.tensor([agent for agents in team.members for agent in agents], device=tensors[0].device).argsort()
-    return tuple(torch.cat(parts, dim=1).index_select(1, order) for parts in zip(*found, strict=True))
+    device = tensors[0].device
+    found = [of_net(net, [t[:, at] for t in tensors]) for net, at in zip(team.nets, team.places(device), strict=True)]
+    return tuple(torch.cat(parts, dim=1).index_select(1, team.order(device)) for parts in zip(*found, strict=True))

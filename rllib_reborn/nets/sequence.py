@@ -71,6 +71,12 @@ class PackedLayout:
             raise ValueError(f"episode lengths reach from {low} to {high}; expected 1..{horizon}.")
         return _layout(tuple(lengths.tolist()), horizon, device)
 
+    @staticmethod
+    @functools.cache  # a captured update reads its tensors where they are
+    def alike(episodes: int, length: int, device: torch.device) -> PackedLayout:
+        """Layout of episodes that all have ``length`` env steps; the same tensors for all who ask."""
+        return _layout.__wrapped__((length,) * episodes, length, device)
+
 
 # Where all episodes are of one length, every update asks for the same layout.
 @functools.lru_cache(maxsize=1)
@@ -114,9 +120,10 @@ def gru_sequence(gru: nn.GRU, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
     Returns:
         [sum(batch_sizes), hidden].
 
-    On CUDA this is cuDNN's packed GRU. On the CPU it is :class:`_CpuGru`, which does the same sums with the gradient
-    written out: torch's own packed GRU takes five times as long there, since autograd makes a gradient of the whole
-    sequence for every time step that it sliced off.
+    On CUDA this is cuDNN's GRU: where all sequences are of one length the plain call, which may run as one kernel that keeps
+    its weights (cuDNN never does that for packed sequences, even of one length), else the packed one. On the CPU it is
+    :class:`_CpuGru`, which does the same sums with the gradient written out: torch's own packed GRU takes five times as long
+    there, since autograd makes a gradient of the whole sequence for every time step that it sliced off.
     """
     if x.device.type == "cpu":
         w_ih, w_hh, b_ih, b_hh = gru.parameters()
@@ -124,9 +131,16 @@ def gru_sequence(gru: nn.GRU, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
             hidden: Tensor = _CpuGru.apply(x, w_ih, w_hh, b_ih, b_hh, tuple(batch_sizes))
             return hidden
         return _gru_forward(x, w_ih, w_hh, b_ih, b_hh, tuple(batch_sizes))
+    return _torch_gru(gru, x, batch_sizes)
+
+
+def _torch_gru(gru: nn.GRU, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    if batch_sizes[0] == batch_sizes[-1]:
+        dense: Tensor = gru(x.view(len(batch_sizes), batch_sizes[0], -1))[0]
+        return dense.flatten(0, 1)
     packed, _ = gru(PackedSequence(x, torch.tensor(batch_sizes, dtype=torch.int64)))
-    on_cuda: Tensor = packed.data
-    return on_cuda
+    of_rows: Tensor = packed.data
+    return of_rows
 
 
 def _blocks(sizes: Sequence[int]) -> Iterator[tuple[slice, slice]]:

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from rllib_reborn.algorithms import ALGORITHMS
+from rllib_reborn.algorithms.value_factorization.captured_updates import CapturedUpdates, cuda_graph, uncaptured
+from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
+from tests.algorithms.test_captured_updates import batch_of, distance, make_learner, train, weights
 from tests.callbacks.test_plasticity_callbacks import SETTINGS
 
 pytestmark = [
@@ -95,3 +98,75 @@ def test_a_remote_learner_with_a_gpu_trains_and_intervenes() -> None:
         assert devices == ["cuda"]
     finally:
         built.stop()
+
+
+def gpu_learner(algorithm: str, capture=None, **training):
+    """A learner on the GPU, whose updates are captured unless ``capture`` says how else they are made."""
+    config = quick(ALGORITHMS[algorithm], WALK, **training).learners(num_gpus_per_learner=1)
+    spec = config.get_multi_rl_module_spec(spaces={"default_policy": team_spaces(config.team_spec)})
+    torch.manual_seed(7)
+    learner = config.get_default_learner_class()(config=config, module_spec=spec)
+    learner.build()
+    if capture is not None:
+        learner.captured = CapturedUpdates(learner, capture)
+    return learner
+
+
+RMIX_OFTEN = {"auxiliary_start": 0, "auxiliary_every": 200}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_update_is_captured_and_does_what_its_kernels_do_one_by_one(algorithm: str) -> None:
+    training = {"algorithm_settings": RMIX_OFTEN} if algorithm == "RMIX" else {}
+    captured, launched = gpu_learner(algorithm, **training), gpu_learner(algorithm, uncaptured, **training)
+    by_captured, by_launched = train(captured, 14), train(launched, 14)
+    assert captured.captured.capture is cuda_graph
+    assert len(captured.captured.replays) == (2 if algorithm == "RMIX" else 1)
+    for one, other in zip(by_captured, by_launched, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("sharing", ["group", "none"])
+@pytest.mark.parametrize("algorithm", ["QMIX", "DMIX", "RMIX"])
+def test_several_networks_of_agents_are_captured(algorithm: str, sharing: str) -> None:
+    learner = gpu_learner(algorithm, model={"hidden_dim": 8, "parameter_sharing": sharing})
+    train(learner, 10)
+    assert learner.captured.capture is cuda_graph
+
+
+def test_a_captured_update_follows_a_schedule_of_the_learning_rate() -> None:
+    schedule = [[0, 1e-3], [500, 1e-3], [501, 0.0], [10_000, 0.0]]
+    learner = gpu_learner("QMIX", lr=schedule, target_update={"every": 100, "unit": "updates"})
+    train(learner, 8)
+    assert learner.captured.replays
+    before = weights(learner)
+    train(learner, 3, first=8)
+    assert distance(before, weights(learner)) == 0
+
+
+def test_a_captured_update_with_a_bad_gradient_changes_nothing() -> None:
+    learner = gpu_learner("QMIX")
+    train(learner, 8)
+    before = weights(learner)
+    batch = batch_of(learner, (3, 4, 2, 2))
+    batch["default_policy"]["reward"][:] = np.inf
+    learner.update(batch=batch, timesteps={})
+    assert distance(before, weights(learner)) == 0
+    assert learner.nonfinite_in_row == 1
+
+
+@pytest.mark.parametrize("kind", ["rmsprop", "adam"])
+def test_the_state_of_a_learner_goes_from_the_cpu_to_a_gpu_and_back(kind: str) -> None:
+    on_cpu, on_gpu = (
+        make_learner(optimizer={"kind": kind}, as_on_gpu=False),
+        gpu_learner("QMIX", optimizer={"kind": kind}),
+    )
+    train(on_cpu, 3)
+    on_gpu.set_state(on_cpu.get_state())
+    train(on_gpu, 6, first=3)
+    on_cpu.set_state(on_gpu.get_state())
+    for name, value in weights(on_gpu).items():
+        assert torch.equal(weights(on_cpu)[name], value.cpu())
+    (group,) = on_cpu.get_optimizer("default_policy").param_groups
+    assert (group["capturable"], group["lr"]) == (False, 5e-4)
+    train(on_cpu, 1, first=9)

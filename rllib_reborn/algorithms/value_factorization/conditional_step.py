@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def looking_is_free(tensor: Tensor) -> bool:
+    """Whether the host may look at numbers of ``tensor`` without waiting for a device."""
+    return tensor.device.type == "cpu"
+
+
 def step_if(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], condition: Tensor) -> None:
     """``optimizer.step()`` where the scalar bool tensor ``condition`` holds; otherwise parameters and state stay."""
     old_parameters = _copies([p.detach() for p in parameters])
@@ -35,6 +40,6 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _state_tensors(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, Tensor]:
-    # Step counters live on the CPU: undoing one would make the device wait, for a count that is off by one.
+    # Step counters that live on the CPU: undoing one would make the device wait, for a count that is off by one.
     state: dict[str, Any] = optimizer.state.get(p, {})
     return {k: v for k, v in state.items() if isinstance(v, Tensor) and v.device == p.device}

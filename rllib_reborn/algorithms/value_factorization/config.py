@@ -104,6 +104,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         self.sampling = "sync"
         self.episodes_per_sample: int | None = None
         self.nonfinite_patience = 10
+        self.cuda_graph = "auto"
         self.interventions: list[dict[str, Any]] = []
         self.dormancy: dict[str, Any] | None = None
         #: How many entries, the last ones of ``interventions``, ``callbacks(...)`` wrote. A number and not the entries: Tune
@@ -137,6 +138,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         sampling: str = NotProvided,
         episodes_per_sample: int | None = NotProvided,
         nonfinite_patience: int = NotProvided,
+        cuda_graph: str = NotProvided,
         interventions: list[dict[str, Any]] = NotProvided,
         dormancy: dict[str, Any] | None = NotProvided,
         **kwargs: Any,
@@ -174,6 +176,9 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             episodes_per_sample: Episodes to finish, over all runners, before learning goes on. Default None: one per game.
             nonfinite_patience: Updates in a row with a gradient that is not finite before training stops with the batch
                 written to disk, >= 1; such updates are skipped and counted. Default 10.
+            cuda_graph: "auto" (default): one learner on a GPU pads episodes to a few lengths and captures the whole update
+                for each as a CUDA graph; on the CPU, and with several learners, nothing is captured. "off": never; for a
+                mixer or encoder of one's own that cannot be captured, or to save the GPU memory that each length takes.
             interventions: What is done against plasticity loss, in this order: ``[{"kind": "reborn", "every": 200_000,
                 "alpha": 0.1, ...}, ...]``. Kinds and settings: :data:`rllib_reborn.plasticity.interventions.KINDS`. Data, so
                 that Tune can search inside it. Default []: nothing.
@@ -219,6 +224,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             "sampling": sampling,
             "episodes_per_sample": episodes_per_sample,
             "nonfinite_patience": nonfinite_patience,
+            "cuda_graph": cuda_graph,
             "interventions": interventions,
             "dormancy": dormancy,
         }

@@ -19,9 +19,10 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
+from rllib_reborn.algorithms.value_factorization.conditional_step import looking_is_free, step_if
 from rllib_reborn.algorithms.value_factorization.learner_setup import LearnerSetup
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
+    REAL_LENGTHS,
     STEPS_OF_ALL_LEARNERS,
     dense_steps,
     packed_columns,
@@ -68,6 +69,25 @@ class ValueFactorizationLearner(LearnerSetup):
             self._request = None
 
     @override(Learner)
+    def _make_batch_if_necessary(self, training_data: Any) -> Any:
+        """As RLlib's, unless this update is a captured one (:mod:`.captured_updates`), which reads tensors of its own."""
+        if self.captured is not None and self._request is None and self.captured.may_run():
+            padded = self.captured.load(training_data.batch)
+            if padded is not None:
+                return padded
+        return super()._make_batch_if_necessary(training_data)
+
+    @override(TorchLearner)
+    def _update(self, batch: dict[str, Any]) -> tuple[Any, Any, Any]:
+        if self.captured is None or REAL_LENGTHS not in batch[DEFAULT_MODULE_ID]:
+            return super()._update(batch)
+        self.last_batch = batch[DEFAULT_MODULE_ID]
+        loss, norm, metrics = self.captured.run(self.last_batch)
+        self.metrics.log_dict(metrics | {GRAD_NORM: norm}, key=DEFAULT_MODULE_ID, window=1)
+        self._after_step()
+        return {}, {DEFAULT_MODULE_ID: loss}, {}
+
+    @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
         self._timesteps = timesteps
@@ -78,12 +98,7 @@ class ValueFactorizationLearner(LearnerSetup):
     ) -> Tensor:
         """:meth:`team_loss`, what it gives for the log, and the terms of learner callbacks."""
         self.last_batch = batch
-        columns = packed_columns(batch)
-        mask, dense = dense_steps(columns, ("reward", "terminated"))
-        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
-        # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
-        count = columns[STEPS_OF_ALL_LEARNERS][0] / _world_size()
-        loss, metrics = self.team_loss(config, dense, fwd_out, mask.float(), count)
+        loss, metrics = self.batch_loss(config, batch, fwd_out)
         self.metrics.log_dict(metrics, key=module_id, window=1)
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         for callback in self.learner_callbacks:
@@ -91,6 +106,17 @@ class ValueFactorizationLearner(LearnerSetup):
             if term is not None:
                 loss = loss + term
         return loss
+
+    def batch_loss(
+        self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """:meth:`team_loss` of a learner's batch, see :func:`~.learner_updates.learner_batches`."""
+        columns = packed_columns(batch)
+        mask, dense = dense_steps(columns, ("reward", "terminated"))
+        # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
+        # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
+        count = columns[STEPS_OF_ALL_LEARNERS][0] / _world_size()
+        return self.team_loss(config, dense, fwd_out, mask.float(), count)
 
     def team_loss(
         self, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor], mask: Tensor, count: Tensor
@@ -133,17 +159,26 @@ class ValueFactorizationLearner(LearnerSetup):
     @override(TorchLearner)
     def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
         """One gradient step: clip, guard, step, then targets and callbacks."""
-        norm = global_norm([g for g in gradients_dict.values() if g is not None])
+        norm = self.take_step([g for g in gradients_dict.values() if g is not None])
+        self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
+        self._after_step()
+
+    def take_step(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Clip, guard, step and count; on a GPU without waiting for it. Returns the gradients' norm, a scalar."""
+        norm = global_norm(gradients)
         taken = guarded_step(self.get_optimizer(DEFAULT_MODULE_ID), norm, self.config.grad_clip)
         skipped = (~taken).long()
         self._nonfinite_steps += skipped
-        self._nonfinite_in_row = (self._nonfinite_in_row + 1) * skipped
+        self._nonfinite_in_row.add_(1).mul_(skipped)
+        return norm
+
+    def _after_step(self) -> None:
+        """What follows a gradient step: targets and callbacks."""
         self.num_updates += 1
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         for callback in self.learner_callbacks:
             callback.after_gradient_step(module=module)
         self._update_targets(module)
-        self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
         request, self._request = self._request, None
         for callback in self.learner_callbacks:
             callback.on_learner_update(
@@ -155,6 +190,8 @@ class ValueFactorizationLearner(LearnerSetup):
                 request=request,
                 metrics_logger=self.metrics,
             )
+        if self.captured is not None and request is not None and request.interventions:
+            self.captured.forget()
 
     def take_events(self) -> list[dict[str, Any]]:
         """What happened in learner callbacks since this was last asked, in their order."""
@@ -267,13 +304,13 @@ def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: floa
     finite = torch.isfinite(norm)
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    on_cpu = norm.device.type == "cpu"
-    if on_cpu and not bool(finite):
+    may_look = looking_is_free(norm)
+    if may_look and not bool(finite):
         return finite
     if grad_clip is not None:
         scale = (grad_clip / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, scale)
-    if on_cpu:
+    if may_look:
         optimizer.step()
     else:
         step_if(optimizer, parameters, finite)

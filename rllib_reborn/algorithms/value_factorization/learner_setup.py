@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.annotations import override
 from torch import Tensor
 
+from rllib_reborn.algorithms.value_factorization.captured_updates import captured_updates
 from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings
 from rllib_reborn.algorithms.value_factorization.shadow import Shadow
 from rllib_reborn.callbacks import DormancyCallback, InterventionCallback, LearnerCallback, PlasticityRequest
@@ -55,6 +56,7 @@ class LearnerSetup(TorchLearner):
         self._timesteps: dict[str, Any] = {}
         self.last_batch: dict[str, Any] = {}
         self._request: PlasticityRequest | None = None
+        self.captured = captured_updates(self)
         self.learner_callbacks = _learner_callbacks(self.config)
         for callback in self.learner_callbacks:
             callback.on_learner_build(
@@ -68,6 +70,10 @@ class LearnerSetup(TorchLearner):
         self.last_target_update_episodes: int = 0
         self._nonfinite_steps: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
         self._nonfinite_in_row: Tensor = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def capture_key(self) -> tuple[Any, ...]:
+        """What else than the batch's size decides, in Python, what an update computes; algorithms whose loss does."""
+        return ()
 
     def inference_copy(self) -> Any:
         """The agents' networks as a module of their own, on the CPU."""
@@ -117,7 +123,9 @@ class LearnerSetup(TorchLearner):
     @override(Learner)
     def set_state(self, state: dict[str, Any]) -> None:
         ray_internals.accept_any_weights(self, state)
-        super().set_state(state)
+        super().set_state(as_optimized_here(state, self.get_optimizer(DEFAULT_MODULE_ID)))
+        if self.captured is not None:
+            self.captured.forget()
         ours = state.get("value_factorization")
         if ours is None:
             return
@@ -155,13 +163,29 @@ class LearnerSetup(TorchLearner):
 def make_optimizer(config: Any, parameters: list[Tensor]) -> torch.optim.Optimizer:
     """The optimizer of a config; its learning rate is set by RLlib."""
     settings = parse(OptimizerSettings, config.team_optimizer, "optimizer")
+    on_gpu = parameters[0].is_cuda
+    common = {"eps": settings.used_eps, "weight_decay": settings.weight_decay, "capturable": on_gpu}
     if settings.kind == "rmsprop":
-        return torch.optim.RMSprop(
-            parameters, alpha=settings.alpha, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=True
-        )
-    # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses.
+        return torch.optim.RMSprop(parameters, alpha=settings.alpha, foreach=True, **common)
+    # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses unless it counts steps on a GPU.
     constant_lr = not isinstance(config.lr, list | tuple)
-    return torch.optim.Adam(parameters, eps=settings.used_eps, weight_decay=settings.weight_decay, foreach=constant_lr)
+    return torch.optim.Adam(parameters, foreach=constant_lr or on_gpu, **common)
+
+
+def as_optimized_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A learner's state as ``optimizer`` can take it up: on a GPU it counts its steps there (``capturable``), on the CPU it
+    cannot, and a checkpoint brings the choice of where it was written."""
+    if COMPONENT_OPTIMIZER not in state:
+        return state
+    here = optimizer.param_groups[0]
+    optimizers = {}
+    for name, saved in state[COMPONENT_OPTIMIZER].items():
+        groups = [
+            group | {key: here[key] for key in ("capturable", "foreach") if key in here}
+            for group in saved["state"]["param_groups"]
+        ]
+        optimizers[name] = saved | {"state": saved["state"] | {"param_groups": groups}}
+    return state | {COMPONENT_OPTIMIZER: optimizers}
 
 
 def _learner_callbacks(config: Any) -> list[LearnerCallback]:

@@ -27,6 +27,9 @@ from rllib_reborn.replay.reward_scaling import RewardScaler
 #: included.
 STEPS_OF_ALL_LEARNERS = "steps_of_all_learners"
 LONGEST_EPISODE = "longest_episode"
+#: Column of padded batches alone, [E]: env steps of each episode that count; ``lengths`` are those with the padding behind
+#: them, one for all (:mod:`.captured_updates`).
+REAL_LENGTHS = "real_lengths"
 #: Optional column, [E]: observations and states of an episode are multiplied by it (MARR).
 AMPLITUDE = "amplitude"
 
@@ -106,11 +109,15 @@ class PackedEpisodes:
 
 def layout_of(columns: Mapping[str, Tensor]) -> PackedLayout:
     """The layout of a batch's episodes."""
+    if REAL_LENGTHS in columns:
+        return PackedLayout.alike(len(columns["lengths"]), longest_episode(columns), columns["obs"].device)
     return PackedLayout.of(columns["lengths"].cpu(), longest_episode(columns), columns["obs"].device)
 
 
 def longest_episode(columns: Mapping[str, Tensor]) -> int:
-    """``T``: env steps of the longest episode, those of other learners included."""
+    """``T``: env steps of the longest episode, those of other learners included; of a padded batch, of all."""
+    if REAL_LENGTHS in columns:
+        return len(columns["reward"]) // len(columns["lengths"])  # a GPU need not be asked
     longest = columns[LONGEST_EPISODE] if LONGEST_EPISODE in columns else columns["lengths"].max()
     return int(longest)
 
@@ -127,8 +134,11 @@ def dense_steps(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[
         ``mask`` [E, T] bool, true for env steps and false behind the end of an episode; the columns ``names``, [E, T, ...]
         each, zeros behind the end.
     """
-    lengths = columns["lengths"].to(columns[names[0]].device)
+    padded = REAL_LENGTHS in columns
+    lengths = columns[REAL_LENGTHS if padded else "lengths"].to(columns[names[0]].device)
     mask = torch.arange(longest_episode(columns), device=lengths.device) < lengths.unsqueeze(1)
+    if padded:
+        return mask, {name: columns[name].unflatten(0, mask.shape) for name in names}
     dense = {}
     for name in names:
         dense[name] = columns[name].new_zeros(*mask.shape, *columns[name].shape[1:])

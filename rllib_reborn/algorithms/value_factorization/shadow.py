@@ -77,9 +77,13 @@ class Shadow:
         """Put back what :meth:`get_state` gave."""
         live = self._live_tensors()
         self._tensors = {name: tensor.to(live[name].device, copy=True) for name, tensor in state["tensors"].items()}
+        counts_beside = self._optimizer().param_groups[0]["capturable"]
         self._averages = [
-            # Step counters stay on the CPU, where PyTorch keeps them.
-            {name: value if name == "step" else copied_to(parameter.device, value) for name, value in averages.items()}
+            # Step counters stay on the CPU, unless the optimizer keeps them beside the parameters.
+            {
+                name: value if name == "step" and not counts_beside else copied_to(parameter.device, value)
+                for name, value in averages.items()
+            }
             for parameter, averages in zip(self._parameters(), copied_to("cpu", state["averages"]), strict=True)
         ]
         self._counts = copied_to(next(iter(live.values())).device, state["counts"])

@@ -80,6 +80,11 @@ def check(config: Any) -> None:
         raise ValueError(f"sampling is {config.sampling!r}; expected 'sync' or 'async'.")
     if config.sampling == "async" and config.num_env_runners < 1:
         raise ValueError("sampling is 'async' with num_env_runners 0; set num_env_runners to at least 1, or 'sync'.")
+    if config.cuda_graph not in ("auto", "off"):
+        raise ValueError(f"cuda_graph is {config.cuda_graph!r}; expected 'auto' or 'off'.")
+    if config.cuda_graph == "off" and (config.num_gpus_per_learner == 0 or config.num_learners > 1):
+        where = "the learner is on the CPU" if config.num_gpus_per_learner == 0 else "there are several learners"
+        raise ValueError(f"cuda_graph is 'off', but {where}, where no update is captured anyway; leave it out.")
     if config.replay_in_checkpoints not in ("full", "none"):
         raise ValueError(f"checkpointing(replay=...) is {config.replay_in_checkpoints!r}; expected 'full' or 'none'.")
     if config.framework_str != "torch":
