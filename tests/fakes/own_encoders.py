@@ -77,8 +77,8 @@ class Branches(Doubled):
         return super().forward(obs if bool(obs.sum() > 3) else -obs)
 
 
-class ByPython(Doubled):
-    """A number that leaves torch, and so is a constant of whatever was traced."""
+class ByRows(Doubled):
+    """Another function for few rows."""
 
     def forward(self, obs: Tensor) -> Tensor:
-        return super().forward(obs) + float(obs.detach().cpu().numpy().mean())
+        return super().forward(obs) * (1 if len(obs) < 5 else 2)
