@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
@@ -80,8 +79,10 @@ class PaddedBatch:
         host = {name: self._room(name, array, device.type == "cuda") for name, array in columns.items()}
         host[REAL_LENGTHS] = self._room(REAL_LENGTHS, columns["lengths"], device.type == "cuda")
         host["lengths"].fill_(length)
+        host["action_mask"].fill_(True)
         self._host = host
-        self.batch = SampleBatch({name: torch.zeros_like(room, device=device) for name, room in host.items()})
+        self.batch = {name: torch.zeros_like(room, device=device) for name, room in host.items()}
+        self._filled = [0] * self.episodes  #: Env steps of the episodes of the last batch.
 
     def fill(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take in the episodes of ``columns``, whose names, dtypes and sizes are those of the first batch."""
@@ -94,11 +95,17 @@ class PaddedBatch:
             if more is None:
                 room[...] = array
                 continue
+            if len(array) == len(room):  # all of full length
+                room[...] = array
+                continue
             filled, at = room.reshape(self.episodes, self.length + more, *array.shape[1:]), 0
-            for episode, rows in enumerate(length + more for length in lengths):
+            for episode, (length, before) in enumerate(zip(lengths, self._filled, strict=True)):
+                rows = length + more
                 filled[episode, :rows] = array[at : at + rows]
-                filled[episode, rows:] = name == "action_mask"
+                if length < before:
+                    filled[episode, rows : before + more] = name == "action_mask"
                 at += rows
+        self._filled = lengths
         for name, room in self._host.items():
             self.batch[name].copy_(room, non_blocking=True)
 
@@ -150,11 +157,19 @@ class CapturedUpdates:
 
     # ------------------------------------------------------------------ a batch
 
-    def may_run(self) -> bool:
-        """Whether nothing looks into an update at which nothing is due."""
-        return all(callback.leaves_updates_alone() for callback in self._learner.learner_callbacks)
+    def batch_of(
+        self, request: Any, *, batch: Any = None, training_data: Any = None, **_: Any
+    ) -> dict[str, Tensor] | None:
+        """What :meth:`load` gives, of what ``Learner.update`` is called with; None also where a request or a callback looks
+        into the update."""
+        if request is not None or not all(one.leaves_updates_alone() for one in self._learner.learner_callbacks):
+            return None
+        if training_data is not None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        return None if batch is None else self.load(batch)
 
-    def load(self, batch: Any) -> MultiAgentBatch | None:
+    def load(self, batch: Any) -> dict[str, Tensor] | None:
         """The episodes of a learner's batch, padded, in the tensors that updates of this length read; None where they are no
         arrays of the host, or have a column of their own that is not one of env steps: how to pad it is not known."""
         columns = packed_columns(batch.policy_batches[DEFAULT_MODULE_ID])
@@ -168,7 +183,7 @@ class CapturedUpdates:
         if key not in self._padded:
             self._padded[key] = PaddedBatch(columns, length, self._learner.device)
         self._padded[key].fill(columns)
-        return MultiAgentBatch({DEFAULT_MODULE_ID: self._padded[key].batch}, env_steps=batch.env_steps())
+        return self._padded[key].batch
 
     # ------------------------------------------------------------------ an update
 
