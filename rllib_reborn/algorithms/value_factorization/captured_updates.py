@@ -19,6 +19,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,9 +143,8 @@ class CapturedUpdates:
         self._optimizer: torch.optim.Optimizer = learner.get_optimizer(DEFAULT_MODULE_ID)
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         self._padded: dict[Any, PaddedBatch] = {}
-        self._names: list[str] = []
-        self._on_gpu = learner.device.type == "cuda"
-        self._aside = torch.cuda.Stream(learner.device) if self._on_gpu else None
+        self._limit: int = learner.module[DEFAULT_MODULE_ID].unwrapped().spec.episode_limit
+        self._aside = torch.cuda.Stream(learner.device) if learner.device.type == "cuda" else None
         #: The learning rate as what is captured reads it: it may follow a schedule.
         self._lr = torch.zeros((), device=learner.device)
         self.forget()
@@ -152,6 +152,8 @@ class CapturedUpdates:
     def forget(self) -> None:
         """Capture anew: an intervention was applied, or a state was loaded."""
         self.replays: dict[Any, Callable[[], Tensor]] = {}
+        #: Names of the scalars that each update gives beyond loss and norm.
+        self._names: dict[Any, list[str]] = {}
         self._warm: Counter[Any] = Counter()
         self._fixed: Any = None
 
@@ -178,7 +180,7 @@ class CapturedUpdates:
         for name, array in columns.items():
             if not isinstance(array, np.ndarray) or (_rows_more(name) == 0 and len(array) != steps):
                 return None
-        length = padded_length(int(lengths.max()), self._learner.config.team_spec.episode_limit)
+        length = padded_length(int(lengths.max()), self._limit)
         key = (length, *((name, array.dtype, array.shape[1:]) for name, array in columns.items()), len(lengths))
         if key not in self._padded:
             self._padded[key] = PaddedBatch(columns, length, self._learner.device)
@@ -201,11 +203,11 @@ class CapturedUpdates:
         else:
             self._warm[key] += 1
             with self._on_side_stream():
-                scalars = self._work(batch)
+                scalars = self._work(batch, key)
         loss, norm, *others = scalars.tolist()  # the one time that the host waits
-        return loss, norm, dict(zip(self._names, others, strict=True))
+        return loss, norm, dict(zip(self._names[key], others, strict=True))
 
-    def _work(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _work(self, batch: Mapping[str, Tensor], key: Any) -> Tensor:
         """Loss, gradient and step; reads and writes tensors alone. Scalars: loss, norm, those of ``_names``."""
         learner = self._learner
         outputs = learner.module.forward_train({DEFAULT_MODULE_ID: batch})[DEFAULT_MODULE_ID]
@@ -213,7 +215,7 @@ class CapturedUpdates:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = learner.take_step([p.grad for p in self._parameters if p.grad is not None])
-        self._names = list(metrics)
+        self._names[key] = list(metrics)
         return torch.stack([scalar.detach().to(loss.dtype) for scalar in (loss, norm, *metrics.values())])
 
     def _try_to_capture(self, key: Any, batch: Mapping[str, Tensor]) -> None:
@@ -223,7 +225,7 @@ class CapturedUpdates:
             for group in self._optimizer.param_groups:
                 if group["capturable"]:
                     group["lr"] = self._lr
-            replay = self.capture(lambda: self._work(batch), self._parameters)
+            replay = self.capture(partial(self._work, batch, key), self._parameters)
         except RuntimeError as error:
             self._optimizer.zero_grad(set_to_none=True)
             logger.warning(
@@ -233,7 +235,7 @@ class CapturedUpdates:
                 " ".join(str(error).split())[:300],
             )
             self.capture = uncaptured
-            replay = uncaptured(lambda: self._work(batch), self._parameters)
+            replay = uncaptured(partial(self._work, batch, key), self._parameters)
         finally:
             for group, lr in zip(self._optimizer.param_groups, by_number, strict=True):
                 group["lr"] = lr

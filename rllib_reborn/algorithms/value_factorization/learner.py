@@ -71,6 +71,7 @@ class ValueFactorizationLearner(LearnerSetup):
     def _captured_update(self, batch: dict[str, Any], /, *, timesteps: dict[str, Any], **_: Any) -> Any:
         """RLlib's update on a batch of :mod:`.captured_updates`, without the sizes and times that RLlib logs: they keep the
         host longer than all else that is left to it."""
+        assert self.captured is not None
         self.before_gradient_based_update(timesteps=timesteps)
         ray_internals.count_update(self)
         self.last_batch = batch
