@@ -107,6 +107,11 @@ def accept_any_weights(learner: Any, state: dict[str, Any]) -> None:
         learner._weights_seq_no = -1
 
 
+def count_update(learner: Any) -> None:
+    """What RLlib's ``Learner.update`` counts at each update: the number that its weights go by."""
+    learner._weights_seq_no += 1
+
+
 def env_steps_counter(env_runner: Any) -> Any:
     """RLlib's own Prometheus counter of sampled env steps; ``counter.inc(value=steps)`` for ``steps > 0``."""
     return env_runner._metrics_num_env_steps_sampled

@@ -143,8 +143,15 @@ def test_padded_updates_are_those_of_packed_episodes(algorithm, as_on_a_gpu, mon
     monkeypatch.undo()  # the packed ones as on the CPU
     packed = make_learner(algorithm, as_on_gpu=False)
     for one, other in zip(train(packed, 3), by_padded, strict=True):
-        assert one == pytest.approx(other, rel=2e-4, abs=1e-5)
+        # RLlib logs sizes too, of batches that are all of size 1 to it.
+        assert (
+            {"total_loss", "grad_norm", "td_error_abs", "num_updates", "num_target_updates"}
+            <= other.keys()
+            <= one.keys()
+        )
+        assert {name: one[name] for name in other} == pytest.approx(other, rel=2e-4, abs=1e-5)
     assert distance(weights(packed), weights(padded)) < 1e-4
+    assert padded.get_state()["weights_seq_no"] == packed.get_state()["weights_seq_no"] == 3
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

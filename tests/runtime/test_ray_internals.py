@@ -73,6 +73,13 @@ def test_accept_any_weights_lets_an_older_state_in():
     assert learner._weights_seq_no == -1
 
 
+def test_count_update_counts_as_rllibs_update_does():
+    learner = make_learner()
+    update(learner, make_sample(learner.config))
+    ray_internals.count_update(learner)
+    assert learner._weights_seq_no == learner.get_state()["weights_seq_no"] == 2
+
+
 def test_env_runner_seed_is_config_seed_plus_index():
     assert ray_internals.env_runner_seed(runner(seed=5)) == 5
     assert ray_internals.env_runner_seed(runner(seed=None)) is None

@@ -19,13 +19,13 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
@@ -80,8 +80,10 @@ class PaddedBatch:
         host = {name: self._room(name, array, device.type == "cuda") for name, array in columns.items()}
         host[REAL_LENGTHS] = self._room(REAL_LENGTHS, columns["lengths"], device.type == "cuda")
         host["lengths"].fill_(length)
+        host["action_mask"].fill_(True)
         self._host = host
-        self.batch = SampleBatch({name: torch.zeros_like(room, device=device) for name, room in host.items()})
+        self.batch = {name: torch.zeros_like(room, device=device) for name, room in host.items()}
+        self._filled = [0] * self.episodes  #: Env steps of the episodes of the last batch.
 
     def fill(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take in the episodes of ``columns``, whose names, dtypes and sizes are those of the first batch."""
@@ -94,11 +96,17 @@ class PaddedBatch:
             if more is None:
                 room[...] = array
                 continue
+            if len(array) == len(room):  # all of full length
+                room[...] = array
+                continue
             filled, at = room.reshape(self.episodes, self.length + more, *array.shape[1:]), 0
-            for episode, rows in enumerate(length + more for length in lengths):
+            for episode, (length, before) in enumerate(zip(lengths, self._filled, strict=True)):
+                rows = length + more
                 filled[episode, :rows] = array[at : at + rows]
-                filled[episode, rows:] = name == "action_mask"
+                if length < before:
+                    filled[episode, rows : before + more] = name == "action_mask"
                 at += rows
+        self._filled = lengths
         for name, room in self._host.items():
             self.batch[name].copy_(room, non_blocking=True)
 
@@ -135,9 +143,8 @@ class CapturedUpdates:
         self._optimizer: torch.optim.Optimizer = learner.get_optimizer(DEFAULT_MODULE_ID)
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         self._padded: dict[Any, PaddedBatch] = {}
-        self._names: list[str] = []
-        self._on_gpu = learner.device.type == "cuda"
-        self._aside = torch.cuda.Stream(learner.device) if self._on_gpu else None
+        self._limit: int = learner.module[DEFAULT_MODULE_ID].unwrapped().spec.episode_limit
+        self._aside = torch.cuda.Stream(learner.device) if learner.device.type == "cuda" else None
         #: The learning rate as what is captured reads it: it may follow a schedule.
         self._lr = torch.zeros((), device=learner.device)
         self.forget()
@@ -145,16 +152,26 @@ class CapturedUpdates:
     def forget(self) -> None:
         """Capture anew: an intervention was applied, or a state was loaded."""
         self.replays: dict[Any, Callable[[], Tensor]] = {}
+        #: Names of the scalars that each update gives beyond loss and norm.
+        self._names: dict[Any, list[str]] = {}
         self._warm: Counter[Any] = Counter()
         self._fixed: Any = None
 
     # ------------------------------------------------------------------ a batch
 
-    def may_run(self) -> bool:
-        """Whether nothing looks into an update at which nothing is due."""
-        return all(callback.leaves_updates_alone() for callback in self._learner.learner_callbacks)
+    def batch_of(
+        self, request: Any, *, batch: Any = None, training_data: Any = None, **_: Any
+    ) -> dict[str, Tensor] | None:
+        """What :meth:`load` gives, of what ``Learner.update`` is called with; None also where a request or a callback looks
+        into the update."""
+        if request is not None or not all(one.leaves_updates_alone() for one in self._learner.learner_callbacks):
+            return None
+        if training_data is not None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        return None if batch is None else self.load(batch)
 
-    def load(self, batch: Any) -> MultiAgentBatch | None:
+    def load(self, batch: Any) -> dict[str, Tensor] | None:
         """The episodes of a learner's batch, padded, in the tensors that updates of this length read; None where they are no
         arrays of the host, or have a column of their own that is not one of env steps: how to pad it is not known."""
         columns = packed_columns(batch.policy_batches[DEFAULT_MODULE_ID])
@@ -163,12 +180,12 @@ class CapturedUpdates:
         for name, array in columns.items():
             if not isinstance(array, np.ndarray) or (_rows_more(name) == 0 and len(array) != steps):
                 return None
-        length = padded_length(int(lengths.max()), self._learner.config.team_spec.episode_limit)
+        length = padded_length(int(lengths.max()), self._limit)
         key = (length, *((name, array.dtype, array.shape[1:]) for name, array in columns.items()), len(lengths))
         if key not in self._padded:
             self._padded[key] = PaddedBatch(columns, length, self._learner.device)
         self._padded[key].fill(columns)
-        return MultiAgentBatch({DEFAULT_MODULE_ID: self._padded[key].batch}, env_steps=batch.env_steps())
+        return self._padded[key].batch
 
     # ------------------------------------------------------------------ an update
 
@@ -186,11 +203,11 @@ class CapturedUpdates:
         else:
             self._warm[key] += 1
             with self._on_side_stream():
-                scalars = self._work(batch)
+                scalars = self._work(batch, key)
         loss, norm, *others = scalars.tolist()  # the one time that the host waits
-        return loss, norm, dict(zip(self._names, others, strict=True))
+        return loss, norm, dict(zip(self._names[key], others, strict=True))
 
-    def _work(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _work(self, batch: Mapping[str, Tensor], key: Any) -> Tensor:
         """Loss, gradient and step; reads and writes tensors alone. Scalars: loss, norm, those of ``_names``."""
         learner = self._learner
         outputs = learner.module.forward_train({DEFAULT_MODULE_ID: batch})[DEFAULT_MODULE_ID]
@@ -198,7 +215,7 @@ class CapturedUpdates:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = learner.take_step([p.grad for p in self._parameters if p.grad is not None])
-        self._names = list(metrics)
+        self._names[key] = list(metrics)
         return torch.stack([scalar.detach().to(loss.dtype) for scalar in (loss, norm, *metrics.values())])
 
     def _try_to_capture(self, key: Any, batch: Mapping[str, Tensor]) -> None:
@@ -208,7 +225,7 @@ class CapturedUpdates:
             for group in self._optimizer.param_groups:
                 if group["capturable"]:
                     group["lr"] = self._lr
-            replay = self.capture(lambda: self._work(batch), self._parameters)
+            replay = self.capture(partial(self._work, batch, key), self._parameters)
         except RuntimeError as error:
             self._optimizer.zero_grad(set_to_none=True)
             logger.warning(
@@ -218,7 +235,7 @@ class CapturedUpdates:
                 " ".join(str(error).split())[:300],
             )
             self.capture = uncaptured
-            replay = uncaptured(lambda: self._work(batch), self._parameters)
+            replay = uncaptured(partial(self._work, batch, key), self._parameters)
         finally:
             for group, lr in zip(self._optimizer.param_groups, by_number, strict=True):
                 group["lr"] = lr

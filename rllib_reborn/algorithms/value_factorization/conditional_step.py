@@ -9,11 +9,6 @@ import torch
 from torch import Tensor
 
 
-def looking_is_free(tensor: Tensor) -> bool:
-    """Whether the host may look at numbers of ``tensor`` without waiting for a device."""
-    return tensor.device.type == "cpu"
-
-
 def step_if(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], condition: Tensor) -> None:
     """``optimizer.step()`` where the scalar bool tensor ``condition`` holds; otherwise parameters and state stay."""
     old_parameters = _copies([p.detach() for p in parameters])

@@ -19,10 +19,9 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from rllib_reborn.algorithms.value_factorization.conditional_step import looking_is_free, step_if
+from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
 from rllib_reborn.algorithms.value_factorization.learner_setup import LearnerSetup
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
-    REAL_LENGTHS,
     STEPS_OF_ALL_LEARNERS,
     dense_steps,
     packed_columns,
@@ -64,28 +63,24 @@ class ValueFactorizationLearner(LearnerSetup):
                 watching.enter_context(flushed_denormals())
                 for callback in self.learner_callbacks:
                     watching.enter_context(callback.watch_update(module=module, request=request))
-                return super().update(*args, **kwargs)
+                padded = None if self.captured is None else self.captured.batch_of(request, **kwargs)
+                return super().update(*args, **kwargs) if padded is None else self._captured_update(padded, **kwargs)
         finally:
             self._request = None
 
-    @override(Learner)
-    def _make_batch_if_necessary(self, training_data: Any) -> Any:
-        """As RLlib's, unless this update is a captured one (:mod:`.captured_updates`), which reads tensors of its own."""
-        if self.captured is not None and self._request is None and self.captured.may_run():
-            padded = self.captured.load(training_data.batch)
-            if padded is not None:
-                return padded
-        return super()._make_batch_if_necessary(training_data)
-
-    @override(TorchLearner)
-    def _update(self, batch: dict[str, Any]) -> tuple[Any, Any, Any]:
-        if self.captured is None or REAL_LENGTHS not in batch[DEFAULT_MODULE_ID]:
-            return super()._update(batch)
-        self.last_batch = batch[DEFAULT_MODULE_ID]
-        loss, norm, metrics = self.captured.run(self.last_batch)
-        self.metrics.log_dict(metrics | {GRAD_NORM: norm}, key=DEFAULT_MODULE_ID, window=1)
+    def _captured_update(self, batch: dict[str, Any], /, *, timesteps: dict[str, Any], **_: Any) -> Any:
+        """RLlib's update on a batch of :mod:`.captured_updates`, without the sizes and times that RLlib logs: they keep the
+        host longer than all else that is left to it."""
+        assert self.captured is not None
+        self.before_gradient_based_update(timesteps=timesteps)
+        ray_internals.count_update(self)
+        self.last_batch = batch
+        loss, norm, metrics = self.captured.run(batch)
+        metrics |= {GRAD_NORM: norm, self.TOTAL_LOSS_KEY: loss}
+        self.metrics.log_dict(metrics, key=DEFAULT_MODULE_ID, window=1)
         self._after_step()
-        return {}, {DEFAULT_MODULE_ID: loss}, {}
+        self.after_gradient_based_update(timesteps=timesteps)
+        return self.metrics.reduce()
 
     @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -284,6 +279,11 @@ def flushed_denormals() -> Iterator[None]:
 def global_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, a scalar tensor; NaN or inf if any gradient holds one."""
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+
+def looking_is_free(tensor: Tensor) -> bool:
+    """Whether the host may look at numbers of ``tensor`` without waiting for a device."""
+    return tensor.device.type == "cpu"
 
 
 def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: float | None) -> Tensor:
