@@ -10,6 +10,7 @@ import torch
 
 from rllib_reborn.algorithms import ALGORITHMS, rmix
 from rllib_reborn.algorithms.value_factorization import learner as learner_module
+from rllib_reborn.algorithms.value_factorization import learner_setup
 from rllib_reborn.algorithms.value_factorization.captured_updates import (
     CapturedUpdates,
     PaddedBatch,
@@ -22,7 +23,7 @@ from rllib_reborn.losses import risk
 from rllib_reborn.nets import cvar, quantile_agent, risk_agent, sequence
 from rllib_reborn.nets.sequence import gru_sequence
 from rllib_reborn.runtime.spaces import team_spaces
-from tests.algorithms.helpers import WALK, quick
+from tests.algorithms.helpers import WALK, learner_weights, quick
 from tests.algorithms.test_learner import make_sample, module_of
 from tests.callbacks.test_plasticity_callbacks import SETTINGS
 from tests.fakes.recorded_graph import recorded
@@ -357,3 +358,35 @@ def test_what_has_no_effect_is_refused(resources, value, message):
     config = quick(env=WALK, cuda_graph=value).learners(**resources)
     with pytest.raises(ValueError, match=message):
         config.validate()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_training_with_an_intervention_and_a_check_is_that_without_captured_updates(as_on_a_gpu, monkeypatch):
+    entry = {"kind": "reborn", "every": 12, "unit": "updates", "scope": "all", "scoring_episodes": 4}
+    settings = {"interventions": [entry | SETTINGS["reborn"]], "dormancy": {"every": 9, "unit": "updates"}}
+    captures, ends = [], []
+
+    def recording(learner):
+        record = recorded(lambda: state_of(learner))
+        return capturing(learner, lambda *work: captures.append(record(*work)) or captures[-1]).captured
+
+    for make in (lambda learner: None, recording):
+        monkeypatch.setattr(learner_setup, "captured_updates", make)
+        algorithm = quick(env=WALK, seed=3, updates_per_episode=1.0, **settings).build_algo()
+        try:
+            before = learner_weights(algorithm)
+            events = [event for _ in range(4) for event in algorithm.train()["plasticity"]]
+            ends.append((learner_weights(algorithm), [(e["event"], e["clock"]["updates"]) for e in events]))
+        finally:
+            algorithm.stop()
+    (plain, found), (captured, found_captured) = ends
+    assert found == found_captured
+    assert {"dormancy", "intervention"} <= {kind for kind, _ in found}
+    assert len(captures) >= 2  # each intervention has them made again
+
+    # RMSprop makes a whole step of a gradient that is all rounding, so single weights may differ.
+    def norm(of, minus):
+        return np.sqrt(sum(np.square(of[name].astype(float) - minus[name].astype(float)).sum() for name in of))
+
+    assert norm(captured, plain) < 0.05 * norm(plain, before)
