@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from rllib_reborn.checkpoints import CheckpointError, CheckpointStore
-from rllib_reborn.checkpoints.run_record import check_listed
+from rllib_reborn.checkpoints import CheckpointError, CheckpointStore, check_listed
 from rllib_reborn.cli.main import main
 from rllib_reborn.policy import Policy
 from tests.golden import reading
