@@ -148,7 +148,9 @@ def _fresh_python(root: Path, venv: Path) -> Path:
     if not (venv / ".complete").exists():
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        install += ["--constraint", "constraints/py311.txt"]
+        # Of the commit itself; those before 0.2.0 have one for 3.11 alone, which installs on later Pythons too.
+        own = f"constraints/py{sys.version_info[0]}{sys.version_info[1]}.txt"
+        install += ["--constraint", own if (root / own).exists() else "constraints/py311.txt"]
         # torch on its own first, as in the Makefile.
         for what in (["torch"], ["--editable", ".[dev]"]):
             subprocess.run([*install, *what], cwd=root, check=True)

@@ -16,6 +16,7 @@ from rllib_reborn._version import __version__
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command
 from rllib_reborn.cli.doctor_network import check_network
 from rllib_reborn.cli.finding import Finding
+from rllib_reborn.tested_versions import PYTHONS, RAY, RAYS, TESTED_PYTHONS
 
 MARKS = {True: "ok", False: "PROBLEM", None: "-"}
 GIGABYTE = 1e9
@@ -33,7 +34,7 @@ def examine() -> list[Finding]:
     """All findings about this machine."""
     return [
         check_python(sys.version_info[:2]),
-        check_package("ray", "2.60", exact=True),
+        check_package("ray", RAY, exact=True),
         check_package("torch", "2.6", exact=False),
         check_cuda(),
         check_cores(os.process_cpu_count() if hasattr(os, "process_cpu_count") else _affinity_cores()),
@@ -49,11 +50,18 @@ def examine() -> list[Finding]:
 
 
 def check_python(version: tuple[int, ...]) -> Finding:
-    """Python 3.11 or later."""
+    """A Python that was tested; another one may work."""
     text = f"Python {platform.python_version()}"
-    if version >= (3, 11):
-        return Finding("python", True, text)
-    return Finding("python", False, f"{text} is too old", "use Python 3.11 or later")
+    tested = f"tested on {', '.join(TESTED_PYTHONS)}"
+    name = ".".join(str(part) for part in version[:2])
+    if name in TESTED_PYTHONS:
+        return Finding("python", True, f"{text} ({tested})")
+    remedy = f"use Python {TESTED_PYTHONS[0]} should it not work"
+    if name in PYTHONS:
+        return Finding("python", None, f"{text} has a lock, and the tests were not run on it ({tested})", remedy)
+    if version > max(_release(one) for one in PYTHONS):
+        return Finding("python", None, f"{text} was not tried ({tested})", remedy)
+    return Finding("python", False, f"{text} is too old ({tested})", f"use Python {PYTHONS[0]} to {PYTHONS[-1]}")
 
 
 def check_package(name: str, version: str, *, exact: bool) -> Finding:
@@ -67,7 +75,8 @@ def check_package(name: str, version: str, *, exact: bool) -> Finding:
     mine, theirs = _release(version), _release(found)
     fits = theirs[: len(mine)] == mine if exact else theirs >= mine
     if fits:
-        return Finding(name, True, f"{name} {found}")
+        tested = f" (tested on {', '.join(RAYS)})" if name == "ray" else ""
+        return Finding(name, True, f"{name} {found}{tested}")
     return Finding(name, False, f"{name} {found} is not what was tested ({wanted})", remedy)
 
 

@@ -18,7 +18,7 @@ from tests.docs.shell import ShellCommand, shell_commands
 from tests.docs_code import PAGES, REPOSITORY, code_spans, fenced_blocks, shell_blocks
 
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
-ALL_PAGES = [*PAGES, CONTRIBUTING]
+ALL_PAGES = [*PAGES, CONTRIBUTING, REPOSITORY / "RELEASING.md"]
 OURS = ("train", "tune", "evaluate", "invariance", "probe", "report", "watch", "envs", "configs", "export", "dashboard")
 #: Languages behind a fence, and what holds their blocks.
 LANGUAGES = {

@@ -1,8 +1,8 @@
 """Installs what a release would ship into an empty virtual environment, and uses it as a user without a clone does.
 
-Builds the sdist and, from it, the wheel; installs the wheel with the lock (constraints/py311.txt); and runs, in a folder
-outside the clone: ``configs``, ``train`` (also ``--dry-run``), ``report``, ``evaluate``. ``make wheel-test`` runs it; it is
-no part of pytest, because it installs everything once more, which takes a minute or a few.
+Builds the sdist and, from it, the wheel; installs the wheel with the lock of the Python that runs this; and runs, in a
+folder outside the clone: ``configs``, ``train`` (also ``--dry-run``), ``report``, ``evaluate``. ``make wheel-test`` runs it;
+it is no part of pytest, because it installs everything once more, which takes a minute or a few.
 
     python tests/wheel/run.py [--keep DIR]
 """
@@ -21,7 +21,7 @@ import zipfile
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
-LOCK = CLONE / "constraints" / "py311.txt"
+LOCK = CLONE / "constraints" / f"py{sys.version_info[0]}{sys.version_info[1]}.txt"
 PAGE_PARTS = {
     f"rllib_reborn/evaluation/page/{name}" for name in ("page.html", "page.css", "draw.js", "charts.js", "page.js")
 }
@@ -37,6 +37,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there")
     args = parser.parse_args()
+    if not LOCK.exists():
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        parser.error(f"Python {version} has no lock in constraints/; run this with one of those that have.")
     if args.keep is not None:
         args.keep.mkdir(parents=True)
         return test_wheel(args.keep.resolve())
@@ -58,7 +61,7 @@ def test_wheel(folder: Path) -> int:
     except WheelTestError as error:
         print(f"wheel-test: {error}", file=sys.stderr)
         return 1
-    print("wheel-test: ok")
+    print(f"wheel-test: ok on Python {sys.version_info[0]}.{sys.version_info[1]}")
     return 0
 
 
