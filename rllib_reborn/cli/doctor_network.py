@@ -65,9 +65,16 @@ def check_auth_token(path: Path) -> Finding:
     """Ray's token lets anyone who reads it run code in the Ray that asks for it."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return Finding("ray_auth_token", True, "the token is in RAY_AUTH_TOKEN")
-    if not path.exists():
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except PermissionError:
+        mode = 0
+    except OSError:
         return Finding("ray_auth_token", None, f"{path} is not there; the first run makes it, with mode 0600")
-    mode = stat.S_IMODE(path.stat().st_mode)
+    if not os.access(path, os.R_OK):
+        return Finding(
+            "ray_auth_token", True, f"{path} is somebody else's; each run makes a token that it keeps to itself"
+        )
     if not mode & _ANYBODY or not _others_get_to(path):
         return Finding("ray_auth_token", True, f"only you can read {path}")
     return Finding(

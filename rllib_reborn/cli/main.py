@@ -31,6 +31,7 @@ from rllib_reborn.cli import (
     tune,
     watch,
 )
+from rllib_reborn.cli.closed_paths import sentence_about
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_MISTAKE, CommandFailed, UsageError
 from rllib_reborn.cli.home import ensure_writable_home
 from rllib_reborn.limits import SAMPLE_S
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; ``argv`` is without the program's name."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     second: SecondSignal | None = None
+    arguments: argparse.Namespace | None = None
     try:
         # As 'python -m' has it, so that an environment in the present folder has a name here too.
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
@@ -98,6 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has closed; the rest of the output must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        if (sentence := sentence_about(error, arguments)) is None:
+            raise
+        return _tell(sentence, EXIT_MISTAKE)
     return status
 
 

@@ -115,23 +115,29 @@ def token_file() -> Path:
 
 
 def _make_token() -> None:
-    """A token that only its user can read, where Ray would make one that everybody can; where the home cannot be written,
-    one for this process and those that it starts."""
+    """A token that only its user can read, where Ray would make one that everybody can; where the home cannot be written, or
+    what is there belongs to somebody else, one for this process and those that it starts."""
     given = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     file = token_file()
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(map(os.environ.get, given)) or file.exists():
+    # os.access and not exists(), which raises where somebody else's folder may not even be looked into.
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(map(os.environ.get, given)):
         return
-    token = secrets.token_hex(32)
+    if not os.access(file, os.R_OK):
+        token = secrets.token_hex(32)
+        with contextlib.suppress(OSError):
+            _write_token(file, token)
+        if not os.access(file, os.R_OK):
+            os.environ["RAY_AUTH_TOKEN"] = token
+
+
+def _write_token(file: Path, token: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, whole = tempfile.mkstemp(dir=file.parent)  # mode 0600
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, whole = tempfile.mkstemp(dir=file.parent)  # mode 0600
-        try:
-            with os.fdopen(handle, "w") as stream:
-                stream.write(token)
-            # In one step: another run that starts now finds the whole file or none.
-            with contextlib.suppress(FileExistsError):
-                os.link(whole, file)
-        finally:
-            os.unlink(whole)
-    except OSError:
-        os.environ["RAY_AUTH_TOKEN"] = token
+        with os.fdopen(handle, "w") as stream:
+            stream.write(token)
+        # In one step: another run that starts now finds the whole file or none.
+        with contextlib.suppress(FileExistsError):
+            os.link(whole, file)
+    finally:
+        os.unlink(whole)

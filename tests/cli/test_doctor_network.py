@@ -66,3 +66,19 @@ def test_who_gets_to_a_file(tmp_path: Path) -> None:
     assert doctor_network._others_get_to(Path("/etc/hosts"))
     (tmp_path / "closed").mkdir(mode=0o700)
     assert not doctor_network._others_get_to(tmp_path / "closed" / "file")
+
+
+def test_a_token_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so that it is said of the file system here."""
+    token = tmp_path / "auth_token"
+    token.write_text("")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "somebody else's" in doctor_network.check_auth_token(token).sentence
+
+    def closed(_: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", closed)
+    finding = doctor_network.check_auth_token(token)
+    assert finding.ok is True
+    assert "somebody else's" in finding.sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,30 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.Monkey
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # put back after the test
     with listening_on_localhost():
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+@pytest.mark.parametrize("kept_from_us", [".ray", ".ray/auth_token"])
+def test_what_somebody_else_has_left_in_the_home_is_no_obstacle(kept_from_us: str) -> None:
+    """A home on a volume that another user id has been at home in: its folder is closed to us, or its token alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # not pytest's, which is closed to others as a whole
+        (Path(home) / ".ray").mkdir()
+        (Path(home) / ".ray" / "auth_token").write_text("a token")
+        for path in (home, f"{home}/.ray"):
+            os.chmod(path, 0o777)
+        os.chmod(f"{home}/{kept_from_us}", 0o600 if os.geteuid() == 0 else 0o000)
+        child = os.fork()
+        if not child:
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(54321)
+                os.environ.update(HOME=home, RAY_AUTH_TOKEN="")
+                with listening_on_localhost():
+                    os._exit(0 if len(os.environ["RAY_AUTH_TOKEN"]) == 64 else 2)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        os.chmod(f"{home}/{kept_from_us}", 0o700)
+        assert [path.name for path in Path(home, ".ray").iterdir()] == ["auth_token"]
 
 
 def test_a_machine_that_cannot_reach_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
