@@ -68,6 +68,24 @@ def by_checkpoint(checkpoints: dict[str, Rows]) -> list[str]:
     return lines
 
 
+def along_the_runs(checkpoints: dict[str, Rows]) -> list[str]:
+    """``as_is`` minus ``fresh`` at each time of runs that were probed at several, and how it grew; paired by run."""
+    losses: dict[str, dict[str, float]] = {}
+    for name, rows in checkpoints.items():
+        run, _, saved = name.partition("/checkpoints/")
+        losses.setdefault(run, {})[saved] = rows["as_is"]["area"]["mean"] - rows["fresh"]["area"]["mean"]
+    times = sorted({saved for of_run in losses.values() for saved in of_run})
+    if len(times) < 2 or any(of_run.keys() != set(times) for of_run in losses.values()):
+        return []
+    lines = ["| checkpoint | as_is minus fresh by run | mean |", "|---|---|---|"]
+    for time in times:
+        values = [of_run[time] for of_run in losses.values()]
+        by_run = " / ".join(f"{value:+.3f}" for value in values)
+        lines.append(f"| {time} | {by_run} | {text(mean_interval(values), signed=True)} |")
+    grown = mean_interval([of_run[times[-1]] - of_run[times[0]] for of_run in losses.values()])
+    return [*lines, "", f"The last minus the first: {text(grown, signed=True)}"]
+
+
 def text(interval: Interval | None, *, signed: bool = False) -> str:
     """With a star where it excludes zero, of a difference."""
     if interval is None:
@@ -114,6 +132,8 @@ def main(names: list[str]) -> None:
             print(f"### {point}, {saved}: {len(of_group)} checkpoints\n")
             print("\n".join(table(of_group)) + "\n")
         print("\n".join(by_checkpoint(checkpoints)) + "\n")
+        if along := along_the_runs(checkpoints):
+            print("\n".join(along) + "\n")
 
 
 if __name__ == "__main__":

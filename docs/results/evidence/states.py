@@ -148,13 +148,13 @@ def print_tables(plain: ByState, treated: ByState, title: str) -> None:
             print(f"{state}: final win rate {[round(run.win_rate or 0.0, 3) for run in runs.values()]}")
 
 
-def main() -> None:
-    """Print the tables, write the figures."""
-    for name in sys.argv[1:] or sorted(path.name.removesuffix(".tar.xz") for path in HERE.glob("mixer_state_*.tar.xz")):
+def main(names: list[str], pictures: Path = HERE) -> None:
+    """Print the tables, write the figures into ``pictures``."""
+    for name in names or sorted(path.name.removesuffix(".tar.xz") for path in HERE.glob("mixer_state_*.tar.xz")):
         plain, treated = read(HERE / f"{name}.tar.xz")
         print_tables(plain, treated, name)
-        draw(plain, treated, name, HERE / f"{name}.png")
+        draw(plain, treated, name, pictures / f"{name}.png")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
