@@ -229,7 +229,7 @@ class Container:
 
     def enter(self, process: subprocess.Popen[str], *command: str) -> subprocess.CompletedProcess[str]:
         """A command beside what runs, as ``docker exec`` does."""
-        first = output(["pgrep", "--parent", str(process.pid)]).split()[0]
+        first = first_child(process)
         return subprocess.run(
             [
                 *("nsenter", "--target", first, "--mount", "--net", "--uts", "--ipc", "--pid", "--root", "--wd"),
@@ -336,6 +336,20 @@ def timed(name: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     print(f"image-test: {name} {time.monotonic() - start:.0f} s", flush=True)
+
+
+def first_child(process: subprocess.Popen[str], timeout_s: float = 60.0) -> str:
+    """The process id of the first process that one started; on a busy machine it takes a while until it has.
+
+    Raises:
+        ImageTestError: It ended, or started none in that time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (found := subprocess.run(["pgrep", "--parent", str(process.pid)], capture_output=True, text=True).stdout):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ImageTestError(f"process {process.pid} (status {process.poll()}) has no child after {timeout_s:g} s.")
+        time.sleep(0.1)
+    return found.split()[0]
 
 
 def output(command: Sequence[str], env: dict[str, str] | None = None) -> str:
