@@ -347,7 +347,7 @@ def first_child(process: subprocess.Popen[str], timeout_s: float = 60.0) -> str:
     deadline = time.monotonic() + timeout_s
     while not (found := subprocess.run(["pgrep", "--parent", str(process.pid)], capture_output=True, text=True).stdout):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise ImageTestError(f"process {process.pid} (status {process.poll()}) has no child after {timeout_s:g} s.")
+            raise ImageTestError(f"process {process.pid} has started no other one; its status is {process.poll()}.")
         time.sleep(0.1)
     return found.split()[0]
 
