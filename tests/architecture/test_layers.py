@@ -104,32 +104,42 @@ def naming_interventions(graph: ImportGraph, place: str) -> list[str]:
     return found
 
 
-GRAPH = import_graph(PACKAGE)
+#: Listed without reading them: every test process imports this file, and one needs the graph.
+PLACES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
-def test_no_package_imports_upward():
-    assert upward(GRAPH) == []
+@pytest.fixture(scope="module")
+def package():
+    return import_graph(PACKAGE)
 
 
-def test_every_package_has_a_place():
-    assert without_place(GRAPH) == set()
-    assert of_root_files(GRAPH) == []
+def test_the_list_has_all_files(package):
+    assert sorted(package.places) == PLACES
 
 
-@pytest.mark.parametrize("place", [place for place in GRAPH.places if not place.startswith(MAY_IMPORT_RAY)])
-def test_ray_stays_out(place):
+def test_no_package_imports_upward(package):
+    assert upward(package) == []
+
+
+def test_every_package_has_a_place(package):
+    assert without_place(package) == set()
+    assert of_root_files(package) == []
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if not place.startswith(MAY_IMPORT_RAY)])
+def test_ray_stays_out(package, place):
     if place != "__main__.py":  # the road into the command line, which loads Ray when a command asks for it
-        assert brings(GRAPH, place, "ray") == []
+        assert brings(package, place, "ray") == []
 
 
-@pytest.mark.parametrize("place", [p for p in GRAPH.places if p.startswith(WITHOUT_TORCH) and "adapters" not in p])
-def test_torch_stays_out(place):
-    assert brings(GRAPH, place, "torch") == []
+@pytest.mark.parametrize("place", [p for p in PLACES if p.startswith(WITHOUT_TORCH) and "adapters" not in p])
+def test_torch_stays_out(package, place):
+    assert brings(package, place, "torch") == []
 
 
 MEASURES = [
     place
-    for place in GRAPH.places
+    for place in PLACES
     if place.startswith("plasticity/") and not place.startswith(tuple(f"plasticity/{name}" for name in ACTS))
 ]
 
@@ -140,8 +150,8 @@ def test_there_is_something_that_measures():
 
 
 @pytest.mark.parametrize("place", MEASURES)
-def test_what_measures_knows_nothing_of_what_acts(place):
-    assert naming_interventions(GRAPH, place) == []
+def test_what_measures_knows_nothing_of_what_acts(package, place):
+    assert naming_interventions(package, place) == []
 
 
 @pytest.mark.parametrize(
