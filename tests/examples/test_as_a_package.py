@@ -129,8 +129,10 @@ def test_each_alone_on_a_remote_runner_and_a_remote_learner(installed, tmp_path,
 @pytest.mark.long
 def test_all_four_in_a_sweep(installed, tmp_path):
     settings = dict(entry.split("=", 1) for entry in [*LENGTH, *TREATED, *READ])
+    budget = settings.pop("stop.env_steps")
     lines = [f"base: '{GAME}/{MIXER}+{KIND}'", "set:", *(f"  {key}: {value}" for key, value in settings.items())]
     lines += ["space: {training.model.encoder_settings.width: {grid: [6, 12]}}", "concurrency: 1"]
+    lines += [f"budget: {{env_steps: {budget}}}"]
     (tmp_path / "sweep.yaml").write_text("\n".join(lines))
     run(installed, tmp_path, "-m", "rllib_reborn", "tune", "sweep.yaml", "--out", "sweep")
     finals = list((tmp_path / "sweep").glob("*/s0/final_evaluation.json"))
