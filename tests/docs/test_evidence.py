@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "results" / "evidence.md"
 
 @pytest.mark.slow
 def test_one_command_draws_the_page(tmp_path: Path) -> None:
-    command = [sys.executable, str(PAGE.with_suffix("")), "--pictures", str(tmp_path)]
+    command = [sys.executable, str(PAGE.with_suffix("") / "draw.py"), "--pictures", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     page = PAGE.read_text()

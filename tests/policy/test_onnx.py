@@ -294,6 +294,18 @@ class TestTheCheck:
         with pytest.raises(PolicyError, match=r"the ONNX file does .* where the policy does"):
             check_onnx(policy, made.SerializeToString())
 
+    def test_ten_times_what_other_roundings_make_is_allowed_and_no_more(self) -> None:
+        found, expected = np.full(2, 5e-4, np.float32), np.zeros(2, np.float32)
+        assert check._require_close("values", found, expected, lambda: 6e-5, "step 0") == pytest.approx(6e-4)
+        with pytest.raises(PolicyError, match=r"different by 0\.0005, more than 0\.0004"):
+            check._require_close("values", found, expected, lambda: 4e-5, "step 0")
+        with pytest.raises(PolicyError, match="different by nan"):
+            check._require_close("values", found * np.nan, expected, lambda: 1.0, "step 0")
+
+    def test_roundings_are_not_computed_where_all_is_within_the_tolerance(self) -> None:
+        expected = np.zeros(2, np.float32)
+        assert check._require_close("values", expected + 9e-6, expected, lambda: 1 / 0, "step 0") == check.TOLERANCE
+
     def test_a_file_that_cannot_be_read_is_a_sentence(self) -> None:
         with pytest.raises(PolicyError, match="onnxruntime cannot read the ONNX file"):
             check_onnx(exported(), b"nothing of the kind")

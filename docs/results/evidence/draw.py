@@ -1,6 +1,6 @@
 """Every table and figure of docs/results/evidence.md, out of what is packed in this folder.
 
-python docs/results/evidence [--pictures DIR]    (the figures go beside the archives unless DIR is given)
+python docs/results/evidence/draw.py [--pictures DIR]    (the figures go beside the archives unless DIR is given)
 """
 
 from __future__ import annotations
