@@ -151,8 +151,9 @@ class TestDoctor:
             "wandb",
             "smac",
         } <= set(findings)
-        for name in ("python", "ray", "torch", "cores"):
+        for name in ("ray", "torch", "cores"):
             assert findings[name].ok is True, findings[name]
+        assert findings["python"].ok is not False  # these tests are how a Python becomes a tested one
         assert all(finding.sentence for finding in findings.values())
         assert all(finding.remedy for finding in findings.values() if finding.ok is False)
 
