@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from rllib_reborn.callbacks import DormancyCallback, LearnerCallback, ReBornCallback
     from rllib_reborn.envs import TeamSpec, VectorTeamEnv, make_team_env
     from rllib_reborn.policy import Policy
-    from rllib_reborn.studies.trained_policy import TrainedPolicy, load_team
+    from rllib_reborn.studies.trained_policy import EpisodeOutcomes, TrainedPolicy, load_team
 
 _HOME = {
     "ALGORITHMS": "rllib_reborn.algorithms",
     **{name: "rllib_reborn.algorithms" for algorithm in ALGORITHM_NAMES for name in (algorithm, f"{algorithm}Config")},
     "DormancyCallback": "rllib_reborn.callbacks",
+    "EpisodeOutcomes": "rllib_reborn.studies.trained_policy",
     "LearnerCallback": "rllib_reborn.callbacks",
     "Policy": "rllib_reborn.policy",
     "ReBornCallback": "rllib_reborn.callbacks",
@@ -61,6 +62,7 @@ __all__ = [
     "WQMIX",
     "DMIXConfig",
     "DormancyCallback",
+    "EpisodeOutcomes",
     "IQLConfig",
     "LearnerCallback",
     "Policy",

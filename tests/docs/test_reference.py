@@ -45,6 +45,15 @@ def test_no_name_stands_there_twice() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+def test_names_of_one_file_stand_there_with_one_package() -> None:
+    """The page of a file's source links each name back by the package of the first one (sphinx.ext.viewcode)."""
+    packages: dict[str, set[str]] = {}
+    for _, name in NAMES:
+        if home := getattr(found(name), "__module__", None):
+            packages.setdefault(home, set()).add(name.rpartition(".")[0])
+    assert {home: names for home, names in packages.items() if len(names) > 1} == {}
+
+
 @pytest.mark.parametrize("package", WITHOUT_PAGE)
 def test_every_public_name_has_an_entry(package: str) -> None:
     module = importlib.import_module(package)
