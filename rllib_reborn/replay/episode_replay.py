@@ -324,6 +324,8 @@ class EpisodeReplay:
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
         drawn = self._longest_first(self._draw(episodes, rng))
+        if shards == 1:
+            return drawn
         # Round-robin over the shards, then one shard after the other.
         dealt = np.arange(episodes).reshape(-1, shards).T.reshape(-1)
         return DrawnEpisodes(drawn.positions[dealt], drawn.lengths[dealt], drawn.indices[dealt])
@@ -352,8 +354,8 @@ class EpisodeReplay:
     def _longest_first(self, positions: npt.NDArray[np.int64]) -> DrawnEpisodes:
         lengths = np.array([len(self._episodes[i]["reward"]) for i in positions], np.int32)
         order = np.argsort(-lengths, kind="stable")
-        first = self.episodes_added - len(self._episodes)
-        return DrawnEpisodes(positions[order], lengths[order], positions[order] + first)
+        positions = positions[order]
+        return DrawnEpisodes(positions, lengths[order], positions + (self.episodes_added - len(self._episodes)))
 
     def _gather(self, drawn: DrawnEpisodes) -> ReplaySample:
         return ReplaySample(EpisodeBlock.of([self._episodes[i] for i in drawn.positions]), drawn.indices)

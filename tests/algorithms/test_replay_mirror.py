@@ -208,7 +208,7 @@ def test_a_learner_reads_the_columns_that_it_would_be_given():
 def test_updates_from_a_mirror_are_those_from_the_replay(algorithm, captured):
     two = TwoLearners(algorithm, captured)
     before = weights(two.plain)
-    for _ in range(4):
+    for _ in range(6):
         given, named = two.batches()
         logged = []
         for learner, batch in ((two.plain, given), (two.reading, named)):
@@ -297,12 +297,12 @@ def made(monkeypatch, capfd, *, replay_device, free, is_local=True):
 
 
 def test_auto_makes_a_mirror_where_it_fits_and_says_where_it_does_not(monkeypatch, capfd):
-    mirror, said = made(monkeypatch, capfd, replay_device="auto", free=2.1)
+    mirror, printed = made(monkeypatch, capfd, replay_device="auto", free=2.1)
     assert mirror is not None
-    assert "a copy on the GPU takes" in said
-    mirror, said = made(monkeypatch, capfd, replay_device="auto", free=1.9)
+    assert "a copy on the GPU takes" in printed
+    mirror, printed = made(monkeypatch, capfd, replay_device="auto", free=1.9)
     assert mirror is None
-    assert "not on the GPU, since a copy of the replay takes" in said
+    assert "not on the GPU, since a copy of the replay takes" in printed
 
 
 @pytest.mark.parametrize("given", [{"replay_device": "off"}, {"replay_device": "auto", "is_local": False}])
