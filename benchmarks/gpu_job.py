@@ -7,6 +7,8 @@ failed, out of time), and ``log.txt``, what the parts printed. Milliseconds are 
 - ``facts``: versions, the GPU, its driver, cores;
 - ``updates``: for each algorithm and shape an update as a CUDA graph (``graph_ms``; ``replay_ms`` of it the graph itself,
   ``load_ms`` padding and copying the batch), padded and packed without one, and the PyMARL-style reference in the same run;
+  and from drawing a batch to the end of its update, with ``training.replay_device`` off (``from_host_ms``) and auto
+  (``from_mirror_ms``; ``mirror_ms`` is what it costs that to take in a block of as many episodes as a batch has);
 - ``tests``: ``pytest -m cuda``;
 - ``run``: ``train predator_prey/small/qmix`` with ``configs/resources/gpu.yaml``, for as long as there is time; what
   1,000,000 env steps take is extrapolated from the second half, and says so;
@@ -116,10 +118,41 @@ def _update_row(name: str, shape: str, arguments: argparse.Namespace) -> Row:
         if mode == "graph":
             row["captured"] = captured.capture is not uncaptured
             row["replay_ms"] = _median_ms(device, repeats, next(iter(captured.replays.values())))
+    row |= _by_replay_device(works, repeats)
     reference = works.works["reference"]
     reference()
     row["reference_ms"] = _median_ms(device, 1 if arguments.small else 3, reference)
     return row
+
+
+def _by_replay_device(works: Any, repeats: int) -> Row:
+    from benchmarks.learner import CLOCK, learner_batches
+    from rllib_reborn.algorithms.value_factorization.captured_updates import WARM_UPS
+    from rllib_reborn.algorithms.value_factorization.replay_mirror import ReplayMirror
+    from rllib_reborn.replay import EpisodeReplay
+
+    block, learner, device = works.sample.block, works.learner, works.device.type
+    layout = {name: (array.shape[1:], array.dtype) for name, array in block.fields.items()}
+    replay = EpisodeReplay(8 * len(block), layout, int(block.lengths.max()), seed=0)
+    for _ in range(8):
+        replay.add(block)
+    mirror = learner.replay_mirror = ReplayMirror(replay, learner.device)
+    learner.captured = next(iter(_modes(works).values()))
+
+    def update(source: Any) -> None:
+        (batch,) = learner_batches(source.sample(len(block)), 1)
+        learner.update(batch=batch, timesteps=CLOCK)
+
+    row: Row = {}
+    for name, source in (("from_host_ms", replay), ("from_mirror_ms", mirror)):
+        for _ in range(WARM_UPS + 2):
+            update(source)
+        row[name] = _median_ms(device, repeats, partial(update, source))
+    taken = []
+    for _ in range(repeats):
+        replay.add(block)
+        taken.append(_finished(device, mirror.catch_up))
+    return row | {"mirror_ms": 1e3 * statistics.median(taken)}
 
 
 def equality(arguments: argparse.Namespace) -> Iterator[Row]:

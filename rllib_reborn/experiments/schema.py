@@ -78,6 +78,7 @@ class TrainingSection(Settings):
     episodes_per_sample: Count | None = NOT_GIVEN
     nonfinite_patience: Count = NOT_GIVEN
     cuda_graph: Literal["auto", "off"] = NOT_GIVEN
+    replay_device: Literal["auto", "cuda", "off"] = NOT_GIVEN
     dormancy: dict[str, Any] | None = NOT_GIVEN
 
     @pydantic.field_validator("dormancy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ import numpy.typing as npt
 
 from rllib_reborn.replay.fields import FIELDS, OBSERVATION_FIELDS, STEP_FIELDS, Episode
 from rllib_reborn.replay.memory import available_memory, check_fits, largest_size
+
+#: Column of a mirrored sample in place of the fields: where each episode lies, [E] int64.
+SLOTS = "slots"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +88,30 @@ class EpisodeBlock:
             row_step += length
 
 
+class SlotBlock(NamedTuple):
+    """E episodes of a mirror by their slots, in place of an :class:`EpisodeBlock`.
+
+    Attributes:
+        lengths: [E] int32, env steps of each.
+        slots: [E] int64.
+    """
+
+    lengths: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int64]
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        return {"lengths": self.lengths, SLOTS: self.slots}
+
+    def env_steps(self) -> int:
+        """Env steps of all episodes (the name is RLlib's)."""
+        return int(self.lengths.sum())
+
+
 @dataclasses.dataclass(frozen=True)
 class EpisodePart:
-    """A part of an :class:`EpisodeBlock`, and which of its episodes and env steps these are."""
+    """A part of a sample, and which of its episodes and env steps these are."""
 
-    block: EpisodeBlock
+    block: EpisodeBlock | SlotBlock
     episodes: slice
     steps: slice
 
@@ -140,6 +163,51 @@ class ReplaySample(NamedTuple):
         return self.block.parts(shards)
 
 
+class MirroredSample(NamedTuple):
+    """Episodes that the replay has drawn and the mirror holds, in place of a :class:`ReplaySample`.
+
+    Attributes:
+        block: Where they lie.
+        indices: [E] int64, the running number of each episode since the replay began.
+    """
+
+    block: SlotBlock
+    indices: npt.NDArray[np.int64]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """[E] env steps of each episode."""
+        return self.block.lengths
+
+    @property
+    def env_steps(self) -> int:
+        return self.block.env_steps()
+
+    def parts(self, shards: int) -> list[EpisodePart]:
+        """All of it, for the one learner.
+
+        Raises:
+            ValueError: ``shards`` is not 1.
+        """
+        if shards != 1:
+            raise ValueError(f"a mirrored sample is asked for {shards} parts; expected 1: one learner reads a mirror.")
+        return [EpisodePart(self.block, slice(0, len(self.lengths)), slice(0, self.env_steps))]
+
+
+class DrawnEpisodes(NamedTuple):
+    """Which episodes were drawn, before anything of them is copied.
+
+    Attributes:
+        positions: [E] int64, 0 the oldest one held.
+        lengths: [E] int32, env steps of each.
+        indices: [E] int64, see :class:`ReplaySample`.
+    """
+
+    positions: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int32]
+    indices: npt.NDArray[np.int64]
+
+
 class EpisodeReplay:
     """The last ``capacity`` episodes.
 
@@ -149,6 +217,10 @@ class EpisodeReplay:
         episode_limit: Longest possible episode, in env steps.
         seed: Seed of the sampling generator; None draws one from the system.
         memory_limit: Bytes that may be used; None asks the system.
+
+    Attributes:
+        episodes_added: The running number of the next episode.
+        restores: How often a state was put in: what was copied of episodes before is of another time line.
 
     Raises:
         ReplayMemoryError: Full-length episodes would not fit into memory; nothing was allocated.
@@ -178,6 +250,7 @@ class EpisodeReplay:
         self._episodes: deque[Episode] = deque()
         self._rng = np.random.default_rng(seed)
         self.episodes_added = 0
+        self.restores = 0
         self.nbytes = 0
         self.batch_metrics: dict[str, float | None] = {}  #: Of the last batch to learn from, by name.
 
@@ -238,13 +311,24 @@ class EpisodeReplay:
         Raises:
             ValueError: The replay is empty, or ``episodes`` is no multiple of ``shards``.
         """
+        return self._gather(self.draw(episodes, shards=shards, rng=rng))
+
+    def draw(self, episodes: int, *, shards: int = 1, rng: np.random.Generator | None = None) -> DrawnEpisodes:
+        """Which episodes :meth:`sample` would give; the random stream moves as there.
+
+        Raises:
+            ValueError: As there.
+        """
         if not self._episodes:
             raise ValueError("the replay is empty; add episodes before sampling.")
         if episodes < 1 or episodes % shards:
             raise ValueError(f"cannot sample {episodes} episodes for {shards} learners; expected a multiple.")
         drawn = self._longest_first(self._draw(episodes, rng))
+        if shards == 1:
+            return drawn
         # Round-robin over the shards, then one shard after the other.
-        return self._gather(drawn.reshape(-1, shards).T.reshape(-1))
+        dealt = np.arange(episodes).reshape(-1, shards).T.reshape(-1)
+        return DrawnEpisodes(drawn.positions[dealt], drawn.lengths[dealt], drawn.indices[dealt])
 
     def latest(self, episodes: int) -> ReplaySample:
         """The newest episodes (fewer while fewer are held), longest first.
@@ -263,13 +347,18 @@ class EpisodeReplay:
         """Positions, 0 the oldest; see :meth:`sample`."""
         return _balanced_draw(self._rng if rng is None else rng, len(self._episodes), episodes)
 
-    def _longest_first(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        lengths = np.array([len(self._episodes[i]["reward"]) for i in positions], np.int32)
-        return positions[np.argsort(-lengths, kind="stable")]
+    def newest(self, count: int) -> list[Episode]:
+        """The last ``count`` episodes (0..``len``), oldest first; not copied, and never changed."""
+        return list(itertools.islice(self._episodes, len(self._episodes) - count, None))
 
-    def _gather(self, positions: npt.NDArray[np.int64]) -> ReplaySample:
-        first = self.episodes_added - len(self._episodes)
-        return ReplaySample(EpisodeBlock.of([self._episodes[i] for i in positions]), positions + first)
+    def _longest_first(self, positions: npt.NDArray[np.int64]) -> DrawnEpisodes:
+        lengths = np.array([len(self._episodes[i]["reward"]) for i in positions], np.int32)
+        order = np.argsort(-lengths, kind="stable")
+        positions = positions[order]
+        return DrawnEpisodes(positions, lengths[order], positions + (self.episodes_added - len(self._episodes)))
+
+    def _gather(self, drawn: DrawnEpisodes) -> ReplaySample:
+        return ReplaySample(EpisodeBlock.of([self._episodes[i] for i in drawn.positions]), drawn.indices)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -292,6 +381,7 @@ class EpisodeReplay:
         for episode in episodes:
             self._check(EpisodeBlock(np.array([len(episode["reward"])], np.int32), episode))
         self._episodes = deque(episodes)
+        self.restores += 1
         self.nbytes = sum(_nbytes(episode) for episode in episodes)
         self.episodes_added = int(state["episodes_added"])
         self._rng.bit_generator.state = state["rng"]

@@ -47,8 +47,13 @@ class RewardScaler:
             return 1.0
         return math.sqrt(self.squares / self.count)
 
+    @property
+    def factor(self) -> float:
+        """What rewards are multiplied by now."""
+        return self.scale / self.deviation
+
     def __call__(self, reward: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        factor = self.scale / self.deviation
+        factor = self.factor
         return reward if factor == 1.0 else (reward * np.float32(factor)).astype(np.float32)
 
     def get_state(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rllib_reborn.algorithms.value_factorization.captured_updates import Capture
 from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, equal, learner_weights, quick, rows
 from tests.algorithms.test_captured_updates import batch_of, distance, make_learner, train, weights
+from tests.algorithms.test_replay_mirror import Twins
 from tests.callbacks.test_plasticity_callbacks import SETTINGS
 
 pytestmark = [
@@ -170,3 +171,52 @@ def test_the_state_of_a_learner_goes_from_the_cpu_to_a_gpu_and_back(kind: str) -
     (group,) = on_cpu.get_optimizer("default_policy").param_groups
     assert (group["capturable"], group["lr"]) == (False, 5e-4)
     train(on_cpu, 1, first=9)
+
+
+def test_batches_of_a_mirror_on_a_gpu_are_those_of_the_replay() -> None:
+    twins = Twins(device=torch.device("cuda"))
+    for number in range(6):
+        twins.add(*(1 + (number * k) % 6 for k in range(1, 4)))
+        twins.assert_alike()
+    saved = twins.plain.get_state()
+    twins.add(6, 6)
+    twins.do(lambda replay: replay.set_state(saved))
+    twins.assert_alike()
+
+
+@pytest.mark.parametrize("cuda_graph", ["auto", "off"])
+def test_a_run_that_reads_the_replay_on_the_gpu_goes_as_one_that_copies_batches(cuda_graph: str) -> None:
+    ends, before = [], {}
+    for replay_device in ("off", "cuda"):
+        config = quick(env=WALK, seed=3, updates_per_episode=1.0, replay_device=replay_device, cuda_graph=cuda_graph)
+        built = config.learners(num_gpus_per_learner=1).build_algo()
+        try:
+            assert (built.mirror is not None) == (replay_device == "cuda")
+            before = learner_weights(built)
+            rows(built, 3)
+            ends.append(learner_weights(built))
+        finally:
+            built.stop()
+    first, second = ends
+    apart, way = (
+        np.sqrt(sum(np.square(first[name].astype(float) - other[name]).sum() for name in first))
+        for other in (second, before)
+    )
+    assert apart < 0.05 * way  # kernels of a GPU may add in another order each time
+
+
+def test_auto_reads_the_replay_on_the_gpu_and_goes_on_from_a_checkpoint(tmp_path) -> None:
+    config = quick(env=WALK, seed=3).learners(num_gpus_per_learner=1)
+    first, second = config.build_algo(), config.copy(copy_frozen=False).build_algo()
+    try:
+        assert first.mirror is not None
+        rows(first, 3)
+        first.save_to_path(tmp_path)
+        second.restore_from_path(tmp_path)
+        sampled, expected = second.mirror.sample(8), first.replay.sample(8)
+        held = second.mirror.packed(sampled.block.slots, sampled.lengths)
+        for name, array in expected.block.fields.items():
+            assert np.array_equal(held[name].cpu().numpy(), array), name
+    finally:
+        first.stop()
+        second.stop()

@@ -32,10 +32,13 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import (
     AMPLITUDE,
     LONGEST_EPISODE,
     REAL_LENGTHS,
+    REWARD_FACTOR,
     STEPS_OF_ALL_LEARNERS,
     layout_of,
     packed_columns,
 )
+from rllib_reborn.algorithms.value_factorization.replay_mirror import ReplayMirror, torch_dtype
+from rllib_reborn.replay.episode_replay import SLOTS
 from rllib_reborn.replay.fields import OBSERVATION_FIELDS
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,9 @@ logger = logging.getLogger(__name__)
 SHORTEST = 25
 #: Updates of a length before it is captured: libraries choose and allocate at their first calls.
 WARM_UPS = 3
+
+#: Columns with a number for each episode, or with one.
+_WITHOUT_STEPS = ("lengths", REAL_LENGTHS, AMPLITUDE, STEPS_OF_ALL_LEARNERS, LONGEST_EPISODE, SLOTS, REWARD_FACTOR)
 
 #: Makes ``work`` repeatable: called with it and the parameters whose gradients it sets; gives what repeats it.
 Capture = Callable[[Callable[[], Tensor], Sequence[Tensor]], Callable[[], Tensor]]
@@ -68,21 +74,32 @@ class PaddedBatch:
         columns: Of a batch of this size, see :func:`~.learner_updates.learner_batches`, without the first dimension of 1.
         length: Env steps of each episode with its padding.
         device: Where the tensors are.
+        mirror: Where the episodes are, if ``columns`` name them by slots.
 
     Attributes:
         batch: What the learner reads: the columns [1, ...], :data:`~.learner_updates.REAL_LENGTHS` among them.
     """
 
-    def __init__(self, columns: Mapping[str, npt.NDArray[Any]], length: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, npt.NDArray[Any]],
+        length: int,
+        device: torch.device,
+        mirror: ReplayMirror | None = None,
+    ) -> None:
         self.length = length
         self.episodes = len(columns["lengths"])
         # Pinned, so that the GPU fetches them by itself. Every update waits for its results before the next is filled in.
         host = {name: self._room(name, array, device.type == "cuda") for name, array in columns.items()}
         host[REAL_LENGTHS] = self._room(REAL_LENGTHS, columns["lengths"], device.type == "cuda")
         host["lengths"].fill_(length)
-        host["action_mask"].fill_(True)
-        self._host = host
+        if mirror is None:
+            host["action_mask"].fill_(True)
+        self._host, self._mirror = host, mirror
         self.batch = {name: torch.zeros_like(room, device=device) for name, room in host.items()}
+        for name, (shape, dtype) in {} if mirror is None else mirror.layout.items():
+            rows = self.episodes * (length + (name in OBSERVATION_FIELDS))
+            self.batch[name] = torch.zeros(1, rows, *shape, dtype=_as_read(dtype), device=device)
         self._filled = [0] * self.episodes  #: Env steps of the episodes of the last batch.
 
     def fill(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -109,18 +126,26 @@ class PaddedBatch:
         self._filled = lengths
         for name, room in self._host.items():
             self.batch[name].copy_(room, non_blocking=True)
+        if self._mirror is not None:
+            self._mirror.fill_padded(self.batch, self.batch[SLOTS][0], self.length)
+            if REWARD_FACTOR in columns:
+                self.batch["reward"].mul_(float(columns[REWARD_FACTOR][0]))
 
     def _room(self, name: str, array: npt.NDArray[Any], pinned: bool) -> Tensor:
         more = _rows_more(name)
         rows = len(array) if more is None else self.episodes * (self.length + more)
-        like = torch.from_numpy(array[:0])
-        dtype = torch.float32 if like.is_floating_point() else like.dtype  # as RLlib converts batches
+        dtype = _as_read(torch_dtype(array.dtype))
         return torch.zeros(1, rows, *array.shape[1:], dtype=dtype, pin_memory=pinned)
+
+
+def _as_read(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which networks and loss read a column that is stored in ``dtype``."""
+    return torch.float32 if dtype.is_floating_point else dtype
 
 
 def _rows_more(name: str) -> int | None:
     """Rows of a column that an episode has beyond its env steps; None: the column has none for each step."""
-    if name in ("lengths", REAL_LENGTHS, AMPLITUDE, STEPS_OF_ALL_LEARNERS, LONGEST_EPISODE):
+    if name in _WITHOUT_STEPS:
         return None
     return 1 if name in OBSERVATION_FIELDS else 0
 
@@ -183,7 +208,8 @@ class CapturedUpdates:
         length = padded_length(int(lengths.max()), self._limit)
         key = (length, *((name, array.dtype, array.shape[1:]) for name, array in columns.items()), len(lengths))
         if key not in self._padded:
-            self._padded[key] = PaddedBatch(columns, length, self._learner.device)
+            mirror = self._learner.replay_mirror if SLOTS in columns else None
+            self._padded[key] = PaddedBatch(columns, length, self._learner.device, mirror)
         self._padded[key].fill(columns)
         return self._padded[key].batch
 

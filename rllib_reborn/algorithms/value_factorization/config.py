@@ -105,6 +105,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         self.episodes_per_sample: int | None = None
         self.nonfinite_patience = 10
         self.cuda_graph = "auto"
+        self.replay_device = "auto"
         self.interventions: list[dict[str, Any]] = []
         self.dormancy: dict[str, Any] | None = None
         #: How many entries, the last ones of ``interventions``, ``callbacks(...)`` wrote. A number and not the entries: Tune
@@ -139,6 +140,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         episodes_per_sample: int | None = NotProvided,
         nonfinite_patience: int = NotProvided,
         cuda_graph: str = NotProvided,
+        replay_device: str = NotProvided,
         interventions: list[dict[str, Any]] = NotProvided,
         dormancy: dict[str, Any] | None = NotProvided,
         **kwargs: Any,
@@ -179,6 +181,9 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             cuda_graph: "auto" (default): one learner on a GPU pads episodes to a few lengths and captures the whole update
                 for each as a CUDA graph; on the CPU, and with several learners, nothing is captured. "off": never; for a
                 mixer or encoder of one's own that cannot be captured, or to save the GPU memory that each length takes.
+            replay_device: Where updates read episodes, with a learner on a GPU in this process (``num_learners=0``). "auto"
+                (default): there, if a copy of the whole replay fits into half of the free memory, else as "off"; "cuda":
+                there, or an error; "off": in main memory, and each batch is copied.
             interventions: What is done against plasticity loss, in this order: ``[{"kind": "reborn", "every": 200_000,
                 "alpha": 0.1, ...}, ...]``. Kinds and settings: :data:`rllib_reborn.plasticity.interventions.KINDS`. Data, so
                 that Tune can search inside it. Default []: nothing.
@@ -225,6 +230,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             "episodes_per_sample": episodes_per_sample,
             "nonfinite_patience": nonfinite_patience,
             "cuda_graph": cuda_graph,
+            "replay_device": replay_device,
             "interventions": interventions,
             "dormancy": dormancy,
         }

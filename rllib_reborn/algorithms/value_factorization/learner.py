@@ -26,6 +26,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import (
     dense_steps,
     packed_columns,
 )
+from rllib_reborn.algorithms.value_factorization.replay_mirror import on_device
 from rllib_reborn.callbacks import PlasticityRequest
 from rllib_reborn.losses import masked_mean, td_lambda_targets, td_targets
 from rllib_reborn.runtime import ray_internals
@@ -64,9 +65,25 @@ class ValueFactorizationLearner(LearnerSetup):
                 for callback in self.learner_callbacks:
                     watching.enter_context(callback.watch_update(module=module, request=request))
                 padded = None if self.captured is None else self.captured.batch_of(request, **kwargs)
-                return super().update(*args, **kwargs) if padded is None else self._captured_update(padded, **kwargs)
+                if padded is not None:
+                    return self._captured_update(padded, **kwargs)
+                return super().update(*args, **self._moved(kwargs))
         finally:
             self._request = None
+
+    def _moved(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What ``update`` is given, its batch on the GPU and without names of a mirror's episodes. Where networks and
+        episodes are in main memory, the same."""
+        if self.device.type == "cpu" and self.replay_mirror is None:
+            return given
+        batch, training_data = given.get("batch"), given.get("training_data")
+        if training_data is not None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        if batch is None:
+            return given
+        others = {name: value for name, value in given.items() if name != "training_data"}
+        return others | {"batch": on_device(batch, self.device, self.replay_mirror)}
 
     def _captured_update(self, batch: dict[str, Any], /, *, timesteps: dict[str, Any], **_: Any) -> Any:
         """RLlib's update on a batch of :mod:`.captured_updates`, without the sizes and times that RLlib logs: they keep the

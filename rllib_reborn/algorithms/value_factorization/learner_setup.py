@@ -15,6 +15,7 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization.captured_updates import captured_updates
+from rllib_reborn.algorithms.value_factorization.replay_mirror import ReplayMirror
 from rllib_reborn.algorithms.value_factorization.settings import OptimizerSettings, TargetUpdateSettings
 from rllib_reborn.algorithms.value_factorization.shadow import Shadow
 from rllib_reborn.callbacks import DormancyCallback, InterventionCallback, LearnerCallback, PlasticityRequest
@@ -57,6 +58,8 @@ class LearnerSetup(TorchLearner):
         self.last_batch: dict[str, Any] = {}
         self._request: PlasticityRequest | None = None
         self.captured = captured_updates(self)
+        #: The replay on this learner's device, for batches that name episodes of it; the algorithm gives it.
+        self.replay_mirror: ReplayMirror | None = None
         self.learner_callbacks = _learner_callbacks(self.config)
         for callback in self.learner_callbacks:
             callback.on_learner_build(

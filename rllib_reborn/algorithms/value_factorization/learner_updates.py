@@ -20,7 +20,9 @@ from torch import Tensor
 from rllib_reborn.callbacks.request import PlasticityRequest
 from rllib_reborn.callbacks.scheduler import take_events
 from rllib_reborn.nets.sequence import PackedLayout
-from rllib_reborn.replay import ReplaySample
+from rllib_reborn.replay import MirroredSample, ReplaySample
+from rllib_reborn.replay.episode_replay import SLOTS
+from rllib_reborn.replay.fields import FIELDS
 from rllib_reborn.replay.reward_scaling import RewardScaler
 
 #: Columns with one number: env steps, and env steps of the longest episode, in the whole batch, the parts of other learners
@@ -30,12 +32,15 @@ LONGEST_EPISODE = "longest_episode"
 #: Column of padded batches alone, [E]: env steps of each episode that count; ``lengths`` are those with the padding behind
 #: them, one for all (:mod:`.captured_updates`).
 REAL_LENGTHS = "real_lengths"
+#: Column with one number, of batches that name episodes of a mirror by :data:`SLOTS` (:mod:`.replay_mirror`): what their
+#: rewards are multiplied by, where they are scaled.
+REWARD_FACTOR = "reward_factor"
 #: Optional column, [E]: observations and states of an episode are multiplied by it (MARR).
 AMPLITUDE = "amplitude"
 
 
 def learner_batches(
-    sample: ReplaySample,
+    sample: ReplaySample | MirroredSample,
     learners: int,
     *,
     scaler: RewardScaler | None = None,
@@ -48,7 +53,7 @@ def learner_batches(
     of 1, which :func:`packed_columns` takes off again.
 
     Args:
-        sample: From the replay, dealt out over ``learners``.
+        sample: From the replay, dealt out over ``learners``, or from a mirror, for one.
         learners: How many share the batch.
         scaler: Applied to the rewards.
         episode_columns, step_columns: Further columns, [episodes, ...] and [env steps, ...] in the order of ``sample``.
@@ -56,15 +61,17 @@ def learner_batches(
     Raises:
         ValueError: A further column has a name that the batch has already.
     """
-    taken = set(sample.batch) & {*(episode_columns or {}), *(step_columns or {})}
+    taken = {"lengths", SLOTS, REWARD_FACTOR, *FIELDS} & {*(episode_columns or {}), *(step_columns or {})}
     if taken:
         raise ValueError(f"a further column is called {min(taken)!r}, which the batch has already; use another name.")
     whole = {STEPS_OF_ALL_LEARNERS: sample.env_steps, LONGEST_EPISODE: int(sample.lengths.max())}
     batches = []
     for part in sample.parts(learners):
         columns: dict[str, npt.NDArray[Any]] = part.block.columns()
-        if scaler is not None:
+        if scaler is not None and "reward" in columns:
             columns["reward"] = scaler(columns["reward"])
+        elif scaler is not None:
+            columns[REWARD_FACTOR] = np.full(1, scaler.factor, np.float32)
         columns |= {name: array[part.episodes] for name, array in (episode_columns or {}).items()}
         columns |= {name: array[part.steps] for name, array in (step_columns or {}).items()}
         columns |= {name: np.full(1, value, np.float32) for name, value in whole.items()}

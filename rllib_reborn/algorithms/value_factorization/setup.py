@@ -6,11 +6,13 @@ import logging
 import sys
 from typing import Any
 
+import torch
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rllib_reborn.algorithms.value_factorization.config import ValueFactorizationConfig
+from rllib_reborn.algorithms.value_factorization.replay_mirror import ReplayMirror, room_for_mirror
 from rllib_reborn.algorithms.value_factorization.settings import ReplayWeightingSettings
-from rllib_reborn.replay import EpisodeReplay, format_bytes
+from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, format_bytes
 from rllib_reborn.replay.age_weighting import AgeWeightedReplay
 from rllib_reborn.replay.memory import largest_size
 from rllib_reborn.runtime.spaces import replay_layout
@@ -43,6 +45,38 @@ def make_replay(config: ValueFactorizationConfig) -> EpisodeReplay:
         min_weight=weighting.min_weight,
         seed=config.seed,
     )
+
+
+def make_mirror(config: ValueFactorizationConfig, learners: LearnerGroup, replay: EpisodeReplay) -> ReplayMirror | None:
+    """The replay's copy on the GPU of the learner in this process, which then takes batches from it; says how large it is,
+    or why there is none. None: no such learner, no room with ``replay_device`` "auto", or "off".
+
+    Raises:
+        ReplayMemoryError: ``replay_device`` is "cuda", and there is no room.
+    """
+    if config.replay_device == "off" or not learners.is_local:
+        return None
+    (answer,) = learners.foreach_learner(lambda learner: learner)
+    learner = answer.get()
+    if learner.device.type != "cuda":
+        return None
+    most = room_for_mirror(*torch.cuda.mem_get_info(learner.device), config.num_gpus_per_learner)
+    needed, at_most = format_bytes(replay.largest_nbytes), format_bytes(most)
+    if replay.largest_nbytes > most:
+        why = f"a copy of the replay takes {needed} of the GPU, and {at_most} is the most that it may take there"
+        if config.replay_device == "cuda":
+            raise ReplayMemoryError(
+                f"replay_device is 'cuda', but {why}; set training.buffer_episodes to at most "
+                f"{int(replay.capacity * most / replay.largest_nbytes)}, or training.replay_device to auto."
+            )
+        line = f"Replay: not on the GPU, since {why}."
+    else:
+        learner.replay_mirror = ReplayMirror(replay, learner.device)
+        line = f"Replay: a copy on the GPU takes {needed}."
+    if config.log_level != "ERROR":
+        print(line, file=sys.stderr, flush=True)
+    mirror: ReplayMirror | None = learner.replay_mirror
+    return mirror
 
 
 def build_envs(algorithm: Any) -> None:

@@ -85,10 +85,25 @@ def check(config: Any) -> None:
     if config.cuda_graph == "off" and (config.num_gpus_per_learner == 0 or config.num_learners > 1):
         where = "the learner is on the CPU" if config.num_gpus_per_learner == 0 else "there are several learners"
         raise ValueError(f"cuda_graph is 'off', but {where}, where no update is captured anyway; leave it out.")
+    _check_replay_device(config)
     if config.replay_in_checkpoints not in ("full", "none"):
         raise ValueError(f"checkpointing(replay=...) is {config.replay_in_checkpoints!r}; expected 'full' or 'none'.")
     if config.framework_str != "torch":
         raise ValueError(f"framework is {config.framework_str!r}; only 'torch' is supported.")
+
+
+def _check_replay_device(config: Any) -> None:
+    if config.replay_device not in ("auto", "cuda", "off"):
+        raise ValueError(f"replay_device is {config.replay_device!r}; expected 'auto', 'cuda' or 'off'.")
+    if config.replay_device == "auto" or (config.num_gpus_per_learner > 0 and config.num_learners == 0):
+        return
+    if config.num_gpus_per_learner == 0:
+        remedy = "leave it out, or set num_gpus_per_learner to 1 on a machine with a GPU"
+        raise ValueError(f"replay_device is {config.replay_device!r}, but the learner is on the CPU; {remedy}.")
+    raise ValueError(
+        f"replay_device is {config.replay_device!r} with num_learners {config.num_learners}, but learners in other "
+        "processes cannot share the replay and are sent each batch; leave it out, or set num_learners to 0."
+    )
 
 
 def _check_other_processes_find(config: Any) -> None:

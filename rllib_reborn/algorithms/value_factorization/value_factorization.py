@@ -27,12 +27,13 @@ from rllib_reborn.algorithms.value_factorization.interruptible import Interrupti
 from rllib_reborn.algorithms.value_factorization.learner import ENV_STEPS, EPISODES
 from rllib_reborn.algorithms.value_factorization.learner_updates import Update, learner_batches, run_updates
 from rllib_reborn.algorithms.value_factorization.metrics import TEAM_METRICS, team_metrics
+from rllib_reborn.algorithms.value_factorization.replay_mirror import ReplayMirror
 from rllib_reborn.algorithms.value_factorization.settings import RewardSettings
-from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_replay, share_module
+from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_mirror, make_replay, share_module
 from rllib_reborn.algorithms.value_factorization.tasks import counters_of, make_runner_pool, task_columns
 from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, plasticity_metric_names
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
-from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
+from rllib_reborn.replay import EpisodeReplay, MirroredSample, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
 from rllib_reborn.runtime.interruption import InterruptedIterationError
@@ -63,6 +64,7 @@ class ValueFactorization(InterruptibleAlgorithm):
         if name is not None:
             register_team_env(name)
         self.replay: EpisodeReplay | None = None
+        self.mirror: ReplayMirror | None = None  #: The replay's copy on the learner's GPU, if there is one.
         super().__init__(config, *args, **kwargs)
 
     @override(Algorithm)
@@ -86,6 +88,7 @@ class ValueFactorization(InterruptibleAlgorithm):
         self.reward_scaler = RewardScaler(scale=reward.scale, standardise=reward.standardise)
         try:
             self.replay = make_replay(config)
+            self.mirror = make_mirror(config, self.learner_group, self.replay)
         except ReplayMemoryError:
             self.cleanup()  # stop() needs what Tune's trainable makes after this
             raise
@@ -148,13 +151,17 @@ class ValueFactorization(InterruptibleAlgorithm):
     def _make_updates(self, count: int) -> Iterator[Update]:
         """``count`` updates: a batch each, and what is due. One is drawn while earlier ones are still under way."""
         assert self.replay is not None
+        sample: ReplaySample | MirroredSample
         learners, first = max(1, self.config.num_learners), self.counters.updates
         for number in range(first, first + count):
             if self.is_interrupted():
                 return
             clock = self.counters.clock(updates_before=number)
             with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
-                sample = self.replay.sample(self.config.batch_episodes, shards=learners)
+                if self.mirror is None:
+                    sample = self.replay.sample(self.config.batch_episodes, shards=learners)
+                else:
+                    sample = self.mirror.sample(self.config.batch_episodes)
             request, episode_columns = None, {}
             if self.plasticity_scheduler.has_work:
                 request = self.plasticity_scheduler.request(clock, self.replay)
@@ -169,7 +176,9 @@ class ValueFactorization(InterruptibleAlgorithm):
             timesteps = {ENV_STEPS: self.counters.env_steps, EPISODES: self.counters.episodes}
             yield Update(batches, timesteps, sample.env_steps, request)
 
-    def step_columns(self, sample: ReplaySample, clock: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
+    def step_columns(
+        self, sample: ReplaySample | MirroredSample, clock: Mapping[str, int]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Further columns of a learner's batch, [env steps, ...] in the order of ``sample``; drawn from the run's seed and
         ``clock``, so that a resumed run draws what an uninterrupted one does."""
         return {}
