@@ -89,7 +89,7 @@ WORKS = {"update": update, "sampling": sampling}
 
 
 def watch(counts: Counts, first: int, answer: Any) -> None:
-    """Put subclasses in the places of EPyMARL's runner, replay and learner; ``answer`` is called with what is to be said."""
+    """Put subclasses in the places of EPyMARL's runner, replay and learner; ``answer`` is called with each reply."""
     runners, learners, loop = (importlib.import_module(name) for name in ("runners", "learners", "run"))
     start: list[dict[str, float] | None] = [None]
 
@@ -134,8 +134,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def answer(said: dict[str, Any]) -> None:
-        print(json.dumps(said), file=answers, flush=True)
+    def answer(reply: dict[str, Any]) -> None:
+        print(json.dumps(reply), file=answers, flush=True)
 
     absent = missing([*ALWAYS, *request["packages"]])
     if absent:

@@ -31,8 +31,8 @@ def sampling(algorithm: Any, number: int) -> dict[str, float]:
 WORKS = {"update": update, "sampling": sampling}
 
 
-def answer(said: dict[str, Any]) -> None:
-    print(json.dumps(said), flush=True)
+def answer(reply: dict[str, Any]) -> None:
+    print(json.dumps(reply), flush=True)
 
 
 def main() -> None:

@@ -65,17 +65,17 @@ class Side:
                 f"{title}: {command[0]} cannot be run ({error.strerror}); give the path of a Python with --python."
             ) from error
         try:
-            said = self.answer()
-            if "missing" in said:
-                wanted = " ".join((_INSTALL | dict(install or {})).get(name, name) for name in said["missing"])
+            reply = self.answer()
+            if "missing" in reply:
+                wanted = " ".join((_INSTALL | dict(install or {})).get(name, name) for name in reply["missing"])
                 raise PeerError(
-                    f"{title}: {command[0]} has no {', '.join(said['missing'])}; install it with "
+                    f"{title}: {command[0]} has no {', '.join(reply['missing'])}; install it with "
                     f"`{command[0]} -m pip install {wanted}`."
                 )
         except PeerError:
             self.close()
             raise
-        self.versions: dict[str, str] = said["versions"]
+        self.versions: dict[str, str] = reply["versions"]
 
     def __enter__(self) -> Self:
         return self
@@ -100,18 +100,18 @@ class Side:
             timer.cancel()
         if line:
             try:
-                said = json.loads(line)
+                reply = json.loads(line)
             except json.JSONDecodeError as error:
                 self._failed = True
                 raise PeerError(
                     f"{self.title} says {line.strip()[:80]!r}, expected JSON; see {self._errors.name}."
                 ) from error
-            assert isinstance(said, dict)
-            return said
+            assert isinstance(reply, dict)
+            return reply
         status = self._process.wait()
         if late.is_set():
             raise PeerError(
-                f"{self.title} said nothing for {self._patience_s:g} s and was ended; allow more with --patience, or "
+                f"{self.title} answered nothing for {self._patience_s:g} s and was ended; allow more with --patience, or "
                 "measure less with --small."
             )
         self._failed = True
@@ -151,12 +151,12 @@ class Side:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
         # Sacred goes on to talk behind a traceback, whose last line says what happened.
-        said = (
+        errors = (
             [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
             or lines
             or ["it says nothing"]
         )
-        return said[-1][:200].rstrip(".")
+        return errors[-1][:200].rstrip(".")
 
     def _delete_log(self) -> None:
         """What it wrote to standard error stays where it failed."""

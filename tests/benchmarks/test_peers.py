@@ -181,9 +181,9 @@ def test_a_game_that_is_not_installed_is_said_with_the_remedy(stand_in):
 
 def test_what_is_no_epymarl_is_said(tmp_path, capsys):
     assert main(["--epymarl", str(tmp_path), "--python", sys.executable]) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"--epymarl {tmp_path} is no EPyMARL: it has no src/main.py; clone https://github.com/" in said
+    replies = capsys.readouterr().err
+    assert replies.count("\n") == 1
+    assert f"--epymarl {tmp_path} is no EPyMARL: it has no src/main.py; clone https://github.com/" in replies
 
 
 def test_a_python_that_does_not_run_is_said(tmp_path):
