@@ -208,7 +208,7 @@ def test_a_program_that_says_something_else_is_shown():
 
 
 def test_a_program_that_is_silent_is_ended():
-    with pytest.raises(PeerError, match=r"said nothing for 0\.5 s and was ended; allow more with --patience"):
+    with pytest.raises(PeerError, match=r"answered nothing for 0\.5 s and was ended; allow more with --patience"):
         said_by("import time; time.sleep(300)", patience_s=0.5)
 
 
