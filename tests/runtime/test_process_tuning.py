@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -57,7 +58,8 @@ class Knot:
 
 
 def test_cycles_that_have_grown_old_are_freed_though_much_else_is_there() -> None:
-    much = [[] for _ in range(1_000_000)]  # of which a quarter more would have to come before old cycles are sought
+    enough = 3 * math.prod(gc.get_threshold()) // 2  # new objects for a search among old ones (Python 3.13 waits for more)
+    much = [[] for _ in range(5 * enough)]  # of which a quarter more would have to come before old cycles are sought
     with garbage_sought_among_new_objects():
         assert gc.get_freeze_count() > len(much)
         knot = Knot()
@@ -65,7 +67,7 @@ def test_cycles_that_have_grown_old_are_freed_though_much_else_is_there() -> Non
         left = weakref.ref(knot)
         del knot
         assert left() is not None
-        new = [[] for _ in range(200_000)]
+        new = [[] for _ in range(enough)]
         assert left() is None
     assert gc.get_freeze_count() == 0
     assert len(new) < len(much) / 4
