@@ -5,7 +5,7 @@ say is held to be these by ``tests/test_tested_versions.py``."""
 PYTHONS = ("3.11", "3.12", "3.13")
 
 #: Those of them that the fast tests of this state passed on; docs/compatibility.md has what else was run.
-TESTED_PYTHONS = ("3.11", "3.12")
+TESTED_PYTHONS = ("3.11", "3.12", "3.13")
 
 #: The release series of Ray that ``setup.cfg`` asks for.
 RAY = "2.60"
