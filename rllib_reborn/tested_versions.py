@@ -7,8 +7,11 @@ PYTHONS = ("3.11", "3.12", "3.13")
 #: Those of them that the fast tests of this state passed on; docs/compatibility.md has what else was run.
 TESTED_PYTHONS = ("3.11", "3.12", "3.13")
 
-#: The release series of Ray that ``setup.cfg`` asks for.
-RAY = "2.60"
+#: ``setup.cfg`` asks for a Ray from the first of these on and before the second.
+RAY_FROM, RAY_BEFORE = "2.58.1", "2.61"
 
-#: Releases of Ray that the whole of ``make test`` passed on.
+#: Releases of Ray that the whole of ``make test`` passed on; the locks have one of them.
 RAYS = ("2.60.0",)
+
+#: Releases that a named subset of the tests passed on (``make canary RAY=...``).
+CANARY_RAYS = ("2.58.1", "2.60.0")

@@ -16,15 +16,14 @@ from rllib_reborn._version import __version__
 from rllib_reborn.cli.command import EXIT_FAILED, EXIT_OK, Command
 from rllib_reborn.cli.doctor_network import check_network
 from rllib_reborn.cli.finding import Finding
-from rllib_reborn.tested_versions import PYTHONS, RAY, RAYS, TESTED_PYTHONS
+from rllib_reborn.tested_versions import CANARY_RAYS, PYTHONS, RAY_BEFORE, RAY_FROM, RAYS, TESTED_PYTHONS
 
 MARKS = {True: "ok", False: "PROBLEM", None: "-"}
 GIGABYTE = 1e9
 OPTIONAL = {
     "pettingzoo": "PettingZoo environments",
-    # Nothing here imports these: they are for what Ray Tune brings along.
-    "wandb": "for Ray Tune's WandbLoggerCallback",
-    "mlflow": "for Ray Tune's MLflowLoggerCallback",
+    "wandb": "for logging.trackers, and for Ray Tune's WandbLoggerCallback",
+    "mlflow": "for logging.trackers, and for Ray Tune's MLflowLoggerCallback",
     "optuna": "for Ray Tune's OptunaSearch",
     "onnx": "for export --onnx",
 }
@@ -34,8 +33,8 @@ def examine() -> list[Finding]:
     """All findings about this machine."""
     return [
         check_python(sys.version_info[:2]),
-        check_package("ray", RAY, exact=True),
-        check_package("torch", "2.6", exact=False),
+        check_ray(),
+        check_package("torch", "2.6"),
         check_cuda(),
         check_cores(os.process_cpu_count() if hasattr(os, "process_cpu_count") else _affinity_cores()),
         check_memory(_available_memory()),
@@ -64,20 +63,35 @@ def check_python(version: tuple[int, ...]) -> Finding:
     return Finding("python", False, f"{text} is too old ({tested})", f"use Python {PYTHONS[0]} to {PYTHONS[-1]}")
 
 
-def check_package(name: str, version: str, *, exact: bool) -> Finding:
-    """A core dependency: of the release series ``version`` (``exact``), or at least that."""
-    wanted = f"{name}=={version}.*" if exact else f"{name}>={version}"
-    remedy = f"pip install '{wanted}'"
+def check_ray() -> Finding:
+    """Ray, of the releases that this package asks for; says on which it was tested, and how far."""
+    remedy = f"pip install 'ray>={RAY_FROM},<{RAY_BEFORE}'"
+    found = _installed("ray")
+    if found is None:
+        return Finding("ray", False, "ray is not installed", remedy)
+    if not _release(RAY_FROM) <= _release(found) < _release(RAY_BEFORE):
+        return Finding("ray", False, f"ray {found} is not of {RAY_FROM} to before {RAY_BEFORE}", remedy)
+    all_tests, subset = ", ".join(RAYS), ", ".join(one for one in CANARY_RAYS if one not in RAYS)
+    return Finding("ray", True, f"ray {found} (all tests passed on {all_tests}, a subset on {subset})")
+
+
+def check_package(name: str, version: str) -> Finding:
+    """A core dependency, of at least the release ``version``."""
+    wanted = f"{name}>={version}"
+    found = _installed(name)
+    if found is None:
+        return Finding(name, False, f"{name} is not installed", f"pip install '{wanted}'")
+    if _release(found) >= _release(version):
+        return Finding(name, True, f"{name} {found}")
+    return Finding(name, False, f"{name} {found} is too old ({wanted})", f"pip install '{wanted}'")
+
+
+def _installed(name: str) -> str | None:
+    """The version of a package, None where it is not there."""
     try:
-        found = importlib.metadata.version(name)
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, f"{name} is not installed", remedy)
-    mine, theirs = _release(version), _release(found)
-    fits = theirs[: len(mine)] == mine if exact else theirs >= mine
-    if fits:
-        tested = f" (tested on {', '.join(RAYS)})" if name == "ray" else ""
-        return Finding(name, True, f"{name} {found}{tested}")
-    return Finding(name, False, f"{name} {found} is not what was tested ({wanted})", remedy)
+        return None
 
 
 def check_cuda() -> Finding:

@@ -1,4 +1,4 @@
-"""Every private name of Ray 2.60 that this package touches, and nothing else; one test each.
+"""Every private name of Ray (2.58.1 to 2.60) that this package touches, and nothing else; one test each.
 
 When Ray changes, ``tests/runtime/test_ray_internals.py`` says which of these broke.
 """

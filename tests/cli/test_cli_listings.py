@@ -167,13 +167,21 @@ class TestDoctor:
         assert doctor.check_python((3, 11)).ok is True
         versions = {"ray": "2.61.0", "torch": "2.13.0+cpu"}
         monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
-        assert doctor.check_package("ray", "2.60", exact=True).ok is False
-        assert "pip install 'ray==2.60.*'" in doctor.check_package("ray", "2.60", exact=True).remedy
-        assert doctor.check_package("torch", "2.6", exact=False).ok is True
-        assert doctor.check_package("torch", "2.14", exact=False).ok is False
+        for version, fits in (
+            ("2.58.0", False),
+            ("2.58.1", True),
+            ("2.60.3", True),
+            ("2.61.0", False),
+            ("3.0.0", False),
+        ):
+            versions["ray"] = version
+            assert doctor.check_ray().ok is fits
+        assert "pip install 'ray>=2.58.1,<2.61'" in doctor.check_ray().remedy
+        assert doctor.check_package("torch", "2.6").ok is True
+        assert doctor.check_package("torch", "2.14").ok is False
 
     def test_a_package_that_is_not_installed(self) -> None:
-        finding = doctor.check_package("no-such-package-anywhere", "1.0", exact=False)
+        finding = doctor.check_package("no-such-package-anywhere", "1.0")
         assert finding.ok is False
         assert "not installed" in finding.sentence
         assert doctor.check_extra("no-such-package-anywhere", "nothing").ok is None
