@@ -14,4 +14,4 @@ RAY_FROM, RAY_BEFORE = "2.58.1", "2.61"
 RAYS = ("2.60.0",)
 
 #: Releases that a named subset of the tests passed on (``make canary RAY=...``).
-CANARY_RAYS = ("2.58.1", "2.60.0")
+CANARY_RAYS = ("2.58.1", "2.59.0", "2.60.0")
