@@ -32,7 +32,7 @@ from rllib_reborn.nets.agents import AgentTeam, MakeAgentNet
 from rllib_reborn.nets.mixers import DMixer
 from rllib_reborn.nets.mixers.mixer import greedy_actions
 from rllib_reborn.nets.quantile_agent import QuantileAgentNet, midpoints, team_quantiles
-from rllib_reborn.replay import MirroredSample, ReplaySample
+from rllib_reborn.replay import ReplaySample
 from rllib_reborn.settings import Settings
 
 #: Column of a learner's batch, [steps, N + N'] in 0..1: the quantile fractions of each transition, first those of the value
@@ -190,9 +190,7 @@ class DMIX(ValueFactorization):
     config_class = DMIXConfig
 
     @override(ValueFactorization)
-    def step_columns(
-        self, sample: ReplaySample | MirroredSample, clock: Mapping[str, int]
-    ) -> dict[str, npt.NDArray[Any]]:
+    def step_columns(self, sample: ReplaySample, clock: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
         """Fractions drawn again for every transition, the same for all agents, as in DFAC's code; in this process, so that n
         learners see what one does."""
         settings = self.config.parse_algorithm_settings()

@@ -106,6 +106,16 @@ class SlotBlock(NamedTuple):
         """Env steps of all episodes (the name is RLlib's)."""
         return int(self.lengths.sum())
 
+    def parts(self, count: int) -> list[EpisodePart]:
+        """All of it, for the one learner that reads a mirror.
+
+        Raises:
+            ValueError: ``count`` is not 1.
+        """
+        if count != 1:
+            raise ValueError(f"episodes of a mirror are asked for in {count} parts; expected 1: one learner reads it.")
+        return [EpisodePart(self, slice(0, len(self.lengths)), slice(0, self.env_steps()))]
+
 
 @dataclasses.dataclass(frozen=True)
 class EpisodePart:
@@ -134,19 +144,19 @@ def blocks_of(episodes: list[Episode], max_bytes: int) -> list[EpisodeBlock]:
 
 
 class ReplaySample(NamedTuple):
-    """E whole episodes, packed by their real length.
+    """E whole episodes, packed by their real length, or named where they lie in a mirror of the replay.
 
     Attributes:
-        block: The episodes.
+        block: The episodes, or their slots.
         indices: [E] the running number of each episode since the replay began (0 for the first one ever added).
     """
 
-    block: EpisodeBlock
+    block: EpisodeBlock | SlotBlock
     indices: npt.NDArray[np.int64]
 
     @property
     def batch(self) -> dict[str, npt.NDArray[Any]]:
-        """``lengths`` [E] int32 and the fields of :class:`EpisodeBlock`, by name."""
+        """``lengths`` [E] int32, and the fields of :class:`EpisodeBlock` or the slots, by name."""
         return self.block.columns()
 
     @property
@@ -161,37 +171,6 @@ class ReplaySample(NamedTuple):
     def parts(self, shards: int) -> list[EpisodePart]:
         """What each of ``shards`` learners takes."""
         return self.block.parts(shards)
-
-
-class MirroredSample(NamedTuple):
-    """Episodes that the replay has drawn and the mirror holds, in place of a :class:`ReplaySample`.
-
-    Attributes:
-        block: Where they lie.
-        indices: [E] int64, the running number of each episode since the replay began.
-    """
-
-    block: SlotBlock
-    indices: npt.NDArray[np.int64]
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int32]:
-        """[E] env steps of each episode."""
-        return self.block.lengths
-
-    @property
-    def env_steps(self) -> int:
-        return self.block.env_steps()
-
-    def parts(self, shards: int) -> list[EpisodePart]:
-        """All of it, for the one learner.
-
-        Raises:
-            ValueError: ``shards`` is not 1.
-        """
-        if shards != 1:
-            raise ValueError(f"a mirrored sample is asked for {shards} parts; expected 1: one learner reads a mirror.")
-        return [EpisodePart(self.block, slice(0, len(self.lengths)), slice(0, self.env_steps))]
 
 
 class DrawnEpisodes(NamedTuple):

@@ -20,7 +20,7 @@ from torch import Tensor
 from rllib_reborn.callbacks.request import PlasticityRequest
 from rllib_reborn.callbacks.scheduler import take_events
 from rllib_reborn.nets.sequence import PackedLayout
-from rllib_reborn.replay import MirroredSample, ReplaySample
+from rllib_reborn.replay import ReplaySample
 from rllib_reborn.replay.episode_replay import SLOTS
 from rllib_reborn.replay.fields import FIELDS
 from rllib_reborn.replay.reward_scaling import RewardScaler
@@ -40,7 +40,7 @@ AMPLITUDE = "amplitude"
 
 
 def learner_batches(
-    sample: ReplaySample | MirroredSample,
+    sample: ReplaySample,
     learners: int,
     *,
     scaler: RewardScaler | None = None,

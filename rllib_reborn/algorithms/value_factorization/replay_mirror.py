@@ -28,8 +28,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from rllib_reborn.algorithms.value_factorization.learner_updates import REWARD_FACTOR, packed_columns
-from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
-from rllib_reborn.replay.episode_replay import SLOTS, MirroredSample, SlotBlock, blocks_of
+from rllib_reborn.replay import EpisodeBlock, EpisodeReplay, ReplaySample
+from rllib_reborn.replay.episode_replay import SLOTS, SlotBlock, blocks_of
 from rllib_reborn.replay.fields import OBSERVATION_FIELDS
 
 #: The largest share of the GPU's free memory that a mirror may take; networks, activations and graphs need the rest.
@@ -99,7 +99,7 @@ class ReplayMirror:
         """Bytes on the device."""
         return sum(room.nbytes for room in self._fields.values())
 
-    def sample(self, episodes: int) -> MirroredSample:
+    def sample(self, episodes: int) -> ReplaySample:
         """What ``EpisodeReplay.sample`` of the replay would give, by slots; the replay's random stream moves as there.
 
         Raises:
@@ -107,7 +107,7 @@ class ReplayMirror:
         """
         drawn = self._replay.draw(episodes)
         self.catch_up()
-        return MirroredSample(SlotBlock(drawn.lengths, drawn.indices % self._replay.capacity), drawn.indices)
+        return ReplaySample(SlotBlock(drawn.lengths, drawn.indices % self._replay.capacity), drawn.indices)
 
     def catch_up(self) -> None:
         """Take the episodes of the replay that are not here yet."""

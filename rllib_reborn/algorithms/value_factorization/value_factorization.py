@@ -33,7 +33,7 @@ from rllib_reborn.algorithms.value_factorization.setup import build_envs, make_m
 from rllib_reborn.algorithms.value_factorization.tasks import counters_of, make_runner_pool, task_columns
 from rllib_reborn.callbacks.scheduler import PLASTICITY_EVENTS, PlasticityScheduler, plasticity_metric_names
 from rllib_reborn.plasticity.interventions.edits import SurgeryRefused
-from rllib_reborn.replay import EpisodeReplay, MirroredSample, ReplayMemoryError, ReplaySample
+from rllib_reborn.replay import EpisodeReplay, ReplayMemoryError, ReplaySample
 from rllib_reborn.replay.reward_scaling import RewardScaler
 from rllib_reborn.runtime.env_creator import register_team_env
 from rllib_reborn.runtime.interruption import InterruptedIterationError
@@ -151,7 +151,7 @@ class ValueFactorization(InterruptibleAlgorithm):
     def _make_updates(self, count: int) -> Iterator[Update]:
         """``count`` updates: a batch each, and what is due. One is drawn while earlier ones are still under way."""
         assert self.replay is not None
-        sample: ReplaySample | MirroredSample
+        sample: ReplaySample
         learners, first = max(1, self.config.num_learners), self.counters.updates
         for number in range(first, first + count):
             if self.is_interrupted():
@@ -176,9 +176,7 @@ class ValueFactorization(InterruptibleAlgorithm):
             timesteps = {ENV_STEPS: self.counters.env_steps, EPISODES: self.counters.episodes}
             yield Update(batches, timesteps, sample.env_steps, request)
 
-    def step_columns(
-        self, sample: ReplaySample | MirroredSample, clock: Mapping[str, int]
-    ) -> dict[str, npt.NDArray[Any]]:
+    def step_columns(self, sample: ReplaySample, clock: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
         """Further columns of a learner's batch, [env steps, ...] in the order of ``sample``; drawn from the run's seed and
         ``clock``, so that a resumed run draws what an uninterrupted one does."""
         return {}
