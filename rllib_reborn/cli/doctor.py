@@ -21,6 +21,7 @@ from rllib_reborn.tested_versions import CANARY_RAYS, PYTHONS, RAY_BEFORE, RAY_F
 MARKS = {True: "ok", False: "PROBLEM", None: "-"}
 GIGABYTE = 1e9
 OPTIONAL = {
+    "numba": "updates on a CPU and the battle simulator, compiled: faster",
     "pettingzoo": "PettingZoo environments",
     "wandb": "for logging.trackers, and for Ray Tune's WandbLoggerCallback",
     "mlflow": "for logging.trackers, and for Ray Tune's MLflowLoggerCallback",

@@ -1,4 +1,8 @@
-"""Linear layers and matrix products of whole sequences: torch's own, or oneDNN's for many rows where that is faster."""
+"""Linear layers and matrix products of whole sequences: torch's own, or for many rows what is faster on this machine.
+
+That is oneDNN where :mod:`rllib_reborn.nets.onednn` takes it, elsewhere the kernels of :mod:`rllib_reborn.nets.compiled`
+where numba is installed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rllib_reborn.nets import onednn
+from rllib_reborn.nets import compiled, onednn
 
 #: From so many rows on a layer is worth the detour by way of :class:`_Dense`.
 _MANY_ROWS = 512
@@ -60,9 +64,14 @@ class _Dense(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``torch.nn.functional.linear``, for many rows on the CPU by way of :func:`~rllib_reborn.nets.onednn.product`."""
-    if not _is_for_onednn(x, weight, bias):
+    """``torch.nn.functional.linear``, for many rows on the CPU by way of :func:`~rllib_reborn.nets.onednn.product` or
+    :func:`~rllib_reborn.nets.compiled.linear`."""
+    if not _is_plain(x, weight, bias):
         return functional.linear(x, weight, bias)
+    if onednn.operator is None:
+        return (
+            compiled.linear(x, weight, bias) if compiled.suits_linear(x, weight) else functional.linear(x, weight, bias)
+        )
     # oneDNN reads a bias of any other layout wrongly.
     weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
     if torch.is_grad_enabled():
@@ -71,9 +80,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return onednn.product(x, weight, bias)
 
 
-def _is_for_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether there are many rows of float32 on the CPU, and nothing that torch would refuse or treat in another way."""
-    if onednn.operator is None or x.device.type != "cpu" or x.dim() != 2 or len(x) < _MANY_ROWS:
+    if x.device.type != "cpu" or x.dim() != 2 or len(x) < _MANY_ROWS:
         return False
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (

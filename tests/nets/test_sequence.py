@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rllib_reborn.nets import onednn, sequence
+from rllib_reborn.nets import compiled, cpu_gru, onednn
 from rllib_reborn.nets.sequence import PackedLayout, gru_sequence
 
 lengths_strategy = st.lists(st.integers(1, 7), min_size=1, max_size=6)
@@ -88,13 +88,14 @@ def test_gru_sequence_equals_a_cell_loop_in_value_and_gradient(sizes, seed):
         torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("library", ["onednn", "torch's own"])
+@pytest.mark.parametrize("library", ["compiled", "onednn", "torch's own"])
 @pytest.mark.parametrize(
     "sizes",
     [
         (96,) * 40,  # several blocks of time steps, each a whole number of oneDNN's rows
         (256, 256, 248, 240, 104, 16, 8),
         (4000, 3000, 5),  # a step that is more than a block
+        (1030, 13, 13, 5, 1, 1),  # rows that are no whole number of tiles
         tuple(range(300, 0, -1)),  # too many row counts for a kernel each
     ],
 )
@@ -104,15 +105,21 @@ def test_gru_sequence_over_blocks_equals_a_cell_loop(sizes, library, monkeypatch
     if library == "onednn" and found is None:
         pytest.skip("oneDNN is taken on CPUs with AVX-512 alone")
     monkeypatch.setattr(onednn, "operator", found)
+    monkeypatch.setattr(compiled, "has_numba", lambda: library == "compiled")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     torch.manual_seed(0)
-    gru = nn.GRU(24, 16)
-    exact = nn.GRU(24, 16, dtype=torch.float64)
+    gru = nn.GRU(48, 16)
+    exact = nn.GRU(48, 16, dtype=torch.float64)
     exact.load_state_dict(gru.state_dict())
-    x = torch.randn(sum(sizes), 24, requires_grad=True)
+    x = torch.randn(sum(sizes), 48, requires_grad=True)
+    assert compiled.suits_gru(x, gru.weight_ih_l0, gru.weight_hh_l0) == (library == "compiled")
     exact_x = x.detach().double().requires_grad_()
     direction = torch.randn(sum(sizes), 16)
+    with torch.no_grad():
+        free = gru_sequence(gru, x, sizes)
     ours, reference = gru_sequence(gru, x, sizes), _loop(exact, exact_x, list(sizes))
     torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-6)
+    torch.testing.assert_close(free, ours.detach(), rtol=0, atol=2e-6)
     for mine, wanted in zip(
         torch.autograd.grad((ours * direction).sum(), [x, *gru.parameters()]),
         torch.autograd.grad((reference * direction).sum(), [exact_x, *exact.parameters()]),
@@ -122,7 +129,7 @@ def test_gru_sequence_over_blocks_equals_a_cell_loop(sizes, library, monkeypatch
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=20))
 def test_blocks_are_all_rows_and_steps_in_order(sizes):
-    steps, rows = zip(*sequence._blocks(sizes))
+    steps, rows = zip(*cpu_gru._blocks(sizes))
     assert [t for part in steps for t in range(len(sizes))[part]] == list(range(len(sizes)))
     assert [row for part in rows for row in range(part.start, part.stop)] == list(range(sum(sizes)))
     for part_steps, part_rows in zip(steps, rows):
@@ -132,10 +139,10 @@ def test_blocks_are_all_rows_and_steps_in_order(sizes):
 
 def test_steps_of_many_row_counts_are_not_compiled_each(monkeypatch):
     monkeypatch.setattr(onednn, "operator", onednn.find_operator() or object())
-    assert sequence._step_sum((256, 248, 8)) is onednn.sum_by_onednn
-    assert sequence._step_sum((300, 299, 1)) is not onednn.sum_by_onednn
+    assert cpu_gru._step_sum((256, 248, 8)) is onednn.sum_by_onednn
+    assert cpu_gru._step_sum((300, 299, 1)) is not onednn.sum_by_onednn
     monkeypatch.setattr(onednn, "operator", None)
-    assert sequence._step_sum((256, 248, 8)) is not onednn.sum_by_onednn
+    assert cpu_gru._step_sum((256, 248, 8)) is not onednn.sum_by_onednn
 
 
 def test_equal_lengths_take_views():

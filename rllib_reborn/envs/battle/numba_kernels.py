@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba  # type: ignore[import-untyped]
 import numpy as np
 
+from rllib_reborn.compiled_functions import compiled
 from rllib_reborn.envs.battle import field_rules as fr
 from rllib_reborn.envs.battle import field_state as fs
+
+_compiled = compiled()
 
 _IDLE, _MOVE, _ATTACK, _HEAL = fs.IDLE, fs.MOVE, fs.ATTACK, fs.HEAL
 _NOT_WINDING = np.float32(fs.NOT_WINDING)
@@ -36,7 +38,7 @@ _S27, _S30, _S31, _S40, _U1 = np.uint64(27), np.uint64(30), np.uint64(31), fr.DE
 _ZERO, _HALF, _ONE = fr.ZERO, fr.HALF, fr.ONE
 
 
-@numba.njit(cache=True)
+@_compiled
 def _random_delay(key: Any, counter: Any) -> Any:
     """As ``RandomStreams`` draws it, and scaled."""
     z = counter * _GOLDEN + key
@@ -52,19 +54,19 @@ def _random_delay(key: Any, counter: Any) -> Any:
     return uniform
 
 
-@numba.njit(cache=True)
+@_compiled
 def _squared(x: Any, y: Any) -> Any:
     return x * x + y * y
 
 
-@numba.njit(cache=True)
+@_compiled
 def _send_on(u: int, goes: bool, task: Any, target: Any, near: Any) -> None:
     task[u] = _MOVE if goes else _IDLE
     target[u] = -1
     near[u] = _ARRIVED if goes else _ANYWHERE
 
 
-@numba.njit(cache=True)
+@_compiled
 def _scan(
     n: int, U: int, hunting: bool, goes: bool, kind: Any, alive: Any, task: Any, target: Any, x: Any, y: Any,
     near: Any, cooldown: Any, wind_up: Any, health: Any, health_max: Any, reach: Any, radius: Any, armed: Any,
@@ -134,7 +136,7 @@ def _scan(
                 _send_on(e, goes, task, target, near)
 
 
-@numba.njit(cache=True)
+@_compiled
 def _splash(
     n: int, U: int, kind: Any, alive: Any, target: Any, x: Any, y: Any, radius: Any, damage: Any, sweeps: Any,
     hitters: Any, count: int, bursting: Any, bursts: int, hit_by: Any, hit_at: Any,
@@ -176,7 +178,7 @@ def _splash(
     return total
 
 
-@numba.njit(cache=True)
+@_compiled
 def _hurt(
     U: int, total: int, any_shield: bool, kind: Any, health: Any, shield: Any, shield_wait: Any, damage: Any,
     armour: Any, hits: Any, hit_by: Any, hit_at: Any,
@@ -214,7 +216,7 @@ def _hurt(
         start = k
 
 
-@numba.njit(cache=True)
+@_compiled
 def _push_apart(
     U: int, K: int, kind: Any, alive: Any, x: Any, y: Any, dx: Any, dy: Any, gap: Any, walks: Any, touch_radius: Any,
     plane: Any, pair_i: Any, pair_j: Any, pair_f: Any, sums: Any, slip_left: Any, slip_clock: Any, b: int, now: int,
@@ -290,7 +292,7 @@ def _push_apart(
         y[u] = np.float32(np.float64(y[u]) + sums[u, 2])
 
 
-@numba.njit(cache=True)
+@_compiled
 def advance_battles(
     loops: int, n: int, m: int, hunting: bool, goes: bool, collisions: bool, any_shield: bool, any_regeneration: bool,
     any_healer: bool, high_x: Any, high_y: Any, walled: bool, map_y: int, open_cells: Any, waypoint: Any,

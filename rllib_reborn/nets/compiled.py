@@ -1,0 +1,181 @@
+"""Linear layers and GRUs of many rows by compiled kernels, where numba is installed: the extra ``numba``.
+
+:mod:`rllib_reborn.nets.dense` and :mod:`rllib_reborn.nets.cpu_gru` ask here first. numba and the kernels are loaded by the
+first input that is large enough for them, and compiled once on a machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Inputs of fewer rows are left to torch: those of acting, and of toy games, for which numba would not be worth loading.
+_MANY_ROWS = 1024
+#: Widths must be multiples of this, the columns of a tile of :mod:`rllib_reborn.nets.kernels`.
+_COLUMNS = 16
+
+
+@functools.cache
+def has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _suits(x: Tensor, *widths: int) -> bool:
+    return (
+        len(x) >= _MANY_ROWS
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not any(width % _COLUMNS for width in widths)
+        and torch.get_num_threads() == 1  # the default of learners; only torch makes use of several
+        and has_numba()
+    )
+
+
+def _arrays(*tensors: Tensor) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
+    """The tensors' own memory, of contiguous ones."""
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+
+
+# -------------------------------------------------------------------- linear layers
+
+
+def suits_linear(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels compute ``x`` [rows, depth] times ``weight`` [width, depth], two matrices of float32 that fit."""
+    return _suits(x, len(weight))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`~rllib_reborn.nets.dense.linear` of what :func:`suits_linear`."""
+    if torch.is_grad_enabled():
+        out: Tensor = _CompiledLinear.apply(x, weight, bias)
+        return out
+    return _product(x, weight.t(), bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x`` [rows, depth] times ``weight`` [depth, width]."""
+    from rllib_reborn.nets import kernels  # here: it loads numba
+
+    width = weight.shape[1]
+    out = x.new_empty(len(x), width)
+    kernels.product(*_arrays(x, weight, x.new_zeros(width) if bias is None else bias, out))
+    return out
+
+
+class _CompiledLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return _product(x, weight.t(), bias)
+
+    @staticmethod
+    @once_differentiable  # a gradient of this gradient would silently be none
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        grad = grad.contiguous()
+        grad_x = by_weight = by_bias = None
+        if wants_x:
+            grad_x = grad.mm(weight) if x.shape[1] % _COLUMNS else _product(grad, weight, None)
+        if wants_weight:
+            from rllib_reborn.nets import kernels
+
+            transposed, by_bias = x.new_zeros(x.shape[1], len(weight)), x.new_zeros(len(weight))
+            kernels.weight_gradient(*_arrays(x, grad, transposed, by_bias))
+            by_weight = transposed.t().contiguous()
+        elif wants_bias:
+            by_bias = grad.sum(0)
+        return grad_x, by_weight, by_bias if ctx.has_bias and wants_bias else None
+
+
+# -------------------------------------------------------------------- GRUs
+
+
+def suits_gru(x: Tensor, w_ih: Tensor, w_hh: Tensor) -> bool:
+    """Whether the kernels compute sequences ``x`` [rows, width] with ``w_ih`` [3 * hidden, width] and ``w_hh`` [3 * hidden,
+    hidden]. Shapes that do not fit are left to torch, which refuses them: the kernels check nothing."""
+    rows, width = w_hh.shape
+    return _suits(x, x.shape[1], width) and w_ih.shape == (rows, x.shape[1]) and rows == 3 * width
+
+
+def gru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """:func:`~rllib_reborn.nets.cpu_gru.cpu_gru` of what :func:`suits_gru`."""
+    if torch.is_grad_enabled():
+        hidden: Tensor = _CompiledGru.apply(x, w_ih, w_hh, b_ih, b_hh, sizes)
+        return hidden
+    return _forward(x, w_ih, w_hh, b_ih, b_hh, sizes, kept_rows=sizes[0])[0][sizes[0] :]
+
+
+@functools.lru_cache(maxsize=8)  # an update asks several times
+def _as_array(sizes: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.array(sizes, np.int64)
+
+
+def _forward(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...], *, kept_rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """States [sizes[0] + rows, hidden] behind the initial one, and gates (r, z, inner) and n of ``kept_rows`` rows: all, or
+    those of a time step."""
+    from rllib_reborn.nets import kernels
+
+    width = w_hh.shape[1]
+    states = x.new_empty(sizes[0] + len(x), width)
+    states[: sizes[0]] = 0
+    gates, n_gate = x.new_empty(kept_rows, 3 * width), x.new_empty(kept_rows, width)
+    kernels.gru_forward(
+        *_arrays(x, w_ih.t(), w_hh.t(), b_ih, b_hh),
+        _as_array(sizes),
+        *_arrays(states, gates, n_gate),
+        kept_rows == len(x),
+    )
+    return states, gates, n_gate
+
+
+class _CompiledGru(torch.autograd.Function):
+    """Forward and backward pass by :mod:`rllib_reborn.nets.kernels`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...]
+    ) -> Tensor:
+        states, gates, n_gate = _forward(x, w_ih, w_hh, b_ih, b_hh, sizes, kept_rows=len(x))
+        ctx.save_for_backward(x, w_ih, w_hh, states, gates, n_gate)
+        ctx.sizes = sizes
+        return states[sizes[0] :]
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_out: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:
+        from rllib_reborn.nets import kernels
+
+        x, w_ih, w_hh, states, gates, n_gate = ctx.saved_tensors
+        width = w_hh.shape[1]
+        wants_grad_x = ctx.needs_input_grad[0]
+        grad_x = (
+            torch.zeros_like(x, memory_format=torch.contiguous_format) if wants_grad_x else x.new_empty(0, x.shape[1])
+        )
+        grad_w_ih, grad_w_hh, sums = torch.zeros_like(w_ih), torch.zeros_like(w_hh), x.new_zeros(4 * width)
+        kernels.gru_backward(
+            *_arrays(x, w_ih, w_hh),
+            _as_array(ctx.sizes),
+            *_arrays(states, gates, n_gate, grad_out, grad_x),
+            wants_grad_x,
+            *_arrays(grad_w_ih, grad_w_hh, sums),
+        )
+        return (
+            grad_x if wants_grad_x else None,
+            grad_w_ih,
+            grad_w_hh,
+            sums[: 3 * width],
+            torch.cat([sums[: 2 * width], sums[3 * width :]]),
+            None,
+        )

@@ -1,0 +1,141 @@
+"""When the compiled kernels are taken, and what goes through them that is no number."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from rllib_reborn.nets import compiled, dense, onednn
+from rllib_reborn.nets.sequence import gru_sequence
+
+pytest.importorskip("numba")
+
+SIZES = (300, 300, 299, 200, 1)
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch):
+    monkeypatch.setattr(onednn, "operator", None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _gru_and_input():
+    torch.manual_seed(0)
+    return nn.GRU(32, 16), torch.randn(sum(SIZES), 32)
+
+
+def test_large_inputs_of_one_thread_are_taken():
+    gru, x = _gru_and_input()
+    assert compiled.suits_gru(x, gru.weight_ih_l0, gru.weight_hh_l0)
+    assert not compiled.suits_gru(x[:1023], gru.weight_ih_l0, gru.weight_hh_l0)
+    assert not compiled.suits_gru(x.double(), gru.weight_ih_l0.double(), gru.weight_hh_l0.double())
+    assert not compiled.suits_gru(x[:, :30], gru.weight_ih_l0[:, :30], gru.weight_hh_l0)
+    assert not compiled.suits_gru(x, torch.zeros(24, 32), torch.zeros(24, 8))
+    assert compiled.suits_linear(x[:, :30], torch.zeros(16, 30))
+    assert not compiled.suits_linear(x, torch.zeros(6, 32))
+    torch.set_num_threads(2)
+    assert not compiled.suits_gru(x, gru.weight_ih_l0, gru.weight_hh_l0)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    gru, x = _gru_and_input()
+    with pytest.raises(RuntimeError, match="shapes"):
+        gru_sequence(gru, torch.zeros(len(x), 48), SIZES)
+    with pytest.raises(ValueError, match="1100"):
+        gru_sequence(gru, x[:1050], SIZES)
+
+
+def test_without_numba_torch_does_it(monkeypatch):
+    gru, x = _gru_and_input()
+    expected = gru_sequence(gru, x, SIZES)
+    monkeypatch.setattr(compiled, "has_numba", lambda: False)
+    monkeypatch.setattr(compiled, "gru", None)
+    torch.testing.assert_close(gru_sequence(gru, x, SIZES), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_inputs_give_equal_bits():
+    gru, x = _gru_and_input()
+    runs = []
+    for _ in range(2):
+        x_now = x.clone().requires_grad_()
+        out = gru_sequence(gru, x_now, SIZES)
+        runs.append([out, *torch.autograd.grad(out.square().sum(), [x_now, *gru.parameters()])])
+    for first, second in zip(*runs):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 1e30, -1e30])
+def test_what_is_not_finite_is_not_hidden(number):
+    """The learner skips a step whose gradient is not finite, so it must see it as torch would show it."""
+    gru, x = _gru_and_input()
+    x[400, 3] = number  # the second step of the 101st sequence
+    ours, theirs = gru_sequence(gru, x, SIZES), gru(x[:1])[0]
+    assert theirs.isfinite().all()
+    cell = nn.GRUCell(32, 16)
+    cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in gru.state_dict().items()})
+    second = cell(x[400:401], cell(x[100:101]))
+    torch.testing.assert_close(ours[400:401], second, rtol=1e-5, atol=1e-6, equal_nan=True)
+    assert ours[:400].isfinite().all()
+
+
+def test_gates_that_are_shut_or_open_are_exact():
+    gru, x = _gru_and_input()
+    with torch.no_grad():
+        for parameter in gru.parameters():
+            parameter.zero_()
+        gru.bias_ih_l0[16:32] = 200.0  # z = 1: nothing new is taken in
+    assert torch.equal(gru_sequence(gru, x, SIZES), torch.zeros(len(x), 16))
+    with torch.no_grad():
+        gru.bias_ih_l0[16:32] = -200.0  # z = 0
+        gru.bias_ih_l0[32:] = 50.0  # n = 1
+    torch.testing.assert_close(gru_sequence(gru, x, SIZES), torch.ones(len(x), 16), rtol=0, atol=1e-6)
+
+
+def test_a_gradient_of_the_gradient_is_refused_and_not_wrong():
+    gru, x = _gru_and_input()
+    x.requires_grad_()
+    [grad] = torch.autograd.grad(gru_sequence(gru, x, SIZES).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.square().sum().backward()
+
+
+def test_a_part_of_the_output_and_frozen_weights():
+    gru, x = _gru_and_input()
+    gru.weight_ih_l0.requires_grad_(False)
+    gru_sequence(gru, x, SIZES)[:300].sum().backward()
+    assert gru.weight_ih_l0.grad is None
+    assert not gru.weight_hh_l0.grad.any()  # the first step's state is zero
+    assert gru.bias_hh_l0.grad.any()
+
+
+def test_rows_do_not_depend_on_those_beside_them():
+    layer = dense.Linear(30, 48)
+    x = torch.randn(2100, 30)
+    with torch.no_grad():
+        whole = layer(x)
+        for rows in (1024, 1500, 2047):
+            assert torch.equal(layer(x[:rows]), whole[:rows])
+
+
+def test_where_nothing_can_be_kept_every_process_compiles(tmp_path):
+    """As in a container whose user can write neither beside the source file nor at home."""
+    module = tmp_path / "kept_nowhere.py"
+    module.write_text(
+        "import numba\n"
+        "from rllib_reborn.compiled_functions import compiled\n"
+        "def twice(x):\n    return 2 * x\n"
+        "try:\n    numba.njit(cache=True)(twice)\n"
+        "except RuntimeError:\n    assert compiled()(twice)(3) == 6\n"
+        "else:\n    raise SystemExit('something could be kept')\n"
+    )
+    program = (
+        "from numba.core import caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        f"exec(compile(open({str(module)!r}).read(), {str(module)!r}, 'exec'), {{'__name__': 'kept_nowhere'}})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
