@@ -21,9 +21,11 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import ALL_MODULES
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils import force_list
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 from ray.tune.registry import register_trainable
 from ray.util import log_once
 
@@ -110,6 +112,13 @@ def accept_any_weights(learner: Any, state: dict[str, Any]) -> None:
 def count_update(learner: Any) -> None:
     """What RLlib's ``Learner.update`` counts at each update: the number that its weights go by."""
     learner._weights_seq_no += 1
+
+
+def count_trained_steps(learner: Any, env_steps: int) -> None:
+    """Env steps of an update's batch, in the results and the Prometheus counter that RLlib's ``Learner.update`` keeps."""
+    learner._metrics_all_modules_num_env_steps_trained.inc(value=env_steps)
+    learner.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), env_steps, reduce="sum")
+    learner.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), env_steps, reduce="lifetime_sum")
 
 
 def env_steps_counter(env_runner: Any) -> Any:

@@ -184,17 +184,11 @@ class CapturedUpdates:
 
     # ------------------------------------------------------------------ a batch
 
-    def batch_of(
-        self, request: Any, *, batch: Any = None, training_data: Any = None, **_: Any
-    ) -> dict[str, Tensor] | None:
-        """What :meth:`load` gives, of what ``Learner.update`` is called with; None also where a request or a callback looks
-        into the update."""
+    def batch_of(self, request: Any, batch: Any) -> dict[str, Tensor] | None:
+        """What :meth:`load` gives of an update's batch; None also where a request or a callback looks into the update."""
         if request is not None or not all(one.leaves_updates_alone() for one in self._learner.learner_callbacks):
             return None
-        if training_data is not None:
-            training_data.solve_refs()
-            batch = training_data.batch
-        return None if batch is None else self.load(batch)
+        return self.load(batch)
 
     def load(self, batch: Any) -> dict[str, Tensor] | None:
         """The episodes of a learner's batch, padded, in the tensors that updates of this length read; None where they are no

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.utils import update_target_network
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
@@ -23,6 +24,7 @@ from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
 from rllib_reborn.algorithms.value_factorization.learner_setup import LearnerSetup
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
     STEPS_OF_ALL_LEARNERS,
+    as_tensors,
     dense_steps,
     packed_columns,
 )
@@ -64,40 +66,55 @@ class ValueFactorizationLearner(LearnerSetup):
                 watching.enter_context(flushed_denormals())
                 for callback in self.learner_callbacks:
                     watching.enter_context(callback.watch_update(module=module, request=request))
-                padded = None if self.captured is None else self.captured.batch_of(request, **kwargs)
-                if padded is not None:
-                    return self._captured_update(padded, **kwargs)
-                return super().update(*args, **self._moved(kwargs))
+                batch = self._whole_batch(args, kwargs)
+                if batch is None:
+                    return super().update(*args, **kwargs)
+                return self._update_on(batch, kwargs["timesteps"])
         finally:
             self._request = None
 
-    def _moved(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What ``update`` is given, its batch on the GPU and without names of a mirror's episodes. Where networks and
-        episodes are in main memory, the same."""
-        if self.device.type == "cpu" and self.replay_mirror is None:
-            return given
-        batch, training_data = given.get("batch"), given.get("training_data")
+    def _whole_batch(self, args: tuple[Any, ...], given: dict[str, Any]) -> MultiAgentBatch | None:
+        """The batch of an update that is one gradient step on all of it, as the algorithm asks for; None: RLlib's own
+        ``update`` shall do what was asked for, minibatches or epochs."""
+        training_data = given.get("training_data")
         if training_data is not None:
             training_data.solve_refs()
-            batch = training_data.batch
-        if batch is None:
-            return given
-        others = {name: value for name, value in given.items() if name != "training_data"}
-        return others | {"batch": on_device(batch, self.device, self.replay_mirror)}
+        batch = given.get("batch") if training_data is None else training_data.batch
+        asked = {name for name, value in given.items() if value} - {"batch", "training_data", "timesteps"}
+        if args or asked or not isinstance(batch, MultiAgentBatch) or set(batch.policy_batches) != {DEFAULT_MODULE_ID}:
+            return None
+        return batch if given.get("timesteps") is not None else None
 
-    def _captured_update(self, batch: dict[str, Any], /, *, timesteps: dict[str, Any], **_: Any) -> Any:
-        """RLlib's update on a batch of :mod:`.captured_updates`, without the sizes and times that RLlib logs: they keep the
-        host longer than all else that is left to it."""
-        assert self.captured is not None
+    def _update_on(self, batch: MultiAgentBatch, timesteps: dict[str, Any]) -> Any:
+        """RLlib's update on a whole batch: what it does before and behind its loop over minibatches, without the loop and
+        without what it logs of sizes and times, which together take as long as a tenth of a small update."""
         self.before_gradient_based_update(timesteps=timesteps)
         ray_internals.count_update(self)
-        self.last_batch = batch
-        loss, norm, metrics = self.captured.run(batch)
-        metrics |= {GRAD_NORM: norm, self.TOTAL_LOSS_KEY: loss}
-        self.metrics.log_dict(metrics, key=DEFAULT_MODULE_ID, window=1)
-        self._after_step()
+        padded = None if self.captured is None else self.captured.batch_of(self._request, batch)
+        metrics = self._uncaptured_step(batch) if padded is None else self._captured_step(padded)
+        ray_internals.count_trained_steps(self, batch.env_steps())
+        self._log(metrics)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
+
+    def _uncaptured_step(self, batch: MultiAgentBatch) -> dict[str, Any]:
+        """A gradient step as RLlib composes it; the loss for the log."""
+        if self.device.type != "cpu" or self.replay_mirror is not None:
+            batch = on_device(batch, self.device, self.replay_mirror)
+        _, losses, _ = self._update({DEFAULT_MODULE_ID: as_tensors(batch.policy_batches[DEFAULT_MODULE_ID])})
+        return {self.TOTAL_LOSS_KEY: losses[DEFAULT_MODULE_ID]}
+
+    def _captured_step(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """A gradient step on a batch of :mod:`.captured_updates`; scalars for the log."""
+        assert self.captured is not None
+        self.last_batch = batch
+        loss, norm, metrics = self.captured.run(batch)
+        self._after_step()
+        return metrics | {GRAD_NORM: norm, self.TOTAL_LOSS_KEY: loss}
+
+    def _log(self, metrics: Mapping[str, Any]) -> None:
+        for name, value in metrics.items():  # log_dict walks every mapping as a tree, which takes longer
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, window=1)
 
     @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -111,7 +128,7 @@ class ValueFactorizationLearner(LearnerSetup):
         """:meth:`team_loss`, what it gives for the log, and the terms of learner callbacks."""
         self.last_batch = batch
         loss, metrics = self.batch_loss(config, batch, fwd_out)
-        self.metrics.log_dict(metrics, key=module_id, window=1)
+        self._log(metrics)
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         for callback in self.learner_callbacks:
             term = callback.on_learner_loss(learner=self, module_id=module_id, module=module)
@@ -172,7 +189,7 @@ class ValueFactorizationLearner(LearnerSetup):
     def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
         """One gradient step: clip, guard, step, then targets and callbacks."""
         norm = self.take_step([g for g in gradients_dict.values() if g is not None])
-        self.metrics.log_dict({GRAD_NORM: norm.detach()}, key=DEFAULT_MODULE_ID, window=1)
+        self._log({GRAD_NORM: norm.detach()})
         self._after_step()
 
     def take_step(self, gradients: Sequence[Tensor]) -> Tensor:

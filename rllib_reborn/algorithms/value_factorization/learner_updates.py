@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -127,6 +128,14 @@ def longest_episode(columns: Mapping[str, Tensor]) -> int:
         return len(columns["reward"]) // len(columns["lengths"])  # a GPU need not be asked
     longest = columns[LONGEST_EPISODE] if LONGEST_EPISODE in columns else columns["lengths"].max()
     return int(longest)
+
+
+def as_tensors(columns: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Columns of a batch as tensors in the same memory, numbers of 64 bits as float32; tensors stay what they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what comes from Ray's object store cannot be written to, and is not
+        tensors = {name: torch.as_tensor(column) for name, column in columns.items()}
+    return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()}
 
 
 def packed_columns(batch: Mapping[str, Any]) -> dict[str, Any]:
