@@ -96,6 +96,8 @@ class AgentLayout:
         self._ever_masked = np.zeros(n, np.bool_)
         self.obs = np.zeros((n, layout.obs_dim), layout.obs_dtype)  #: [n, d]
         self.mask = np.zeros((n, layout.n_actions), np.bool_)  #: [n, A]
+        counts = [actions.count for actions in layout.actions]
+        self._every_action = np.arange(layout.n_actions) < np.array(counts)[:, np.newaxis]  # [n, A] without a mask
 
     def begin(self, outcome: MultiAgentStep) -> None:
         """A new episode.
@@ -167,15 +169,14 @@ class AgentLayout:
                 raise ValueError(f"the observation of agent {agent!r} does not fit: {error}") from error
 
     def _mask(self, index: int, observation: Any, info: Any) -> npt.NDArray[np.bool_]:
-        row = np.zeros(self._layout.n_actions, np.bool_)
-        agent, actions = self._agents[index], self._layout.actions[index]
-        given = given_mask(observation, info)
+        agent, given = self._agents[index], given_mask(observation, info)
         if given is None:
             if self._ever_masked[index]:
                 raise ValueError(f"agent {agent!r} had an action mask before and has none now; give one at every step.")
-            row[: actions.count] = True
-            return row
+            every_action: npt.NDArray[np.bool_] = self._every_action[index]
+            return every_action
         self._ever_masked[index] = True
+        row, actions = np.zeros(self._layout.n_actions, np.bool_), self._layout.actions[index]
         row[: actions.count] = actions.mask(given, f"agent {agent!r}")
         if not row.any():
             if self.alive[index]:
