@@ -114,6 +114,14 @@ def count_update(learner: Any) -> None:
     learner._weights_seq_no += 1
 
 
+def gradient_step(learner: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """One gradient step of a torch learner on tensors by module: forward pass, losses, gradients, ``apply_gradients``. Gives
+    the losses."""
+    _, losses, _ = learner._update(batch)
+    found: dict[str, Any] = losses
+    return found
+
+
 def count_trained_steps(learner: Any, env_steps: int) -> None:
     """Env steps of an update's batch, in the results and the Prometheus counter that RLlib's ``Learner.update`` keeps."""
     learner._metrics_all_modules_num_env_steps_trained.inc(value=env_steps)

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+import torch
 from ray.exceptions import RayActorError, RayTaskError
 from ray.rllib.algorithms import algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.tune.registry import get_trainable_cls
@@ -21,11 +24,14 @@ from ray.util import get_node_ip_address
 from ray.util.debug import reset_log_once
 
 from rllib_reborn import QMIXConfig
+from rllib_reborn.algorithms.value_factorization.learner_updates import as_tensors, learner_batches
 from rllib_reborn.runtime import ray_internals
 from rllib_reborn.runtime.spaces import team_spaces
 from tests.algorithms.helpers import WALK, quick
-from tests.algorithms.test_learner import make_learner, make_sample, update
+from tests.algorithms.test_learner import make_learner, make_sample, module_of, update
 from tests.runtime.test_env_runner import runner
+
+CLOCK = {"num_env_steps_sampled_lifetime": 0, "num_episodes_lifetime": 0}
 
 
 class Listener(RLlibCallback):
@@ -78,6 +84,31 @@ def test_count_update_counts_as_rllibs_update_does():
     update(learner, make_sample(learner.config))
     ray_internals.count_update(learner)
     assert learner._weights_seq_no == learner.get_state()["weights_seq_no"] == 2
+
+
+def test_count_trained_steps_counts_as_rllibs_update_does():
+    """In results under the same keys, and in the same Prometheus counter."""
+    learner, counted = make_learner(), []
+    (batch,) = learner_batches(make_sample(learner.config), 1)
+    theirs = Learner.update(learner, batch=batch, timesteps=CLOCK)[ALL_MODULES]
+    learner._metrics_all_modules_num_env_steps_trained.inc = lambda value: counted.append(value)
+    ray_internals.count_trained_steps(learner, batch.env_steps())
+    ours = learner.metrics.reduce()[ALL_MODULES]
+    assert counted == [batch.env_steps()]
+    for name in ("num_env_steps_trained", "num_env_steps_trained_lifetime"):
+        assert type(ours[name]) is type(theirs[name])
+        assert ours[name].peek() == theirs[name].peek() == batch.env_steps()
+
+
+def test_gradient_step_is_what_rllibs_update_does_with_a_batch():
+    ours, theirs = make_learner(), make_learner()
+    (batch,) = learner_batches(make_sample(ours.config), 1)
+    ours.before_gradient_based_update(timesteps=CLOCK)
+    losses = ray_internals.gradient_step(ours, {DEFAULT_MODULE_ID: as_tensors(batch.policy_batches[DEFAULT_MODULE_ID])})
+    result = Learner.update(theirs, batch=batch, timesteps=CLOCK)
+    assert float(losses[DEFAULT_MODULE_ID].detach()) == float(result[DEFAULT_MODULE_ID]["total_loss"].peek())
+    for mine, wanted in zip(module_of(ours).parameters(), module_of(theirs).parameters()):
+        assert torch.equal(mine, wanted)
 
 
 def test_env_runner_seed_is_config_seed_plus_index():

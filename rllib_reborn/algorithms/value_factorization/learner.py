@@ -101,7 +101,8 @@ class ValueFactorizationLearner(LearnerSetup):
         """A gradient step as RLlib composes it; the loss for the log."""
         if self.device.type != "cpu" or self.replay_mirror is not None:
             batch = on_device(batch, self.device, self.replay_mirror)
-        _, losses, _ = self._update({DEFAULT_MODULE_ID: as_tensors(batch.policy_batches[DEFAULT_MODULE_ID])})
+        tensors = as_tensors(batch.policy_batches[DEFAULT_MODULE_ID])
+        losses = ray_internals.gradient_step(self, {DEFAULT_MODULE_ID: tensors})
         return {self.TOTAL_LOSS_KEY: losses[DEFAULT_MODULE_ID]}
 
     def _captured_step(self, batch: dict[str, Tensor]) -> dict[str, Any]:
