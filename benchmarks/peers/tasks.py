@@ -47,6 +47,7 @@ EPYMARL_SETTINGS = {"use_rnn": True, "use_cuda": False, "test_nepisode": 1}
 SETTINGS = (
     "training.lr=5e-4",
     "training.gamma=0.99",
+    "training.bootstrap_at_limit=false",
     "training.td_lambda=null",
     "training.buffer_episodes=5000",
     "training.target_update={every: 200, unit: episodes, tau: null}",

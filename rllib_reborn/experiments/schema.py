@@ -66,6 +66,7 @@ class TrainingSection(Settings):
     target_update: TargetUpdateSettings = NOT_GIVEN
     epsilon: EpsilonSettings = NOT_GIVEN
     double_q: bool = NOT_GIVEN
+    bootstrap_at_limit: bool = NOT_GIVEN
     n_step: Count = NOT_GIVEN
     td_lambda: Annotated[float, Field(ge=0, le=1)] | None = NOT_GIVEN
     optimizer: OptimizerSettings = NOT_GIVEN

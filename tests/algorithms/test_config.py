@@ -40,6 +40,7 @@ from tests.algorithms.helpers import WALK, quick
         ({"grad_clip_by": "value"}, "only 'global_norm'"),
         ({"double_q": "no"}, "double_q is 'no'; expected True or False"),
         ({"double_q": None}, "double_q is None"),
+        ({"bootstrap_at_limit": 1}, "bootstrap_at_limit is 1; expected True or False"),
         ({"lr": None}, "lr is None; expected a number > 0, or a schedule such as"),
         ({"lr": "fast"}, "lr is 'fast'; expected a number > 0"),
         ({"lr": [[0, -1.0], [10, 1.0]]}, r"lr\[0\], the value, is -1.0; expected a number >= 0"),

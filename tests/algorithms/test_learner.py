@@ -69,7 +69,9 @@ def loss_and_gradients(learner, batch):
 
 
 @pytest.mark.parametrize("config_class", [QMIXConfig, VDNConfig])
-@pytest.mark.parametrize("training", [{}, {"td_lambda": 0.7}, {"n_step": 3}, {"double_q": False}])
+@pytest.mark.parametrize(
+    "training", [{}, {"td_lambda": 0.7}, {"n_step": 3}, {"double_q": False}, {"bootstrap_at_limit": False}]
+)
 def test_padding_changes_neither_loss_nor_gradient(config_class, training):
     learner = make_learner(config_class, **training)
     batch = padded_episodes(make_sample(learner.config))
@@ -87,8 +89,26 @@ def test_padding_changes_neither_loss_nor_gradient(config_class, training):
         torch.testing.assert_close(gradient, gradients_padded[name], rtol=1e-5, atol=1e-6)
 
 
-def test_the_loss_equals_a_plain_loop_over_steps_and_episodes():
-    learner = make_learner()
+def test_without_bootstrapping_at_limits_it_does_not_matter_how_an_episode_ended():
+    learner = make_learner(bootstrap_at_limit=False, td_lambda=0.7)
+    batch = padded_episodes(make_sample(learner.config))
+    losses = {float(loss_and_gradients(learner, batch | {"terminated": flags})[0]) for flags in _ends_of(batch)}
+    assert len(losses) == 1
+    learner = make_learner(td_lambda=0.7)
+    losses = {float(loss_and_gradients(learner, batch | {"terminated": flags})[0]) for flags in _ends_of(batch)}
+    assert len(losses) == 2
+
+
+def _ends_of(batch):
+    """``terminated`` of episodes that all ended, and of episodes that were all cut."""
+    steps = torch.arange(batch["terminated"].shape[1])
+    last = steps == batch["lengths"].unsqueeze(1) - 1
+    return [last.to(batch["terminated"].dtype), torch.zeros_like(batch["terminated"])]
+
+
+@pytest.mark.parametrize("bootstrap_at_limit", [True, False])
+def test_the_loss_equals_a_plain_loop_over_steps_and_episodes(bootstrap_at_limit):
+    learner = make_learner(bootstrap_at_limit=bootstrap_at_limit)
     module = module_of(learner)
     with torch.no_grad():  # targets that differ from the online networks
         for p in [*module.target_agents.parameters(), *module.target_mixer.parameters()]:
@@ -113,7 +133,8 @@ def test_the_loss_equals_a_plain_loop_over_steps_and_episodes():
             best = values["online"][t + 1].argmax(1, keepdim=True)
             q_tot = module.mixer(chosen, batch["state"][e, t : t + 1])
             after = module.target_mixer(values["target"][t + 1].gather(1, best).T, batch["state"][e, t + 1 : t + 2])
-            target = batch["reward"][e, t] + 0.99 * (1 - batch["terminated"][e, t].float()) * after
+            ended = bool(batch["terminated"][e, t]) or (t == length - 1 and not bootstrap_at_limit)
+            target = batch["reward"][e, t] + 0.99 * (not ended) * after
             total += ((q_tot - target) ** 2).item()
             steps += 1
     assert loss.item() == pytest.approx(total / steps, rel=1e-5)

@@ -39,6 +39,7 @@ def test_every_key_reaches_the_config() -> None:
                 "target_update": {"tau": 0.1},
                 "epsilon": {"end": 0.2},
                 "double_q": False,
+                "bootstrap_at_limit": False,
                 "n_step": 3,
                 "optimizer": {"kind": "adam"},
                 "model": {"hidden_dim": 32},
@@ -75,7 +76,7 @@ def test_every_key_reaches_the_config() -> None:
     assert config.updates_per_episode == 0.5
     assert config.target_update["tau"] == 0.1
     assert config.epsilon["end"] == 0.2
-    assert (config.double_q, config.n_step) == (False, 3)
+    assert (config.double_q, config.bootstrap_at_limit, config.n_step) == (False, False, 3)
     assert config.team_optimizer["kind"] == "adam"
     assert config.team_model["hidden_dim"] == 32
     assert config.mixer["embed_dim"] == 16

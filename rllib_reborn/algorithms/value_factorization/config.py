@@ -57,6 +57,8 @@ class ValueFactorizationConfig(TimeLimitsConfig):
     #: Networks and loss, where they differ.
     rl_module_class: ClassVar[type[TeamRLModule]] = TeamRLModule
     default_learner_class: ClassVar[type[ValueFactorizationLearner]] = ValueFactorizationLearner
+    #: For configs that an earlier version has saved.
+    bootstrap_at_limit: bool = True
     #: Where an algorithm's defaults differ from those of :class:`EpsilonSettings` and :class:`OptimizerSettings`. What is
     #: given to ``training`` is laid over them, so that a part of it does not bring back another algorithm's rest.
     default_epsilon: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -93,6 +95,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         self.target_update: dict[str, Any] = {}
         self.epsilon: dict[str, Any] = dict(self.default_epsilon)
         self.double_q = True
+        self.bootstrap_at_limit = True
         self.n_step = 1
         self.td_lambda: float | None = None
         self.team_optimizer: dict[str, Any] = dict(self.default_optimizer)
@@ -128,6 +131,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         target_update: dict[str, Any] = NotProvided,
         epsilon: dict[str, Any] = NotProvided,
         double_q: bool = NotProvided,
+        bootstrap_at_limit: bool = NotProvided,
         n_step: int = NotProvided,
         td_lambda: float | None = NotProvided,
         optimizer: dict[str, Any] = NotProvided,
@@ -158,6 +162,9 @@ class ValueFactorizationConfig(TimeLimitsConfig):
                 ``{"tau": 0.005}`` for a soft step after each update (:class:`TargetUpdateSettings`).
             epsilon: ``{"start": 1.0, "end": 0.05, "anneal_env_steps": 50_000}`` (:class:`EpsilonSettings`).
             double_q: Choose the target's actions with the online network (van Hasselt et al. 2016). Default True.
+            bootstrap_at_limit: Bootstrap from the last observation of an episode that a limit has cut, as what comes after
+                it has a value too. False takes every episode for one that has ended, as EPyMARL does: for games that only
+                a limit ends, where that last value is never learnt and may grow without bound. Default True.
             n_step: Rewards summed before bootstrapping, >= 1. Default 1.
             td_lambda: TD(lambda) targets in place of n-step ones, 0..1 (PyMARL2: 0.6). Default None: not used.
             optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": None, "weight_decay": 0.0}``; eps None:
@@ -217,6 +224,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
             "target_update": target_update,
             "epsilon": epsilon,
             "double_q": double_q,
+            "bootstrap_at_limit": bootstrap_at_limit,
             "n_step": n_step,
             "td_lambda": td_lambda,
             # RLlib has attributes ``optimizer`` and ``model`` of its old stack and checks that they are untouched.

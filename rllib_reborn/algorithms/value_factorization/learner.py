@@ -26,6 +26,7 @@ from rllib_reborn.algorithms.value_factorization.learner_updates import (
     STEPS_OF_ALL_LEARNERS,
     as_tensors,
     dense_steps,
+    last_steps,
     packed_columns,
 )
 from rllib_reborn.algorithms.value_factorization.replay_mirror import on_device
@@ -143,6 +144,8 @@ class ValueFactorizationLearner(LearnerSetup):
         """:meth:`team_loss` of a learner's batch, see :func:`~.learner_updates.learner_batches`."""
         columns = packed_columns(batch)
         mask, dense = dense_steps(columns, ("reward", "terminated"))
+        if not config.bootstrap_at_limit:
+            dense["terminated"] = dense["terminated"].bool() | last_steps(mask)
         # DDP averages gradients over ranks, so each rank divides by the mean number of steps per rank. The batch brings
         # the sum over all ranks with it: asking them for it would make every rank wait for the slowest once more.
         count = columns[STEPS_OF_ALL_LEARNERS][0] / _world_size()

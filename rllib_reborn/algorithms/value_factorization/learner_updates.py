@@ -162,6 +162,11 @@ def dense_steps(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[
     return mask, dense
 
 
+def last_steps(mask: Tensor) -> Tensor:
+    """[E, T] bool, true at the last env step of every episode; ``mask`` as :func:`dense_steps` gives it."""
+    return mask & ~torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Update:
     """One gradient step.

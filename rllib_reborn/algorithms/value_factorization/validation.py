@@ -137,8 +137,9 @@ def check_types(config: Any) -> None:
     for name in ("num_env_runners", "num_learners", "evaluation_num_env_runners"):
         _check_whole(name, getattr(config, name), 0)
     _check_whole("num_envs_per_env_runner", config.num_envs_per_env_runner, 1)
-    if not isinstance(config.double_q, bool):
-        raise ValueError(f"double_q is {config.double_q!r}; expected True or False.")
+    for name in ("double_q", "bootstrap_at_limit"):
+        if not isinstance(getattr(config, name), bool):
+            raise ValueError(f"{name} is {getattr(config, name)!r}; expected True or False.")
     if isinstance(config.lr, list | tuple):
         _check_schedule("lr", config.lr)
     else:
