@@ -57,8 +57,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
     #: Networks and loss, where they differ.
     rl_module_class: ClassVar[type[TeamRLModule]] = TeamRLModule
     default_learner_class: ClassVar[type[ValueFactorizationLearner]] = ValueFactorizationLearner
-    #: For configs that an earlier version has saved.
-    bootstrap_at_limit: bool = True
+    bootstrap_at_limit: bool = True  #: for configs that an earlier version has saved
     #: Where an algorithm's defaults differ from those of :class:`EpsilonSettings` and :class:`OptimizerSettings`. What is
     #: given to ``training`` is laid over them, so that a part of it does not bring back another algorithm's rest.
     default_epsilon: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -152,8 +151,7 @@ class ValueFactorizationConfig(TimeLimitsConfig):
         """Sets what is trained and how. Defaults without another source are PyMARL's (docs/method.md 7.1).
 
         Args:
-            batch_episodes: Whole episodes per update, 1..``buffer_episodes`` and a multiple of ``num_learners``.
-                Default 32.
+            batch_episodes: Whole episodes per update, 1..``buffer_episodes``, a multiple of ``num_learners``. Default 32.
             buffer_episodes: Episodes the replay keeps, >= 1. Default 5,000; its size is printed (to stderr,
                 unless ``debugging(log_level="ERROR")``) and checked before it is allocated.
             learning_starts_episodes: Episodes collected before the first update, 1..``buffer_episodes``. Default 32.
@@ -162,9 +160,8 @@ class ValueFactorizationConfig(TimeLimitsConfig):
                 ``{"tau": 0.005}`` for a soft step after each update (:class:`TargetUpdateSettings`).
             epsilon: ``{"start": 1.0, "end": 0.05, "anneal_env_steps": 50_000}`` (:class:`EpsilonSettings`).
             double_q: Choose the target's actions with the online network (van Hasselt et al. 2016). Default True.
-            bootstrap_at_limit: Bootstrap from the last observation of an episode that a limit has cut, as what comes after
-                it has a value too. False takes every episode for one that has ended, as EPyMARL does: for games that only
-                a limit ends, where that last value is never learnt and may grow without bound. Default True.
+            bootstrap_at_limit: Bootstrap from the last observation of an episode that a limit has cut (default). False: it
+                has ended, as in EPyMARL; for games that only a limit ends, where that last value is never fitted.
             n_step: Rewards summed before bootstrapping, >= 1. Default 1.
             td_lambda: TD(lambda) targets in place of n-step ones, 0..1 (PyMARL2: 0.6). Default None: not used.
             optimizer: ``{"kind": "rmsprop" | "adam", "alpha": 0.99, "eps": None, "weight_decay": 0.0}``; eps None:
