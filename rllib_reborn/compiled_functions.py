@@ -1,11 +1,17 @@
-"""Functions compiled by numba, kept on disk where that is possible. Importing this module needs numba."""
+"""Functions compiled by numba, which is optional: whether it is there, and how what it has compiled is kept."""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import numba  # type: ignore[import-untyped]
+
+@functools.cache
+def has_numba() -> bool:
+    """Whether numba is installed; it is not loaded."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -14,7 +20,11 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     numba keeps what it has compiled beside the source file, or in the user's cache folder (``NUMBA_CACHE_DIR`` names
     another). Where none can be written, as in a container whose user has no home, it would refuse; here every process
     compiles anew.
+
+    Raises:
+        ImportError: numba is not installed.
     """
+    import numba  # type: ignore[import-untyped]
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

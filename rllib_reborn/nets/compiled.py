@@ -7,7 +7,6 @@ first input that is large enough for them, and compiled once on a machine.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rllib_reborn.compiled_functions import has_numba
+
 #: Inputs of fewer rows are left to torch: those of acting, and of toy games, for which numba would not be worth loading.
 _MANY_ROWS = 1024
 #: Widths must be multiples of this, the columns of a tile of :mod:`rllib_reborn.nets.kernels`.
 _COLUMNS = 16
-
-
-@functools.cache
-def has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 def _suits(x: Tensor, *widths: int) -> bool:
@@ -35,6 +31,12 @@ def _suits(x: Tensor, *widths: int) -> bool:
         and torch.get_num_threads() == 1  # the default of learners; only torch makes use of several
         and has_numba()
     )
+
+
+def _kernels() -> Any:
+    from rllib_reborn.nets import kernels  # here: it loads numba
+
+    return kernels
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
@@ -60,11 +62,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x`` [rows, depth] times ``weight`` [depth, width]."""
-    from rllib_reborn.nets import kernels  # here: it loads numba
-
     width = weight.shape[1]
     out = x.new_empty(len(x), width)
-    kernels.product(*_arrays(x, weight, x.new_zeros(width) if bias is None else bias, out))
+    _kernels().product(*_arrays(x, weight, x.new_zeros(width) if bias is None else bias, out))
     return out
 
 
@@ -85,10 +85,8 @@ class _CompiledLinear(torch.autograd.Function):
         if wants_x:
             grad_x = grad.mm(weight) if x.shape[1] % _COLUMNS else _product(grad, weight, None)
         if wants_weight:
-            from rllib_reborn.nets import kernels
-
             transposed, by_bias = x.new_zeros(x.shape[1], len(weight)), x.new_zeros(len(weight))
-            kernels.weight_gradient(*_arrays(x, grad, transposed, by_bias))
+            _kernels().weight_gradient(*_arrays(x, grad, transposed, by_bias))
             by_weight = transposed.t().contiguous()
         elif wants_bias:
             by_bias = grad.sum(0)
@@ -123,13 +121,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """States [sizes[0] + rows, hidden] behind the initial one, and gates (r, z, inner) and n of ``kept_rows`` rows: all, or
     those of a time step."""
-    from rllib_reborn.nets import kernels
-
     width = w_hh.shape[1]
     states = x.new_empty(sizes[0] + len(x), width)
     states[: sizes[0]] = 0
     gates, n_gate = x.new_empty(kept_rows, 3 * width), x.new_empty(kept_rows, width)
-    kernels.gru_forward(
+    _kernels().gru_forward(
         *_arrays(x, w_ih.t(), w_hh.t(), b_ih, b_hh),
         _as_array(sizes),
         *_arrays(states, gates, n_gate),
@@ -155,8 +151,6 @@ class _CompiledGru(torch.autograd.Function):
     def backward(  # type: ignore[override]
         ctx: Any, grad_out: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, None]:
-        from rllib_reborn.nets import kernels
-
         x, w_ih, w_hh, states, gates, n_gate = ctx.saved_tensors
         width = w_hh.shape[1]
         wants_grad_x = ctx.needs_input_grad[0]
@@ -164,7 +158,7 @@ class _CompiledGru(torch.autograd.Function):
             torch.zeros_like(x, memory_format=torch.contiguous_format) if wants_grad_x else x.new_empty(0, x.shape[1])
         )
         grad_w_ih, grad_w_hh, sums = torch.zeros_like(w_ih), torch.zeros_like(w_hh), x.new_zeros(4 * width)
-        kernels.gru_backward(
+        _kernels().gru_backward(
             *_arrays(x, w_ih, w_hh),
             _as_array(ctx.sizes),
             *_arrays(states, gates, n_gate, grad_out, grad_x),

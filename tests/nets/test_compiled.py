@@ -50,6 +50,12 @@ def test_shapes_that_do_not_fit_are_refused():
         gru_sequence(gru, x[:1050], SIZES)
 
 
+def test_widths_are_multiples_of_a_tile():
+    from rllib_reborn.nets import kernels
+
+    assert compiled._COLUMNS == kernels.COLUMNS
+
+
 def test_without_numba_torch_does_it(monkeypatch):
     gru, x = _gru_and_input()
     expected = gru_sequence(gru, x, SIZES)

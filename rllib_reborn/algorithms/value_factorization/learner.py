@@ -88,7 +88,7 @@ class ValueFactorizationLearner(LearnerSetup):
 
     def _update_on(self, batch: MultiAgentBatch, timesteps: dict[str, Any]) -> Any:
         """RLlib's update on a whole batch: what it does before and behind its loop over minibatches, without the loop and
-        without what it logs of sizes and times, which together take as long as a tenth of a small update."""
+        without what it logs of sizes and times beside env steps."""
         self.before_gradient_based_update(timesteps=timesteps)
         ray_internals.count_update(self)
         padded = None if self.captured is None else self.captured.batch_of(self._request, batch)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rllib_reborn.compiled_functions import has_numba
 from rllib_reborn.envs.battle.field_rules import EDGE, FieldRules
 from rllib_reborn.envs.battle.field_state import (
     ANYWHERE,
@@ -93,7 +94,7 @@ class Battlefield:
         self.scenario = scenario
         self.num_battles = num_battles
         self.terrain = terrain_of(scenario) if terrain is None else terrain
-        self.backend = _numba_or_numpy() if backend == "auto" else backend
+        self.backend = ("numba" if has_numba() else "numpy") if backend == "auto" else backend
         n, m = scenario.n_agents, scenario.n_enemies
         self.units = Units.zeros(num_battles, n + m)
         self._state = FieldState(n, m, num_battles)
@@ -357,13 +358,6 @@ def _first_numbers(state: FieldState, columns: IntArray) -> npt.NDArray[np.float
     numbers = streams.uniform(1)[:, 0].astype(np.float32)
     state.counters[columns] = streams.counters
     return numbers
-
-
-@functools.lru_cache(maxsize=1)
-def _numba_or_numpy() -> Literal["numpy", "numba"]:
-    import importlib.util
-
-    return "numba" if importlib.util.find_spec("numba") else "numpy"
 
 
 def _physics(backend: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_reborn.envs.battle import battlefield as battlefield_module
+from rllib_reborn.compiled_functions import has_numba
 from rllib_reborn.envs.battle.battlefield import Battlefield
 from rllib_reborn.envs.smac.capabilities import draw
 from rllib_reborn.envs.smac.options import SmacOptions
@@ -241,10 +241,10 @@ def test_wrong_arguments_are_named():
 
 
 def test_without_numba_the_numpy_physics_is_taken_and_numba_refused(monkeypatch):
-    battlefield_module._numba_or_numpy.cache_clear()
+    has_numba.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Battlefield(scenario("3m"), 1).backend == "numpy"
-    battlefield_module._numba_or_numpy.cache_clear()
+    has_numba.cache_clear()
     monkeypatch.setitem(sys.modules, "numba", None)
     for name in ("physics_numba", "numba_kernels"):
         monkeypatch.delitem(sys.modules, f"rllib_reborn.envs.battle.{name}", raising=False)
