@@ -100,15 +100,18 @@ def defaults(given: str) -> dict[str, Any] | None:
         settings["request_queue_size"] = DIFFICULTIES[found["difficulty"]] * agents // 2
     too_many = agents > _MOST_AGENTS or settings["request_queue_size"] > 2 * _MOST_REQUESTS
     too_many |= own_size and settings["request_queue_size"] > _MOST_REQUESTS
-    # What rware registers no ids for: heights or ranges in the middle of short names, images that are not.
-    if too_many or settings["column_height"] > _MOST_HEIGHT or (found["fixed"] and not kind):
+    # What rware registers no ids for: heights or ranges in the middle of short names, and ``Nd-`` without images in front of
+    # a named size. In front of a size in numbers it registers that too, and there it has no effect.
+    if too_many or settings["column_height"] > _MOST_HEIGHT or (found["fixed"] and not kind and not own_size):
         return None
     if (found["sight"] and height is None) or (kind == "imgdict-" and height is not None):
         return None
     if found["sight"]:
         settings["sensor_range"] = int(found["sight"][0])
     if kind:
-        settings |= {"observation_type": _KINDS[kind], "image_observation_directional": not found["fixed"]}
+        settings["observation_type"] = _KINDS[kind]
+    if kind or found["fixed"]:
+        settings["image_observation_directional"] = not found["fixed"]
     return settings
 
 

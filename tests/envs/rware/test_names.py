@@ -88,6 +88,8 @@ def test_by_hand() -> None:
     settings = settings_of("2x7-1h-3ag-5req-twostage")
     assert (settings["shelf_rows"], settings["shelf_columns"], settings["column_height"]) == (2, 7, 1)
     assert (settings["n_agents"], settings["request_queue_size"], settings["reward_type"]) == (3, 5, "two_stage")
+    assert settings_of("Nd-2x7-1h-3ag-5req-twostage") == settings | {"image_observation_directional": False}
+    assert team_spec("rware/Nd-2x7-1h-3ag-5req-twostage").obs_dim == 71
     spec = team_spec("rware/tiny-2ag")
     assert (spec.n_agents, spec.n_actions, spec.obs_dim, spec.state_dim, spec.episode_limit) == (2, 5, 71, 142, 500)
     assert spec.obs_dtype == "uint8"
