@@ -74,9 +74,14 @@ METRICS = (
     Metric("episode_length_mean", "Mean env steps of these episodes", "short", "train/episode_len_mean"),
     Metric("eval_return_mean", "Mean return of the last evaluation", "short", "eval/return_mean"),
     Metric("eval_win_rate", "Share of games won in the last evaluation", "percentunit", "eval/win_rate"),
-    Metric("loss", "Loss of the last update", "short", "train/loss"),
-    Metric("td_error_abs", "Mean absolute TD error of the last update", "short", "train/td_error_abs"),
-    Metric("grad_norm", "Norm of the gradient of the last update, before clipping", "short", "train/grad_norm"),
+    Metric("loss", "Mean loss of the last iteration's updates", "short", "train/loss"),
+    Metric("td_error_abs", "Mean absolute TD error of the last iteration's updates", "short", "train/td_error_abs"),
+    Metric(
+        "grad_norm",
+        "Mean gradient norm of the last iteration's updates, before clipping",
+        "short",
+        "train/grad_norm",
+    ),
     Metric("epsilon", "Share of random actions in exploration", "percentunit", "train/epsilon"),
     # Plasticity.
     Metric(

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.dense import DenseStack, Linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.sequence import gru_sequence
 
@@ -98,14 +98,14 @@ class AgentNet(nn.Module):
         layers: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
             layers += [Linear(width_in, width_out), nn.ReLU()]
-        self.encoder = nn.Sequential(*layers)
+        self.encoder = DenseStack(*layers)
         self.hidden_dim = hidden_dim
         self.recurrent = recurrent
         self.memory: nn.GRU | nn.Sequential
         if recurrent:
             self.memory = nn.GRU(hidden_dim, hidden_dim)
         else:
-            self.memory = nn.Sequential(Linear(hidden_dim, hidden_dim), nn.ReLU())
+            self.memory = DenseStack(Linear(hidden_dim, hidden_dim), nn.ReLU())
         self.head = Linear(hidden_dim, n_actions)
 
     @property

@@ -22,12 +22,14 @@ _MANY_ROWS = 1024
 _COLUMNS = 16
 
 
-def _suits(x: Tensor, *widths: int) -> bool:
+def suits(x: Tensor, *widths: int) -> bool:
+    """Whether kernels take ``x`` [rows, ...], for what has these widths."""
     return (
         len(x) >= _MANY_ROWS
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not any(width % _COLUMNS for width in widths)
+        and not torch.is_autocast_enabled("cpu")
         and torch.get_num_threads() == 1  # the default of learners; only torch makes use of several
         and has_numba()
     )
@@ -39,9 +41,9 @@ def _kernels() -> Any:
     return kernels
 
 
-def _arrays(*tensors: Tensor) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
+def arrays(*tensors: Tensor) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
     """The tensors' own memory, of contiguous ones."""
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    return tuple([tensor.detach().contiguous().numpy() for tensor in tensors])
 
 
 # -------------------------------------------------------------------- linear layers
@@ -49,48 +51,59 @@ def _arrays(*tensors: Tensor) -> tuple[np.ndarray[Any, np.dtype[np.float32]], ..
 
 def suits_linear(x: Tensor, weight: Tensor) -> bool:
     """Whether the kernels compute ``x`` [rows, depth] times ``weight`` [width, depth], two matrices of float32 that fit."""
-    return _suits(x, len(weight))
+    return suits(x, len(weight))
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """:func:`~rllib_reborn.nets.dense.linear` of what :func:`suits_linear`."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
+    """:func:`~rllib_reborn.nets.dense.linear` of what :func:`suits_linear`, or its ReLU: the bits of torch's ReLU of it."""
     if torch.is_grad_enabled():
-        out: Tensor = _CompiledLinear.apply(x, weight, bias)
+        out: Tensor = _CompiledLinear.apply(x, weight, bias, relu)
         return out
-    return _product(x, weight.t(), bias)
+    return _product(x, weight.t(), bias, relu=relu)
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """``x`` [rows, depth] times ``weight`` [depth, width]."""
     width = weight.shape[1]
     out = x.new_empty(len(x), width)
-    _kernels().product(*_arrays(x, weight, x.new_zeros(width) if bias is None else bias, out))
+    _kernels().product(*arrays(x, weight, x.new_zeros(width) if bias is None else bias, out), relu)
     return out
+
+
+def grad_of_x(grad: Tensor, weight: Tensor) -> Tensor:
+    """``grad`` [rows, width] times ``weight`` [width, depth]; the width is a multiple of a tile's, the depth any number."""
+    return grad.mm(weight) if weight.shape[1] % _COLUMNS else _product(grad, weight, None)
 
 
 class _CompiledLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x, weight)
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool
+    ) -> Tensor:
+        out = _product(x, weight.t(), bias, relu=relu)
+        ctx.save_for_backward(x, weight, *([out] if relu else []))
         ctx.has_bias = bias is not None
-        return _product(x, weight.t(), bias)
+        return out
 
     @staticmethod
     @once_differentiable  # a gradient of this gradient would silently be none
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        x, weight, *of_relu = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         grad = grad.contiguous()
+        if of_relu:
+            of_out, grad = grad, torch.empty_like(grad)
+            _kernels().relu_backward(*arrays(of_out, *of_relu, grad))
         grad_x = by_weight = by_bias = None
         if wants_x:
-            grad_x = grad.mm(weight) if x.shape[1] % _COLUMNS else _product(grad, weight, None)
+            grad_x = grad_of_x(grad, weight)
         if wants_weight:
             transposed, by_bias = x.new_zeros(x.shape[1], len(weight)), x.new_zeros(len(weight))
-            _kernels().weight_gradient(*_arrays(x, grad, transposed, by_bias))
+            _kernels().weight_gradient(*arrays(x, grad, transposed, by_bias))
             by_weight = transposed.t().contiguous()
         elif wants_bias:
             by_bias = grad.sum(0)
-        return grad_x, by_weight, by_bias if ctx.has_bias and wants_bias else None
+        return grad_x, by_weight, by_bias if ctx.has_bias and wants_bias else None, None
 
 
 # -------------------------------------------------------------------- GRUs
@@ -100,7 +113,7 @@ def suits_gru(x: Tensor, w_ih: Tensor, w_hh: Tensor) -> bool:
     """Whether the kernels compute sequences ``x`` [rows, width] with ``w_ih`` [3 * hidden, width] and ``w_hh`` [3 * hidden,
     hidden]. Shapes that do not fit are left to torch, which refuses them: the kernels check nothing."""
     rows, width = w_hh.shape
-    return _suits(x, x.shape[1], width) and w_ih.shape == (rows, x.shape[1]) and rows == 3 * width
+    return suits(x, x.shape[1], width) and w_ih.shape == (rows, x.shape[1]) and rows == 3 * width
 
 
 def gru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -126,9 +139,9 @@ def _forward(
     states[: sizes[0]] = 0
     gates, n_gate = x.new_empty(kept_rows, 3 * width), x.new_empty(kept_rows, width)
     _kernels().gru_forward(
-        *_arrays(x, w_ih.t(), w_hh.t(), b_ih, b_hh),
+        *arrays(x, w_ih.t(), w_hh.t(), b_ih, b_hh),
         _as_array(sizes),
-        *_arrays(states, gates, n_gate),
+        *arrays(states, gates, n_gate),
         kept_rows == len(x),
     )
     return states, gates, n_gate
@@ -159,11 +172,11 @@ class _CompiledGru(torch.autograd.Function):
         )
         grad_w_ih, grad_w_hh, sums = torch.zeros_like(w_ih), torch.zeros_like(w_hh), x.new_zeros(4 * width)
         _kernels().gru_backward(
-            *_arrays(x, w_ih, w_hh),
+            *arrays(x, w_ih, w_hh),
             _as_array(ctx.sizes),
-            *_arrays(states, gates, n_gate, grad_out, grad_x),
+            *arrays(states, gates, n_gate, grad_out, grad_x),
             wants_grad_x,
-            *_arrays(grad_w_ih, grad_w_hh, sums),
+            *arrays(grad_w_ih, grad_w_hh, sums),
         )
         return (
             grad_x if wants_grad_x else None,

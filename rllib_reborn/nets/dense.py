@@ -6,12 +6,14 @@ where numba is installed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.modules.module import _has_any_global_hook
 
 from rllib_reborn.nets import compiled, onednn
 
@@ -100,3 +102,38 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` [..., in_features] -> [..., out_features]."""
         return linear(x, self.weight, self.bias)
+
+
+class DenseStack(nn.Sequential):
+    """``nn.Sequential`` that computes a :class:`Linear` and the ReLU behind it together where kernels do: the same bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` [rows, in_features] -> [rows, ...]."""
+        modules = list(self.children())
+        while modules:
+            module = modules.pop(0)
+            if type(module) is Linear and modules and _may_be_one(module, modules[0], x):
+                del modules[0]
+                x = compiled.linear(x, module.weight, module.bias, relu=True)
+            else:
+                x = module(x)
+        return x
+
+
+def _may_be_one(layer: Linear, following: nn.Module, x: Tensor) -> bool:
+    """Whether ``following`` is a ReLU that kernels compute together with the layer, and nobody looks at either."""
+    return (
+        type(following) is nn.ReLU
+        and onednn.operator is None
+        and _is_plain(x, layer.weight, layer.bias)
+        and compiled.suits_linear(x, layer.weight)
+        and not is_looked_at([layer, following])
+    )
+
+
+def is_looked_at(modules: Iterable[nn.Module]) -> bool:
+    """Whether somebody wants to be called when one of the modules is."""
+    return _has_any_global_hook() or any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in modules
+    )

@@ -6,8 +6,6 @@ made of tiles: some rows times 16 columns that stay in registers while the depth
 are computed 8 or 16 at a time. All is float32; numbers differ from torch's in the last bits, and equal runs are equal to the
 bit.
 
-All compiled functions are in this one file: numba's cache does not notice changes of functions in other files.
-
 Importing this module needs numba.
 """
 
@@ -15,105 +13,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding  # type: ignore[import-untyped]
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types  # type: ignore[import-untyped]
-from numba.extending import intrinsic  # type: ignore[import-untyped]
 
 from rllib_reborn.compiled_functions import compiled
+from rllib_reborn.nets import tiles
+from rllib_reborn.nets.tiles import COLUMNS, ROWS, as_float, as_int, row_tile, tile
 
-#: Columns of a tile: a register of 512 bits, or two of 256.
-COLUMNS = 16
-#: Rows of a tile. A register holds the sums of each row, or two: as many as a CPU needs to keep its multipliers busy.
-_ROWS = 8 if llvmlite.binding.get_host_cpu_features().get("avx512f", False) else 4
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 #: Numbers between rows of a buffer that is read by columns, so that they are not all in the same places of the cache.
 _PAD = 16
 
-_VECTOR = ir.VectorType(ir.FloatType(), COLUMNS)
-
 # Products and sums may be one operation; NaN stays NaN, since the learner must see a gradient that is not finite.
-_compiled = compiled(fastmath={"contract", "nsz"}, error_model="numpy")
-
-
-def _same_bits(of: Any, as_type: Any, llvm_type: Any) -> Any:
-    """A compiled function from a number to the number of another type that has the same bits."""
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def same_bits(typing: Any, number: Any) -> Any:
-        return as_type(of), lambda context, builder, sig, args: builder.bitcast(args[0], llvm_type)
-
-    return same_bits
-
-
-_as_float = _same_bits(types.int32, types.float32, ir.FloatType())
-_as_int = _same_bits(types.float32, types.int32, ir.IntType(32))
-
-
-def _make_tile(rows: int) -> Any:
-    """``tile(out, out_at, out_row, x, x_at, x_row, x_column, w, w_at, w_row, depth)`` adds to a tile of ``out``::
-
-        out[r, c] += sum over k of x[r, k] * w[k, c]        r < rows, c < COLUMNS, k < depth
-
-    ``.._at`` is the number of the tile's first element in an array, ``.._row`` and ``x_column`` the numbers from one row or
-    column to the next. Nothing is checked.
-    """
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def tile(
-        typing: Any,
-        out: Any,
-        out_at: Any,
-        out_row: Any,
-        x: Any,
-        x_at: Any,
-        x_row: Any,
-        x_column: Any,
-        w: Any,
-        w_at: Any,
-        w_row: Any,
-        depth: Any,
-    ) -> Any:
-        n = types.intp
-        return types.void(out, n, n, x, n, n, n, w, n, n, n), _write_tile
-
-    def _write_tile(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def data(number: int) -> Any:
-            return context.make_array(sig.args[number])(context, builder, args[number]).data
-
-        _, out_at, out_row, _, x_at, x_row, x_column, _, w_at, w_row, depth = args
-        out, x, w = data(0), data(3), data(7)
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{COLUMNS}f32"
-        )
-        nothing = ir.Constant(_VECTOR, ir.Undefined)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [0] * COLUMNS)
-
-        def row_of(at: Any, stride: Any, row: int) -> Any:
-            return builder.add(at, builder.mul(stride, ir.Constant(stride.type, row)))
-
-        def vector_at(base: Any, at: Any) -> Any:
-            return builder.bitcast(builder.gep(base, [at]), _VECTOR.as_pointer())
-
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(rows)]
-        for row, total in enumerate(sums):
-            builder.store(builder.load(vector_at(out, row_of(out_at, out_row, row)), align=4), total)
-        with cgutils.for_range(builder, depth) as loop:
-            of_w = builder.load(vector_at(w, builder.add(w_at, builder.mul(loop.index, w_row))), align=4)
-            x_k = builder.add(x_at, builder.mul(loop.index, x_column))
-            for row, total in enumerate(sums):
-                number = builder.load(builder.gep(x, [row_of(x_k, x_row, row)]))
-                first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-                of_x = builder.shuffle_vector(first, nothing, everywhere)
-                builder.store(builder.call(fma, [of_x, of_w, builder.load(total)]), total)
-        for row, total in enumerate(sums):
-            builder.store(builder.load(total), vector_at(out, row_of(out_at, out_row, row)), align=4)
-        return context.get_dummy_value()
-
-    return tile
-
-
-_tile, _row_tile = _make_tile(_ROWS), _make_tile(1)
+_compiled = compiled(sources=[tiles], fastmath={"contract", "nsz"}, error_model="numpy")
 
 
 @_compiled
@@ -133,14 +44,14 @@ def _add_product(
     columns: int,
 ) -> None:
     """``out[r, c] += sum over k of x[r, k] * w[k, c]`` for r < rows, k < depth, c < columns, a multiple of COLUMNS."""
-    whole = rows - rows % _ROWS
+    whole = rows - rows % ROWS
     for c in range(0, columns, COLUMNS):
-        for r in range(0, whole, _ROWS):
-            _tile(
+        for r in range(0, whole, ROWS):
+            tile(
                 out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
             )
         for r in range(whole, rows):
-            _row_tile(
+            row_tile(
                 out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
             )
 
@@ -162,18 +73,30 @@ def _add_rows(total: Any, numbers: Any, first: int, rows: int) -> None:
 
 
 #: Rows of a product that are done while they are in the fastest cache.
-_BLOCK = 64
+BLOCK = 64
 
 
 @_compiled
-def product(x: Any, weight: Any, bias: Any, out: Any) -> None:
-    """``out = x @ weight + bias``: ``x`` [rows, depth], ``weight`` [depth, width], ``bias`` [width], ``out`` [rows, width];
-    float32, contiguous; width is a multiple of COLUMNS."""
+def product(x: Any, weight: Any, bias: Any, out: Any, relu: bool) -> None:
+    """``out = x @ weight + bias``, or its ReLU: ``x`` [rows, depth], ``weight`` [depth, width], ``bias`` [width], ``out``
+    [rows, width]; float32, contiguous; width is a multiple of COLUMNS."""
     depth, width = weight.shape
-    for first in range(0, x.shape[0], _BLOCK):
-        rows = min(_BLOCK, x.shape[0] - first)
+    for first in range(0, x.shape[0], BLOCK):
+        rows = min(BLOCK, x.shape[0] - first)
         _fill(out, first, rows, 0, bias)
         _add_product(out, first * width, width, x, first * depth, depth, 1, weight, 0, width, rows, depth, width)
+        if relu:
+            for i in range(first, first + rows):
+                for j in range(width):
+                    out[i, j] = _ZERO if out[i, j] <= _ZERO else out[i, j]  # NaN stays NaN
+
+
+@_compiled
+def relu_backward(grad: Any, out: Any, by_x: Any) -> None:
+    """The gradient of a ReLU's input, written, from that of its output ``out``; it may be the same array."""
+    for i in range(grad.shape[0]):
+        for j in range(grad.shape[1]):
+            by_x[i, j] = _ZERO if out[i, j] <= _ZERO else grad[i, j]
 
 
 @_compiled
@@ -182,8 +105,8 @@ def weight_gradient(x: Any, grad: Any, by_weight: Any, by_bias: Any) -> None:
     ``by_bias`` [width] the sum of ``grad``; float32, contiguous; width is a multiple of COLUMNS."""
     depth, width = by_weight.shape
     of_block = np.empty(width, np.float32)
-    for first in range(0, x.shape[0], _BLOCK):
-        rows = min(_BLOCK, x.shape[0] - first)
+    for first in range(0, x.shape[0], BLOCK):
+        rows = min(BLOCK, x.shape[0] - first)
         _add_product(by_weight, 0, width, x, first * depth, 1, depth, grad, first * width, width, depth, rows, width)
         # Block by block, then over blocks: a sum over all rows at once would round more.
         of_block[:] = 0
@@ -192,7 +115,6 @@ def weight_gradient(x: Any, grad: Any, by_weight: Any, by_bias: Any) -> None:
             by_bias[j] += of_block[j]
 
 
-_ONE, _TWO = np.float32(1), np.float32(2)
 _LOW, _HIGH = np.float32(-87), np.float32(88)
 _LOG2_E = np.float32(1.4426950408889634)
 # ln 2 in two parts, the first of which has zeros at its end: a whole number times it is exact (Cody and Waite).
@@ -205,9 +127,9 @@ _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / f) for f in (2, 6, 24, 120, 720, 
 
 
 @_compiled
-def _sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)): exp(y) = 2^k exp(r) with y = k ln(2) + r. Written so that a loop over it becomes vectors."""
-    y = -x
+def exp_parts(y: Any) -> Any:
+    """exp(y) = power * (1 + rest), with power = 2^k and 1 + rest = exp(r) for y = k ln(2) + r. Written so that a loop over
+    it becomes vectors."""
     y = _LOW if y < _LOW else y  # NaN stays NaN
     y = _HIGH if y > _HIGH else y
     shifted = y * _LOG2_E + _ROUND
@@ -215,8 +137,15 @@ def _sigmoid(x: Any) -> Any:
     r = y - k * _LN2_HIGH
     r = r - k * _LN2_LOW
     series = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
-    power = _as_float(np.int32((_as_int(shifted) - _ROUND_BITS + np.int32(127)) << np.int32(23)))
-    return _ONE / (_ONE + (series * (r * r) + r + _ONE) * power)
+    power = as_float(np.int32((as_int(shifted) - _ROUND_BITS + np.int32(127)) << np.int32(23)))
+    return power, series * (r * r) + r
+
+
+@_compiled
+def _sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x))."""
+    power, rest = exp_parts(-x)
+    return _ONE / (_ONE + (rest + _ONE) * power)
 
 
 @_compiled

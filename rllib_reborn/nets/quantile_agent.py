@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
-from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.dense import DenseStack, Linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import chosen_values
@@ -63,7 +63,7 @@ class QuantileAgentNet(AgentNet):
         self.features = nn.Identity()
         head = self.head
         del self.head
-        self.phi = nn.Sequential(Linear(cosines, hidden_dim), nn.ReLU())
+        self.phi = DenseStack(Linear(cosines, hidden_dim), nn.ReLU())
         self.head = head  # registered last: methods that treat "the last layer" go by that order
 
     @property

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rllib_reborn.nets.agents import GRU_SCORE_ONLY, AgentNet, AgentTeam
 from rllib_reborn.nets.cvar import ascending, cached_weights, cvar_at
-from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.dense import DenseStack, Linear, linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.sequence import gru_sequence
@@ -67,7 +67,7 @@ class RiskLevelPredictor(nn.Module):
         self.embedding_dim = embedding_dim
         # A Sequential: of Linears directly in a module, methods that look for its last layer expect only one.
         self.current = nn.Sequential(Linear(atoms_dim, embedding_dim))
-        self.encoder = nn.Sequential(Linear(input_dim, hidden_dim), nn.ReLU())
+        self.encoder = DenseStack(Linear(input_dim, hidden_dim), nn.ReLU())
         self.memory = nn.GRU(hidden_dim, hidden_dim)
         #: Passes on the memory's output, so that it can be hooked.
         self.remembered = nn.Identity()

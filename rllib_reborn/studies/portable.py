@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rllib_reborn.algorithms.value_factorization.rl_module import TeamRLModule
 from rllib_reborn.nets.agent_kinds import AGENT_KINDS, kind_of
 from rllib_reborn.nets.agents import AgentNet, AgentTeam
-from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.dense import DenseStack, Linear
 from rllib_reborn.nets.encoded_agents import EncodedAgentTeam, InputEncoder
 from rllib_reborn.nets.expandable_linear import InjectedLinear, SlottedLinear
 from rllib_reborn.nets.hidden_activation import CReLU, NormalisedActivation
@@ -21,7 +21,7 @@ from rllib_reborn.secret_settings import without_secrets
 #: Modules that hold other modules, or no weights.
 _NO_WEIGHTS = (
     *(AgentTeam, *AGENT_KINDS.values(), RiskLevelPredictor, nn.ModuleList, nn.Sequential, nn.ReLU, nn.Identity),
-    *(CReLU, NormalisedActivation, EncodedAgentTeam),
+    *(DenseStack, CReLU, NormalisedActivation, EncodedAgentTeam),
 )
 
 

@@ -171,6 +171,33 @@ def test_an_update_reports_what_it_did():
     assert mine["num_nonfinite_steps"] == 0
 
 
+def test_an_update_of_plain_numbers_is_the_same_update():
+    learner, other = make_learner(), make_learner()
+    batch = learner_batches(make_sample(learner.config), 1)[0]
+    scalars = [learner.update(batch=batch, timesteps=CLOCK, scalars_only=True) for _ in range(3)]
+    results = [other.update(batch=batch, timesteps=CLOCK)["default_policy"] for _ in range(3)]
+    for numbers, result in zip(scalars, results):
+        assert set(numbers) == {"total_loss", "td_error_abs", "grad_norm", "q_tot_mean"}
+        assert all(type(number) is float and number == float(result[name].peek()) for name, number in numbers.items())
+    assert all(torch.equal(mine, parameters_of(other)[name]) for name, mine in parameters_of(learner).items())
+    left = learner.take_metrics()
+    assert float(left["default_policy"]["num_updates"].peek()) == 3
+    assert float(left["__all_modules__"]["num_env_steps_trained"].peek()) == 3 * batch.env_steps()
+    # What is not asked for is not there twice, and nothing is left for the next.
+    assert not set(scalars[0]) & set(left["default_policy"])
+    again = learner.take_metrics()
+    assert float(again["__all_modules__"]["num_env_steps_trained_lifetime"].peek()) == 0
+    assert not set(scalars[0]) & set(again["default_policy"])
+
+
+def test_plain_numbers_of_minibatches_are_refused():
+    learner = make_learner()
+    batch = learner_batches(make_sample(learner.config), 1)[0]
+    with pytest.raises(ValueError, match="scalars_only is True"):
+        learner.update(batch=batch, timesteps=CLOCK, num_epochs=2, scalars_only=True)
+    assert learner.num_updates == 0
+
+
 def test_a_bad_batch_changes_no_weight_and_no_optimizer_state():
     learner = make_learner(optimizer={"kind": "adam"})
     sample = make_sample(learner.config)

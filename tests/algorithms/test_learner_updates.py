@@ -59,7 +59,7 @@ def stored_as_it_is(monkeypatch):
 def test_results_come_in_the_order_of_the_updates(is_local, count, stored_as_it_is):
     group = _Group(is_local=is_local)
     done = list(run_updates(group, (_update(i, 1 if is_local else 2) for i in range(count))))
-    assert [one.results for one in done] == [[f"result {i}"] for i in range(count)]
+    assert [one.scalars for one in done] == [[f"result {i}"] for i in range(count)]
     assert (
         [one.update.timesteps["number"] for one in done]
         == [number for number, _, _ in group.calls]
@@ -73,7 +73,7 @@ def test_each_learner_gets_its_own_batch(stored_as_it_is):
     list(run_updates(group, iter([_update(3)])))
     [(_, parts, kwargs)] = group.calls
     assert [part["default_policy"]["x"].tolist() for part in parts] == [[30, 30], [31, 31]]
-    assert kwargs == {}  # no request, no argument
+    assert kwargs == {"scalars_only": True}  # no request, no argument
 
 
 def test_a_learner_in_this_process_gets_the_batch_itself():
@@ -116,7 +116,9 @@ def test_events_are_those_of_the_update_whose_probe_they_answer(stored_as_it_is,
     updates = [_update(0), dataclasses.replace(_update(1), request="something is due"), _update(2)]
     done = list(run_updates(group, iter(updates)))
     assert [one.events for one in done] == [[], ["after 2 updates"], []]
-    assert [kwargs for _, _, kwargs in group.calls] == [{}, {"request": "something is due"}, {}]
+    assert [kwargs for _, _, kwargs in group.calls] == [
+        {"scalars_only": True, **asked} for asked in ({}, {"request": "something is due"}, {})
+    ]
 
 
 # ---------------------------------------------------------------------- batches

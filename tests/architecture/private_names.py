@@ -46,6 +46,8 @@ DOCUMENTED = {
     "torch.utils._python_dispatch": "TorchDispatchMode (torch notes, 'Extending PyTorch', __torch_dispatch__ modes)",
 }
 
+_HOOKS = "torch: nothing public says whether anybody has hooked a module, and layers computed as one would not call him"
+
 #: (Folder, private name of another library) -> why there is no other way. Never Ray's.
 NO_PUBLIC_WAY = {
     ("envs/adapters/", "_max_episode_steps"): "lbforaging: its step limit, which tells truncation from termination",
@@ -58,6 +60,11 @@ NO_PUBLIC_WAY = {
         "nets/",
         "_linear_pointwise",
     ): "torch: oneDNN's matrix product; asked for with a default, so a torch without it works",
+    ("nets/", "_forward_hooks"): _HOOKS,
+    ("nets/", "_forward_pre_hooks"): _HOOKS,
+    ("nets/", "_backward_hooks"): _HOOKS,
+    ("nets/", "_backward_pre_hooks"): _HOOKS,
+    ("nets/", "_has_any_global_hook"): _HOOKS,
 }
 
 #: Names that belong to RLlib alone though no underscore says so -> why.

@@ -163,6 +163,26 @@ def test_measuring_changes_nothing(build):
         }
 
 
+def test_measuring_an_update_that_kernels_compute_changes_no_bit(build):
+    """They compute layers together, unless somebody looks between them, as a check does that reads an update's gradients."""
+    pytest.importorskip("numba")
+    taken = []
+    for dormancy in (None, {**CHECK, "every": 1, "unit": "updates", "layers": "full"}):
+        algorithm = build(
+            QMIXConfig()
+            .environment("lbf/8x8-2p-3f")
+            .env_runners(num_env_runners=0, num_envs_per_env_runner=16)
+            .training(batch_episodes=32, learning_starts_episodes=32, buffer_episodes=64, dormancy=dormancy)
+            .debugging(seed=3)
+        )
+        measured = 0
+        while algorithm.counters.updates < 16:
+            measured += len(algorithm.train()["plasticity"])
+        assert (measured > 0) == (dormancy is not None)
+        taken.append(learner_weights(algorithm))
+    assert equal(*taken)
+
+
 def test_a_dry_run_changes_nothing_and_reports(build):
     plain = build(quick(env=WALK))
     dry = build(quick(env=WALK, interventions=[{**REBORN, "dry_run": True}]))

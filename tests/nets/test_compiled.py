@@ -1,5 +1,6 @@
 """When the compiled kernels are taken, and what goes through them that is no number."""
 
+import os
 import subprocess
 import sys
 
@@ -145,3 +146,63 @@ def test_where_nothing_can_be_kept_every_process_compiles(tmp_path):
         f"exec(compile(open({str(module)!r}).read(), {str(module)!r}, 'exec'), {{'__name__': 'kept_nowhere'}})\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_linear_and_its_relu_are_one_with_the_same_bits_unless_somebody_looks(monkeypatch):
+    torch.manual_seed(0)
+    net = dense.DenseStack(dense.Linear(30, 48), nn.ReLU(), dense.Linear(48, 6), nn.ReLU(), dense.Linear(6, 16))
+    x = torch.randn(1100, 30, requires_grad=True)
+    together = []
+    linear = compiled.linear
+    monkeypatch.setattr(
+        compiled, "linear", lambda *given, relu=False: together.append(relu) or linear(*given, relu=relu)
+    )
+
+    def values_and_gradients():
+        out = net(x)
+        return [out, *torch.autograd.grad(out.square().sum(), [x, *net.parameters()])]
+
+    as_one = values_and_gradients()
+    assert together == [True, False]  # a width of 6 is torch's
+    outputs = []
+    for layer in (net[1], net[3]):
+        layer.register_forward_hook(lambda _, __, out: outputs.append(out))
+    apart = values_and_gradients()
+    assert together == [True, False, False, False]
+    assert [out.shape[1] for out in outputs] == [48, 6]
+    assert all(torch.equal(one, other) for one, other in zip(as_one, apart, strict=True))
+
+
+def test_a_relu_hides_nothing_that_is_not_a_number():
+    net = dense.DenseStack(dense.Linear(30, 48), nn.ReLU())
+    x = torch.randn(1100, 30)
+    x[5, 3] = float("nan")
+    assert net(x)[5].isnan().all()
+    assert net(x)[6].isfinite().all()
+
+
+def test_what_was_compiled_before_a_source_was_written_is_not_used(tmp_path):
+    """numba looks at the file of a function alone, not at those of what it calls."""
+    inner, outer = tmp_path / "inner_source.py", tmp_path / "outer_function.py"
+    outer.write_text(
+        "import inner_source\n"
+        "from rllib_reborn.compiled_functions import compiled\n"
+        "@compiled(sources=[inner_source])\n"
+        "def answer(x):\n    return inner_source.scaled(x) + 1\n"
+        "print(answer(10), sum(answer.stats.cache_hits.values()))\n"
+    )
+    answers = []
+    for factor in (2, 2, 3, 3):
+        text = (
+            "from rllib_reborn.compiled_functions import compiled\n"
+            f"@compiled()\ndef scaled(x):\n    return {factor} * x\n"
+        )
+        if not inner.exists() or inner.read_text() != text:
+            inner.write_text(text)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        done = subprocess.run(
+            [sys.executable, str(outer)], capture_output=True, text=True, env=environment, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        answers.append(done.stdout.split())
+    assert answers == [["21", "0"], ["21", "1"], ["31", "0"], ["31", "1"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,6 +24,7 @@ from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
 from rllib_reborn.algorithms.value_factorization.learner_setup import LearnerSetup
 from rllib_reborn.algorithms.value_factorization.learner_updates import (
     STEPS_OF_ALL_LEARNERS,
+    as_numbers,
     as_tensors,
     dense_steps,
     last_steps,
@@ -57,10 +58,20 @@ class ValueFactorizationLearner(LearnerSetup):
     # ------------------------------------------------------------------ one update
 
     @override(Learner)
-    def update(self, *args: Any, request: PlasticityRequest | None = None, **kwargs: Any) -> Any:
-        """As RLlib's; ``request`` says what is due at this update, see
-        :class:`~rllib_reborn.callbacks.PlasticityRequest`."""
-        self._request = request
+    def update(
+        self, *args: Any, request: PlasticityRequest | None = None, scalars_only: bool = False, **kwargs: Any
+    ) -> Any:
+        """As RLlib's.
+
+        Args:
+            request: What is due at this update, see :class:`~rllib_reborn.callbacks.PlasticityRequest`.
+            scalars_only: Give what this update logs as plain numbers by name, and leave the rest for :meth:`take_metrics`.
+                RLlib's way, one tree of objects for each number of each update, takes a tenth of a small update.
+
+        Raises:
+            ValueError: ``scalars_only``, and it is no update on one whole batch of the team's.
+        """
+        self._request, self.scalars, self._scalars_only = request, {}, scalars_only
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         try:
             with ExitStack() as watching:
@@ -68,9 +79,14 @@ class ValueFactorizationLearner(LearnerSetup):
                 for callback in self.learner_callbacks:
                     watching.enter_context(callback.watch_update(module=module, request=request))
                 batch = self._whole_batch(args, kwargs)
+                if batch is None and scalars_only:
+                    raise ValueError(
+                        f"scalars_only is True; expected timesteps and one batch, of {DEFAULT_MODULE_ID!r}, and no more."
+                    )
                 if batch is None:
                     return super().update(*args, **kwargs)
-                return self._update_on(batch, kwargs["timesteps"])
+                self._update_on(batch, kwargs["timesteps"])
+                return as_numbers(self.scalars) if scalars_only else self.metrics.reduce()
         finally:
             self._request = None
 
@@ -86,17 +102,22 @@ class ValueFactorizationLearner(LearnerSetup):
             return None
         return batch if given.get("timesteps") is not None else None
 
-    def _update_on(self, batch: MultiAgentBatch, timesteps: dict[str, Any]) -> Any:
+    def take_metrics(self) -> dict[str, Any]:
+        """What updates with ``scalars_only`` have logged, as RLlib's ``MetricsLogger.aggregate`` takes it."""
+        self._log_counts()
+        reduced: dict[str, Any] = self.metrics.reduce()
+        return reduced
+
+    def _update_on(self, batch: MultiAgentBatch, timesteps: dict[str, Any]) -> None:
         """RLlib's update on a whole batch: what it does before and behind its loop over minibatches, without the loop and
         without what it logs of sizes and times beside env steps."""
         self.before_gradient_based_update(timesteps=timesteps)
         ray_internals.count_update(self)
         padded = None if self.captured is None else self.captured.batch_of(self._request, batch)
         metrics = self._uncaptured_step(batch) if padded is None else self._captured_step(padded)
-        ray_internals.count_trained_steps(self, batch.env_steps())
-        self._log(metrics)
+        self._env_steps += batch.env_steps()
+        self.scalars.update(metrics)
         self.after_gradient_based_update(timesteps=timesteps)
-        return self.metrics.reduce()
 
     def _uncaptured_step(self, batch: MultiAgentBatch) -> dict[str, Any]:
         """A gradient step as RLlib composes it; the loss for the log."""
@@ -104,7 +125,7 @@ class ValueFactorizationLearner(LearnerSetup):
             batch = on_device(batch, self.device, self.replay_mirror)
         tensors = as_tensors(batch.policy_batches[DEFAULT_MODULE_ID])
         losses = ray_internals.gradient_step(self, {DEFAULT_MODULE_ID: tensors})
-        return {self.TOTAL_LOSS_KEY: losses[DEFAULT_MODULE_ID]}
+        return {self.TOTAL_LOSS_KEY: losses[DEFAULT_MODULE_ID].detach()}
 
     def _captured_step(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """A gradient step on a batch of :mod:`.captured_updates`; scalars for the log."""
@@ -114,9 +135,17 @@ class ValueFactorizationLearner(LearnerSetup):
         self._after_step()
         return metrics | {GRAD_NORM: norm, self.TOTAL_LOSS_KEY: loss}
 
-    def _log(self, metrics: Mapping[str, Any]) -> None:
-        for name, value in metrics.items():  # log_dict walks every mapping as a tree, which takes longer
-            self.metrics.log_value((DEFAULT_MODULE_ID, name), value, window=1)
+    def _log_counts(self) -> None:
+        if self._env_steps:
+            ray_internals.count_trained_steps(self, self._env_steps)
+            self._env_steps = 0
+        # Equal on every rank: with the usual sum over learners they would be counted once per learner.
+        for key, value in (
+            (NUM_UPDATES, self.num_updates),
+            (NUM_TARGET_UPDATES, self.num_target_updates),
+            (NONFINITE_STEPS, self._nonfinite_steps),
+        ):
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
 
     @override(Learner)
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -130,7 +159,7 @@ class ValueFactorizationLearner(LearnerSetup):
         """:meth:`team_loss`, what it gives for the log, and the terms of learner callbacks."""
         self.last_batch = batch
         loss, metrics = self.batch_loss(config, batch, fwd_out)
-        self._log(metrics)
+        self.scalars.update(metrics)
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
         for callback in self.learner_callbacks:
             term = callback.on_learner_loss(learner=self, module_id=module_id, module=module)
@@ -193,7 +222,7 @@ class ValueFactorizationLearner(LearnerSetup):
     def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
         """One gradient step: clip, guard, step, then targets and callbacks."""
         norm = self.take_step([g for g in gradients_dict.values() if g is not None])
-        self._log({GRAD_NORM: norm.detach()})
+        self.scalars[GRAD_NORM] = norm.detach()
         self._after_step()
 
     def take_step(self, gradients: Sequence[Tensor]) -> Tensor:
@@ -252,13 +281,10 @@ class ValueFactorizationLearner(LearnerSetup):
     @override(Learner)
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().after_gradient_based_update(timesteps=timesteps)
-        # Equal on every rank: with the usual sum over learners they would be counted once per learner.
-        for key, value in (
-            (NUM_UPDATES, self.num_updates),
-            (NUM_TARGET_UPDATES, self.num_target_updates),
-            (NONFINITE_STEPS, self._nonfinite_steps),
-        ):
-            self.metrics.log_value((DEFAULT_MODULE_ID, key), value, reduce="max", window=1)
+        if not self._scalars_only:
+            for name, value in self.scalars.items():  # log_dict walks every mapping as a tree, which takes longer
+                self.metrics.log_value((DEFAULT_MODULE_ID, name), value, window=1)
+            self._log_counts()
         for callback in self.learner_callbacks:
             callback.after_update(learner=self, module_id=DEFAULT_MODULE_ID, batch=self.last_batch)
         if int(self._nonfinite_in_row) >= self.config.nonfinite_patience:

@@ -57,6 +57,10 @@ class LearnerSetup(TorchLearner):
         self._timesteps: dict[str, Any] = {}
         self.last_batch: dict[str, Any] = {}
         self._request: PlasticityRequest | None = None
+        self._env_steps = 0  #: Of batches, not counted for RLlib yet.
+        #: What the update under way logs, by name, and whether it leaves that to who asked for it.
+        self.scalars: dict[str, Any] = {}
+        self._scalars_only = False
         self.captured = captured_updates(self)
         #: The replay on this learner's device, for batches that name episodes of it; the algorithm gives it.
         self.replay_mirror: ReplayMirror | None = None
@@ -170,9 +174,10 @@ def make_optimizer(config: Any, parameters: list[Tensor]) -> torch.optim.Optimiz
     common = {"eps": settings.used_eps, "weight_decay": settings.weight_decay, "capturable": on_gpu}
     if settings.kind == "rmsprop":
         return torch.optim.RMSprop(parameters, alpha=settings.alpha, foreach=True, **common)
-    # RLlib puts the values of a schedule in as tensors, which Adam's fused loop refuses unless it counts steps on a GPU.
-    constant_lr = not isinstance(config.lr, list | tuple)
-    return torch.optim.Adam(parameters, foreach=constant_lr or on_gpu, **common)
+    on_cpu = (
+        parameters[0].device.type == "cpu"
+    )  # one call for all parameters there, also with a schedule's tensor as lr
+    return torch.optim.Adam(parameters, foreach=not on_cpu, fused=on_cpu, **common)
 
 
 def as_optimized_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def as_optimized_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -
     optimizers = {}
     for name, saved in state[COMPONENT_OPTIMIZER].items():
         groups = [
-            group | {key: here[key] for key in ("capturable", "foreach") if key in here}
+            group | {key: here[key] for key in ("capturable", "foreach", "fused") if key in here}
             for group in saved["state"]["param_groups"]
         ]
         optimizers[name] = saved | {"state": saved["state"] | {"param_groups": groups}}

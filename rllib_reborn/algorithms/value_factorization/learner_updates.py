@@ -138,6 +138,15 @@ def as_tensors(columns: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()}
 
 
+def as_numbers(scalars: Mapping[str, Any]) -> dict[str, float]:
+    """Scalars, tensors among them, as plain numbers; a device is waited for once."""
+    if not any(isinstance(value, Tensor) and value.device.type != "cpu" for value in scalars.values()):
+        return {name: float(value) for name, value in scalars.items()}
+    tensors = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
+    numbers = torch.stack([tensor.detach().double() for tensor in tensors.values()]).tolist()
+    return {name: float(value) for name, value in {**scalars, **dict(zip(tensors, numbers, strict=True))}.items()}
+
+
 def packed_columns(batch: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of an RLlib batch without the first dimension of 1, see :func:`learner_batches`."""
     return {name: column[0] for name, column in batch.items()}
@@ -186,15 +195,20 @@ class Update:
     @property
     def keywords(self) -> dict[str, Any]:
         """Arguments of ``LearnerGroup.update`` beside the batches."""
-        return {"timesteps": self.timesteps, **({} if self.request is None else {"request": self.request})}
+        return {
+            "timesteps": self.timesteps,
+            "scalars_only": True,
+            **({} if self.request is None else {"request": self.request}),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Updated:
-    """What came of an update: ``results`` of every learner, ``events`` that its request led to, and the seconds it took."""
+    """What came of an update: ``scalars`` that every learner logs, ``events`` that its request led to, and the seconds it
+    took."""
 
     update: Update
-    results: list[Any]
+    scalars: list[dict[str, float]]
     events: list[dict[str, Any]]
     seconds: float
 
@@ -209,10 +223,10 @@ def run_updates(group: LearnerGroup, updates: Iterator[Update]) -> Iterator[Upda
 
     def compute(update: Update, **batch: Any) -> Updated:
         start = time.perf_counter()
-        results = group.update(**batch, **update.keywords)
+        scalars = group.update(**batch, **update.keywords)
         # Before any other update, so that they are this one's.
         events = [] if update.request is None else take_events(group)
-        return Updated(update, results, events, time.perf_counter() - start)
+        return Updated(update, scalars, events, time.perf_counter() - start)
 
     if group.is_local:
         for update in updates:

@@ -36,7 +36,7 @@ def team_metrics(
     """One row of ``metrics.jsonl``; every name is present in every row, None where nothing is known.
 
     ``train/return_mean`` and the like are over the episodes finished in this iteration, ``train/loss`` and the like are
-    those of its last update. What differs between equal runs stands under ``time/`` or ``memory/``.
+    means over its updates. What differs between equal runs stands under ``time/`` or ``memory/``.
 
     Args:
         results: RLlib's, of this iteration.

@@ -228,6 +228,13 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
 
     # ------------------------------------------------------------------ RLlib's APIs
 
+    @override(nn.Module)
+    def train(self, mode: bool = True) -> TeamRLModule:
+        # RLlib asks for it at every update, where every part is in that mode already; writing that down takes longer.
+        if all(part.training is mode for part in self.modules()):
+            return self
+        return super().train(mode)
+
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
         return ["mixer", "target_agents", "target_mixer"]

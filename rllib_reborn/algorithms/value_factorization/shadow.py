@@ -38,16 +38,16 @@ class Shadow:
     def update(self, batch: dict[str, Any]) -> None:
         """One gradient step on ``batch``, the learner's own of the same update: tensors, under the module's id. The learner
         stays as it is, its gradients, counts and metrics included; random streams are the caller's to keep."""
-        learner, metrics = self._learner, self._learner.metrics
+        learner, metrics, scalars = self._learner, self._learner.metrics, self._learner.scalars
         gradients = [parameter.grad for parameter in self._parameters()]
         try:
-            learner.metrics = MetricsLogger()  # what the shadow logs is nobody's
+            learner.metrics, learner.scalars = MetricsLogger(), {}  # what the shadow logs is nobody's
             with self.in_place():
                 outputs = learner.module.forward_train(batch)
                 losses = learner.compute_losses(fwd_out=outputs, batch=batch)
                 learner.apply_gradients(learner.postprocess_gradients(learner.compute_gradients(losses)))
         finally:
-            learner.metrics = metrics
+            learner.metrics, learner.scalars = metrics, scalars
             for parameter, gradient in zip(self._parameters(), gradients, strict=True):
                 parameter.grad = gradient
 

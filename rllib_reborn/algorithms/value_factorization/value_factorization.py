@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -40,6 +41,9 @@ from rllib_reborn.runtime.interruption import InterruptedIterationError
 from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.task_schedule import epsilon_of
 from rllib_reborn.settings import parse
+
+#: A row has the mean of what an iteration's updates log, of its last so many at least.
+_MOST_SCALARS = 1_000_000
 
 
 class ValueFactorization(InterruptibleAlgorithm):
@@ -122,11 +126,16 @@ class ValueFactorization(InterruptibleAlgorithm):
         for done in run_updates(self.learner_group, self._make_updates(count)):
             self.metrics.log_value((TIMERS, LEARNER_UPDATE_TIMER), done.seconds, reduce="ema")
             self.activity.learning += done.seconds
-            self.metrics.aggregate(done.results, key=LEARNER_RESULTS)
+            for name, value in (item for scalars in done.scalars for item in scalars.items()):
+                key = (LEARNER_RESULTS, DEFAULT_MODULE_ID, name)
+                self.metrics.log_value(key, value, reduce="mean", window=_MOST_SCALARS)
             self._plasticity_events += done.events
             self.counters.updates += 1
             self.counters.updates_left -= 1
             self.counters.env_steps_trained += done.update.env_steps
+        if self.counters.updates_left < count:
+            answers = self.learner_group.foreach_learner(lambda learner: learner.take_metrics())
+            self.metrics.aggregate([answer.get() for answer in answers], key=LEARNER_RESULTS)
         if self.counters.updates_left:
             raise InterruptedIterationError
         if count:

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.dense import DenseStack, Linear, linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers.mixer import Mixer
 from rllib_reborn.nets.mixers.state_encoder import encoder_layers
@@ -35,7 +35,7 @@ class FeedForwardMixer(Mixer):
             )
         self.n_agents = n_agents
         self.state_dim = state_dim
-        self.net = nn.Sequential(
+        self.net = DenseStack(
             Linear(state_dim + n_agents, embed_dim),
             nn.ReLU(),
             Linear(embed_dim, embed_dim),

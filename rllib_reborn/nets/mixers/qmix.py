@@ -8,8 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.dense import Linear, linear
+from rllib_reborn.nets.dense import Linear, is_looked_at, linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
+from rllib_reborn.nets.mixers import compiled_qmix
+from rllib_reborn.nets.mixers.compiled_qmix import ELU
 from rllib_reborn.nets.mixers.mixer import Mixer
 from rllib_reborn.nets.mixers.state_encoder import encoder_layers
 
@@ -49,20 +51,42 @@ class QMixer(Mixer):
         self.hyper_w_final = _hypernet(state_dim, embed_dim, hypernet_layers, hypernet_dim)
         self.hyper_b_1 = Linear(state_dim, embed_dim)
         self.V = nn.Sequential(Linear(state_dim, embed_dim), nn.ReLU(), Linear(embed_dim, 1))
-        self.mixing = nn.ELU()
+        self.mixing = ELU()
 
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
         """``q`` [rows, n] and ``state`` [rows, s] -> Q_tot [rows]."""
+        layers = self._plain_layers()
+        by_kernels = layers is not None and compiled_qmix.suits(q, state, layers)
+        if layers is not None and by_kernels and not self._is_looked_at():
+            return compiled_qmix.q_tot(q, state, layers)
         # The four nets start with a Linear of the same state: as one product the (wide) state is read once.
         first = [cast(nn.Linear, net) for net in (self.hyper_w_1[0], self.hyper_w_final[0], self.V[0], self.hyper_b_1)]
         fused = linear(state, torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first]))
         of_w_1, of_w_final, of_v, b_1 = fused.split([layer.out_features for layer in first], dim=1)
-        w_1 = _after_first(self.hyper_w_1, of_w_1).abs().view(-1, self.n_agents, self.embed_dim)
-        w_final = _after_first(self.hyper_w_final, of_w_final).abs()
-        v = _after_first(self.V, of_v).squeeze(1)
+        w_1, w_final = _after_first(self.hyper_w_1, of_w_1), _after_first(self.hyper_w_final, of_w_final)
+        if layers is not None and by_kernels:
+            hidden: Tensor = self.mixing(compiled_qmix.mix_in(q, w_1, b_1))
+            return compiled_qmix.mix_out(hidden, w_final, self.V[1](of_v), layers[-1])
         # A product of 1 x n by n x embed per row: as a batched matrix product it is three times slower on the CPU.
-        hidden: Tensor = self.mixing((q.unsqueeze(2) * w_1).sum(1) + b_1)
-        return (hidden * w_final).sum(1) + v
+        weighted = q.unsqueeze(2) * w_1.abs().view(-1, self.n_agents, self.embed_dim)
+        hidden = self.mixing(weighted.sum(1) + b_1)
+        return (hidden * w_final.abs()).sum(1) + _after_first(self.V, of_v).squeeze(1)
+
+    def _nets(self) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+        return self.hyper_w_1, self.hyper_w_final, self.V
+
+    def _plain_layers(self) -> list[nn.Linear] | None:
+        """The layers that :func:`.compiled_qmix.suits` takes; None: hypernetworks have one layer, or an intervention or a
+        setting has put something else in the place of a layer or a ReLU."""
+        nets = self._nets()
+        layers = [*(net[0] for net in nets), self.hyper_b_1, *(net[-1] for net in nets)]
+        if any(len(net) != 3 or type(net[1]) is not nn.ReLU for net in nets) or type(self.mixing) is not ELU:
+            return None
+        return cast(list[nn.Linear], layers) if all(type(layer) is Linear for layer in layers) else None
+
+    def _is_looked_at(self) -> bool:
+        """Whether somebody wants to be called when a part of the network is."""
+        return is_looked_at(itertools.chain(*(net.children() for net in self._nets()), [self.hyper_b_1, self.mixing]))
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Of the state's encoder, of the hypernetworks that have two layers, and the mixing neurons."""

@@ -7,13 +7,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.dense import Linear
+from rllib_reborn.nets.dense import DenseStack, Linear
 from rllib_reborn.nets.hidden_activation import CReLU, NormalisedActivation
 from rllib_reborn.policy.errors import PolicyError
 from rllib_reborn.policy.to_onnx.graph import Graph
 
 #: Modules that do nothing but call others, one after the other.
-_IN_A_ROW = (nn.Sequential, NormalisedActivation)
+_IN_A_ROW = (nn.Sequential, DenseStack, NormalisedActivation)
 
 
 def layer(graph: Graph, module: nn.Module, x: str, path: str) -> str:
