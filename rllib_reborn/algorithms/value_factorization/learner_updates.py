@@ -111,6 +111,8 @@ class PackedEpisodes:
 
     def dense(self, steps: Tensor) -> Tensor:
         """[steps, ...] -> [E, T, ...], zeros behind the end of an episode."""
+        if len(steps) == self.shape[0] * self.shape[1]:  # all are of one length, so in their order at each time step
+            return steps.unflatten(0, self.shape[::-1]).transpose(0, 1).contiguous()
         flat = steps.new_zeros(self.shape[0] * self.shape[1], *steps.shape[1:])
         return flat.index_put((self.layout.dense_rows,), steps).view(*self.shape, *steps.shape[1:])
 
@@ -162,7 +164,7 @@ def dense_steps(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[
     padded = REAL_LENGTHS in columns
     lengths = columns[REAL_LENGTHS if padded else "lengths"].to(columns[names[0]].device)
     mask = torch.arange(longest_episode(columns), device=lengths.device) < lengths.unsqueeze(1)
-    if padded:
+    if padded or len(columns[names[0]]) == mask.numel():  # all are of one length
         return mask, {name: columns[name].unflatten(0, mask.shape) for name in names}
     dense = {}
     for name in names:

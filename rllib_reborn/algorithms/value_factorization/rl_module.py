@@ -211,7 +211,8 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         if self.mixer_state.reduce is not None:
             state = self.mixer_state.reduce(state)
         last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
-        last_actions[layout.next] = taken
+        if self.agent_settings.last_action:
+            last_actions[layout.next] = taken
         x = self.inputs(columns["obs"][layout.obs_rows], last_actions)
         if AMPLITUDE in columns:
             amplitude = columns[AMPLITUDE][layout.obs_episodes]
