@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
@@ -13,8 +14,8 @@ from typing import Any
 
 @functools.cache
 def has_numba() -> bool:
-    """Whether numba is installed; it is not loaded."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is installed and not switched off (``NUMBA_DISABLE_JIT=1``); it is not loaded."""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and importlib.util.find_spec("numba") is not None
 
 
 def compiled(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -25,8 +26,8 @@ def compiled(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[
     compiles anew.
 
     Args:
-        sources: Modules whose compiled functions the decorated one calls. What was compiled before one of their files was
-            written is not used; numba looks at the function's own file alone.
+        sources: Modules whose compiled functions the decorated one calls: what was compiled with other contents of their
+            files is not used. numba looks at the function's own file alone.
         options: Of ``numba.njit``.
 
     Raises:
@@ -35,27 +36,21 @@ def compiled(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[
     import numba  # type: ignore[import-untyped]
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if sources:
+            function.__qualname__ += f"_{_digest(sources)}"  # part of the name of the file that numba keeps
         try:
-            kept = numba.njit(cache=True, **options)(function)
+            return numba.njit(cache=True, **options)(function)
         except RuntimeError as error:
             if "cannot cache function" not in str(error):
                 raise
             return numba.njit(**options)(function)
-        return kept if _without_older(kept, sources) else numba.njit(**options)(function)
 
     return decorate
 
 
-def _without_older(function: Any, sources: Sequence[ModuleType]) -> bool:
-    """Remove what was kept of a compiled function before a file of ``sources`` was written; False: it cannot be removed."""
-    written = max((os.stat(str(module.__file__)).st_mtime for module in sources), default=0.0)
-    own_file = Path(function.py_func.__code__.co_filename).stem
-    for index in Path(function.stats.cache_path).glob(f"{own_file}.{function.py_func.__qualname__}-*.nbi"):
-        try:
-            if index.stat().st_mtime <= written:
-                index.unlink(missing_ok=True)
-        except FileNotFoundError:  # another process was faster
-            continue
-        except OSError:
-            return False
-    return True
+def _digest(sources: Sequence[ModuleType]) -> str:
+    """Of what the files hold."""
+    found = hashlib.sha256()
+    for module in sources:
+        found.update(Path(str(module.__file__)).read_bytes())
+    return found.hexdigest()[:12]

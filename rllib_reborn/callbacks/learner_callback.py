@@ -95,11 +95,12 @@ class LearnerCallback(RLlibCallback):
             num_updates: Gradient steps so far, this one included.
             timesteps: Env-step and episode clocks sent with the update.
             request: What is due at this update and the batches for it, equal on all ranks; None: nothing is due.
-            metrics_logger: The Learner's logger.
+            metrics_logger: The Learner's logger. In training by our algorithms it is read after each round of updates, not
+                after each update: with ``window=1`` the last value of a round counts.
         """
 
     def after_update(self, *, learner: Any, module_id: str, batch: dict[str, Any]) -> None:
-        """Called at the end of every update, when nothing of it is left to do but to give its metrics away.
+        """Called at the end of every update, when all that is left to do is to hand out what it has logged.
 
         Args:
             learner, module_id: As in :meth:`on_learner_update`.

@@ -109,7 +109,7 @@ class DenseStack(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` [rows, in_features] -> [rows, ...]."""
-        modules = list(self.children())
+        modules = list(self)
         while modules:
             module = modules.pop(0)
             if type(module) is Linear and modules and _may_be_one(module, modules[0], x):
@@ -121,19 +121,24 @@ class DenseStack(nn.Sequential):
 
 
 def _may_be_one(layer: Linear, following: nn.Module, x: Tensor) -> bool:
-    """Whether ``following`` is a ReLU that kernels compute together with the layer, and nobody looks at either."""
+    """Whether ``following`` is a ReLU that kernels compute together with the layer, and no hook is registered on either."""
     return (
         type(following) is nn.ReLU
         and onednn.operator is None
         and _is_plain(x, layer.weight, layer.bias)
         and compiled.suits_linear(x, layer.weight)
-        and not is_looked_at([layer, following])
+        and not has_hooks([layer, following])
     )
 
 
-def is_looked_at(modules: Iterable[nn.Module]) -> bool:
-    """Whether somebody wants to be called when one of the modules is."""
+def has_hooks(modules: Iterable[nn.Module]) -> bool:
+    """Whether a hook of torch is registered on one of the modules, or on all there are, so that it must be called as a
+    module; or its ``forward`` was replaced."""
     return _has_any_global_hook() or any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
         for module in modules
     )

@@ -1,4 +1,5 @@
-"""The innermost loops of :mod:`rllib_reborn.nets.kernels`, written for registers: numba's own loops keep sums in memory.
+"""The innermost loops of :mod:`rllib_reborn.nets.kernels`, as instructions of LLVM that keep sums in registers, where numba
+would keep them in memory.
 
 Importing this module needs numba.
 """

@@ -5,11 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_reborn import QMIXConfig, VDNConfig
 from rllib_reborn.algorithms.value_factorization.conditional_step import step_if
 from rllib_reborn.algorithms.value_factorization.learner import ValueFactorizationLearner, global_norm, guarded_step
-from rllib_reborn.algorithms.value_factorization.learner_setup import NonFiniteTrainingError
+from rllib_reborn.algorithms.value_factorization.learner_setup import NonFiniteTrainingError, make_optimizer
 from rllib_reborn.algorithms.value_factorization.learner_updates import learner_batches
 from rllib_reborn.callbacks.learner_callback import LearnerCallback
 from rllib_reborn.replay import EpisodeBlock, EpisodeReplay
@@ -188,6 +189,35 @@ def test_an_update_of_plain_numbers_is_the_same_update():
     again = learner.take_metrics()
     assert float(again["__all_modules__"]["num_env_steps_trained_lifetime"].peek()) == 0
     assert not set(scalars[0]) & set(again["default_policy"])
+
+
+def test_metrics_hold_no_number_that_the_driver_logs_itself():
+    """RLlib refuses to aggregate what was logged; an update of the other kind leaves its names behind."""
+    learner = make_learner()
+    batch = learner_batches(make_sample(learner.config), 1)[0]
+    learner.update(batch=batch, timesteps=CLOCK)
+    numbers = learner.update(batch=batch, timesteps=CLOCK, scalars_only=True)
+    driver = MetricsLogger(root=True)
+    for name, value in numbers.items():
+        driver.log_value(("learners", "default_policy", name), value, reduce="mean", window=10)
+    driver.aggregate([learner.take_metrics()], key="learners")
+    found = driver.reduce(compile=True)["learners"]["default_policy"]
+    assert {name: float(found[name]) for name in numbers} == numbers
+    assert found["num_updates"] == 2
+
+
+def test_a_gradient_that_lies_otherwise_in_memory_is_taken_as_it_is():
+    parameters = [torch.nn.Parameter(torch.randn(3, 4)) for _ in range(2)]
+    parameters[1].data.copy_(parameters[0].data)
+    gradient = torch.randn(4, 3)
+    parameters[0].grad, parameters[1].grad = gradient.t(), gradient.t().contiguous()
+    config = quick(QMIXConfig, optimizer={"kind": "adam"})
+    for parameter in parameters:
+        optimizer = make_optimizer(config, [parameter])
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1
+        guarded_step(optimizer, global_norm([parameter.grad]), 1.0)
+    assert torch.equal(*parameters)
 
 
 def test_plain_numbers_of_minibatches_are_refused():

@@ -46,7 +46,9 @@ DOCUMENTED = {
     "torch.utils._python_dispatch": "TorchDispatchMode (torch notes, 'Extending PyTorch', __torch_dispatch__ modes)",
 }
 
-_HOOKS = "torch: nothing public says whether anybody has hooked a module, and layers computed as one would not call him"
+_HOOKS = (
+    "torch: nothing public says whether a module has hooks, and layers that are computed as one would not call them"
+)
 
 #: (Folder, private name of another library) -> why there is no other way. Never Ray's.
 NO_PUBLIC_WAY = {

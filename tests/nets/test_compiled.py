@@ -173,6 +173,26 @@ def test_a_linear_and_its_relu_are_one_with_the_same_bits_unless_somebody_looks(
     assert all(torch.equal(one, other) for one, other in zip(as_one, apart, strict=True))
 
 
+def test_a_module_that_stands_in_two_places_is_called_in_both():
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    net = dense.DenseStack(dense.Linear(30, 48), relu, dense.Linear(48, 32), relu)
+    out = net(torch.randn(1100, 30))
+    assert out.min() == 0
+    assert out.any()
+
+
+def test_numba_that_is_switched_off_counts_as_not_installed():
+    program = (
+        "from rllib_reborn.compiled_functions import has_numba\n"
+        "assert not has_numba()\n"
+        "from rllib_reborn.envs.registry import make_team_env\n"
+        "make_team_env('battle/3m', num_envs=2).reset(seed=1)\n"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=120)
+
+
 def test_a_relu_hides_nothing_that_is_not_a_number():
     net = dense.DenseStack(dense.Linear(30, 48), nn.ReLU())
     x = torch.randn(1100, 30)
@@ -182,7 +202,8 @@ def test_a_relu_hides_nothing_that_is_not_a_number():
 
 
 def test_what_was_compiled_before_a_source_was_written_is_not_used(tmp_path):
-    """numba looks at the file of a function alone, not at those of what it calls."""
+    """numba looks at the file of a function alone, not at those of what it calls. Times of files say nothing: copies keep
+    them."""
     inner, outer = tmp_path / "inner_source.py", tmp_path / "outer_function.py"
     outer.write_text(
         "import inner_source\n"
@@ -199,6 +220,7 @@ def test_what_was_compiled_before_a_source_was_written_is_not_used(tmp_path):
         )
         if not inner.exists() or inner.read_text() != text:
             inner.write_text(text)
+            os.utime(inner, (1_000_000_000 + factor, 1_000_000_000 + factor))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
         done = subprocess.run(
             [sys.executable, str(outer)], capture_output=True, text=True, env=environment, timeout=120

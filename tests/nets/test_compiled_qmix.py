@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from rllib_reborn.nets import compiled, onednn
+from rllib_reborn.nets.dense import Linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.mixers import QMixer, compiled_qmix
 
@@ -152,6 +153,40 @@ def test_what_kernels_do_not_suit_is_torch_s(change, whole):
     mixer(q, state).sum().backward()
     assert not whole
     assert all(p.grad is not None for p in mixer.parameters())
+
+
+def test_shapes_that_do_not_fit_are_refused_and_a_missing_bias_is_torch_s(whole):
+    mixer, q, state = _mixer(SHAPES[0])
+    with pytest.raises(RuntimeError):
+        mixer(torch.cat([q, q[:, :1]], 1), state)
+    with pytest.raises(RuntimeError):
+        mixer(q, state[:, 1:])
+    mixer.hyper_w_1[2] = Linear(64, 64, bias=False)
+    assert mixer(q, state).isfinite().all()
+    mixer.hyper_w_1[2] = Linear(64, 96)  # of three agents
+    with pytest.raises(RuntimeError):
+        mixer(q, state)
+    assert not whole
+
+
+def test_a_hook_on_the_last_layer_of_v_is_called(whole):
+    mixer, q, state = _mixer(SHAPES[0])
+    mixer.V[2].register_forward_hook(lambda *given: given[2] + 1000)
+    assert (mixer(q, state) > 900).all()
+    assert not whole
+
+
+def test_a_forward_that_was_replaced_is_called(whole):
+    mixer, q, state = _mixer(SHAPES[0])
+    mixer.hyper_w_final[1].forward = lambda x: x * 0
+    assert torch.allclose(mixer(q, state), _with_final_weights_of_biases(mixer, q, state), atol=1e-5)
+    assert not whole
+
+
+def _with_final_weights_of_biases(mixer, q, state):
+    w_1 = mixer.hyper_w_1(state).abs().view(-1, 2, 32)
+    hidden = nn.functional.elu((q.unsqueeze(2) * w_1).sum(1) + mixer.hyper_b_1(state))
+    return (hidden * mixer.hyper_w_final[2].bias.abs()).sum(1) + mixer.V(state).squeeze(1)
 
 
 def test_elu_alone():

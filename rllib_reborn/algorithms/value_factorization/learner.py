@@ -106,6 +106,11 @@ class ValueFactorizationLearner(LearnerSetup):
         """What updates with ``scalars_only`` have logged, as RLlib's ``MetricsLogger.aggregate`` takes it."""
         self._log_counts()
         reduced: dict[str, Any] = self.metrics.reduce()
+        # The driver logs these itself, and a key is either logged or aggregated. They are here, perhaps empty, if an update
+        # without scalars_only, or somebody else, has ever logged them.
+        of_module = reduced.get(DEFAULT_MODULE_ID, {})
+        for name in self.scalars.keys() & of_module.keys():
+            del of_module[name]
         return reduced
 
     def _update_on(self, batch: MultiAgentBatch, timesteps: dict[str, Any]) -> None:
@@ -367,6 +372,10 @@ def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, grad_clip: floa
     """
     finite = torch.isfinite(norm)
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for p in parameters:
+        # Adam's one call for all goes through the numbers in the order of memory.
+        if p.grad is not None and p.grad.stride() != p.stride():
+            p.grad = torch.empty_like(p).copy_(p.grad)
     gradients = [p.grad for p in parameters if p.grad is not None]
     may_look = looking_is_free(norm)
     if may_look and not bool(finite):

@@ -141,12 +141,14 @@ def as_tensors(columns: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def as_numbers(scalars: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars, tensors among them, as plain numbers; a device is waited for once."""
-    if not any(isinstance(value, Tensor) and value.device.type != "cpu" for value in scalars.values()):
-        return {name: float(value) for name, value in scalars.items()}
-    tensors = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
-    numbers = torch.stack([tensor.detach().double() for tensor in tensors.values()]).tolist()
-    return {name: float(value) for name, value in {**scalars, **dict(zip(tensors, numbers, strict=True))}.items()}
+    """Scalars, tensors of one element among them, as plain numbers; a GPU is waited for once."""
+    tensors = {name: value.detach() for name, value in scalars.items() if isinstance(value, Tensor)}
+    elsewhere = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    fetched: dict[str, Any] = {}
+    if elsewhere:
+        together = torch.stack([tensor.double().view(()) for tensor in elsewhere.values()])
+        fetched = dict(zip(elsewhere, together.tolist(), strict=True))
+    return {name: float(value) for name, value in {**scalars, **tensors, **fetched}.items()}
 
 
 def packed_columns(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +166,10 @@ def dense_steps(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[
     padded = REAL_LENGTHS in columns
     lengths = columns[REAL_LENGTHS if padded else "lengths"].to(columns[names[0]].device)
     mask = torch.arange(longest_episode(columns), device=lengths.device) < lengths.unsqueeze(1)
-    if padded or len(columns[names[0]]) == mask.numel():  # all are of one length
+    if padded:
         return mask, {name: columns[name].unflatten(0, mask.shape) for name in names}
+    if len(columns[names[0]]) == mask.numel():  # all are of one length
+        return mask, {name: columns[name].unflatten(0, mask.shape).clone() for name in names}
     dense = {}
     for name in names:
         dense[name] = columns[name].new_zeros(*mask.shape, *columns[name].shape[1:])

@@ -36,7 +36,8 @@ def team_metrics(
     """One row of ``metrics.jsonl``; every name is present in every row, None where nothing is known.
 
     ``train/return_mean`` and the like are over the episodes finished in this iteration, ``train/loss`` and the like are
-    means over its updates. What differs between equal runs stands under ``time/`` or ``memory/``.
+    means over its updates, without those where they are not a number. What differs between equal runs stands under
+    ``time/`` or ``memory/``.
 
     Args:
         results: RLlib's, of this iteration.

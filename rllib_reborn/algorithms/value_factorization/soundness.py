@@ -21,8 +21,8 @@ def why_unsound(algorithm: Any, row: Mapping[str, Any] | None) -> str | None:
     """Why no checkpoint should be made of an algorithm's state, in words that follow "because"; None: it is sound.
 
     It is not where a weight or the optimizer's memory is not finite, where the last update was skipped because its gradient
-    was not, or where values run away: the TD error of the last update, or a weight, is out of all proportion to the returns
-    that the rewards in the replay allow.
+    was not, or where values run away: the TD error of the last updates, or a weight, is out of all proportion to the
+    returns that the rewards in the replay allow.
 
     Args:
         algorithm: The algorithm.

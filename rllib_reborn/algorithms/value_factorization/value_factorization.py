@@ -42,7 +42,7 @@ from rllib_reborn.runtime.results import Collected
 from rllib_reborn.runtime.task_schedule import epsilon_of
 from rllib_reborn.settings import parse
 
-#: A row has the mean of what an iteration's updates log, of its last so many at least.
+#: A row has the mean of what its updates have logged, each learner for itself; of more numbers than this, of the last ones.
 _MOST_SCALARS = 1_000_000
 
 
@@ -134,7 +134,9 @@ class ValueFactorization(InterruptibleAlgorithm):
             self.counters.updates_left -= 1
             self.counters.env_steps_trained += done.update.env_steps
         if self.counters.updates_left < count:
-            answers = self.learner_group.foreach_learner(lambda learner: learner.take_metrics())
+            answers = self.learner_group.foreach_learner(
+                lambda learner: learner.take_metrics(), timeout_seconds=self.config.sample_timeout_s
+            )
             self.metrics.aggregate([answer.get() for answer in answers], key=LEARNER_RESULTS)
         if self.counters.updates_left:
             raise InterruptedIterationError

@@ -23,20 +23,26 @@ def _kernels() -> Any:
 
 
 def suits(q: Tensor, state: Tensor, layers: Sequence[nn.Linear]) -> bool:
-    """Whether the kernels compute Q_tot of ``q`` [rows, n] and ``state`` [rows, s].
+    """Whether the kernels compute Q_tot of ``q`` [rows, n] and ``state`` [rows, s]. Shapes that do not fit are left to
+    torch, which refuses them: the kernels check nothing.
 
     Args:
         layers: The first layers for w_1, w_final, V and b_1, the second ones for w_1 and w_final, and V's last.
     """
-    *hidden, last = layers
+    *firsts, w_1, w_final, last_of_v = layers
+    embed = firsts[3].out_features
     return (
         onednn.operator is None
-        and q.dtype == torch.float32
-        and q.shape[:1] == state.shape[:1]
         and q.dim() == state.dim() == 2
-        and state.shape[1] == layers[0].in_features
-        and last.weight.dtype == torch.float32
-        and compiled.suits(state, *(layer.out_features for layer in hidden))
+        and len(q) == len(state)
+        and q.dtype == torch.float32
+        and all(layer.bias is not None and layer.weight.dtype == torch.float32 for layer in layers)
+        and all(layer.in_features == state.shape[1] for layer in firsts)
+        and (w_1.in_features, w_1.out_features) == (firsts[0].out_features, q.shape[1] * embed)
+        and (w_final.in_features, w_final.out_features) == (firsts[1].out_features, embed)
+        and (last_of_v.in_features, last_of_v.out_features) == (firsts[2].out_features, 1)
+        and firsts[2].out_features == embed
+        and compiled.suits(state, *(layer.out_features for layer in firsts))
     )
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from rllib_reborn.nets.dense import Linear, is_looked_at, linear
+from rllib_reborn.nets.dense import Linear, has_hooks, linear
 from rllib_reborn.nets.hidden_layers import HiddenLayer
 from rllib_reborn.nets.mixers import compiled_qmix
 from rllib_reborn.nets.mixers.compiled_qmix import ELU
@@ -56,8 +56,8 @@ class QMixer(Mixer):
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
         """``q`` [rows, n] and ``state`` [rows, s] -> Q_tot [rows]."""
         layers = self._plain_layers()
-        by_kernels = layers is not None and compiled_qmix.suits(q, state, layers)
-        if layers is not None and by_kernels and not self._is_looked_at():
+        by_kernels = layers is not None and compiled_qmix.suits(q, state, layers) and not has_hooks(layers[-1:])
+        if layers is not None and by_kernels and not self._has_hooks():
             return compiled_qmix.q_tot(q, state, layers)
         # The four nets start with a Linear of the same state: as one product the (wide) state is read once.
         first = [cast(nn.Linear, net) for net in (self.hyper_w_1[0], self.hyper_w_final[0], self.V[0], self.hyper_b_1)]
@@ -84,9 +84,9 @@ class QMixer(Mixer):
             return None
         return cast(list[nn.Linear], layers) if all(type(layer) is Linear for layer in layers) else None
 
-    def _is_looked_at(self) -> bool:
-        """Whether somebody wants to be called when a part of the network is."""
-        return is_looked_at(itertools.chain(*(net.children() for net in self._nets()), [self.hyper_b_1, self.mixing]))
+    def _has_hooks(self) -> bool:
+        """Whether a hook is registered on a part of the network."""
+        return has_hooks(itertools.chain(*self._nets(), [self.hyper_b_1, self.mixing]))
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Of the state's encoder, of the hypernetworks that have two layers, and the mixing neurons."""
