@@ -14,8 +14,14 @@ _LATER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mixer": {"state": "full", "state_encoder_dim": None, "normalisation": "none", "activation": "relu"},
     }
 )
-_REPLAY_WEIGHTING: Mapping[str, Any] = MappingProxyType(
-    {"kind": "uniform", "decay_env_steps": 80_000, "min_weight": 0.1}
+#: The same of ``training`` itself.
+_LATER_OF_TRAINING: Mapping[str, Any] = MappingProxyType(
+    {
+        "replay_weighting": MappingProxyType({"kind": "uniform", "decay_env_steps": 80_000, "min_weight": 0.1}),
+        "cuda_graph": "auto",
+        "replay_device": "auto",
+        "bootstrap_at_limit": True,
+    }
 )
 
 
@@ -32,5 +38,6 @@ def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         there = training.get(part)
         if isinstance(there, Mapping) and there:
             filled[part] = {**settings, **there}
-    filled.setdefault("replay_weighting", dict(_REPLAY_WEIGHTING))
+    for name, value in _LATER_OF_TRAINING.items():
+        filled.setdefault(name, dict(value) if isinstance(value, Mapping) else value)
     return {**config, "training": filled}
