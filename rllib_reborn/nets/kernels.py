@@ -17,7 +17,7 @@ import numpy as np
 
 from rllib_reborn.compiled_functions import compiled
 from rllib_reborn.nets import tiles
-from rllib_reborn.nets.tiles import COLUMNS, ROWS, as_float, as_int, row_tile, tile
+from rllib_reborn.nets.tiles import COLUMNS, ROWS, as_float, as_int, four_rows, one_row, tile, two_rows
 
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 #: Numbers between rows of a buffer that is read by columns, so that they are not all in the same places of the cache.
@@ -50,8 +50,19 @@ def _add_product(
             tile(
                 out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
             )
-        for r in range(whole, rows):
-            row_tile(
+        r = whole
+        if rows - r >= 4:
+            four_rows(
+                out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
+            )
+            r += 4
+        if rows - r >= 2:
+            two_rows(
+                out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
+            )
+            r += 2
+        if rows > r:
+            one_row(
                 out, out_at + r * out_row + c, out_row, x, x_at + r * x_row, x_row, x_column, w, w_at + c, w_row, depth
             )
 

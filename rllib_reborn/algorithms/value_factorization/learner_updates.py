@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rllib_reborn.callbacks.request import PlasticityRequest
 from rllib_reborn.callbacks.scheduler import take_events
-from rllib_reborn.nets.sequence import PackedLayout
+from rllib_reborn.nets.sequence import PackedLayout, rows_of
 from rllib_reborn.replay import ReplaySample
 from rllib_reborn.replay.episode_replay import SLOTS
 from rllib_reborn.replay.fields import FIELDS
@@ -103,11 +103,11 @@ class PackedEpisodes:
 
     def now(self, rows: Tensor) -> Tensor:
         """[rows, ...] -> [steps, ...]: at the observation before each transition."""
-        return rows[self.layout.now]
+        return rows_of(rows, self.layout.now)
 
     def next(self, rows: Tensor) -> Tensor:
         """[rows, ...] -> [steps, ...]: at the observation after each transition."""
-        return rows[self.layout.next]
+        return rows_of(rows, self.layout.next)
 
     def dense(self, steps: Tensor) -> Tensor:
         """[steps, ...] -> [E, T, ...], zeros behind the end of an episode."""

@@ -34,6 +34,7 @@ from rllib_reborn.envs.team_env import TeamSpec
 from rllib_reborn.nets.agents import AgentNet, AgentTeam, MakeAgentNet
 from rllib_reborn.nets.mixers import Mixer
 from rllib_reborn.nets.mixers.mixer import greedy_actions
+from rllib_reborn.nets.sequence import rows_of
 from rllib_reborn.plasticity.interventions import make_intervention
 from rllib_reborn.runtime import ray_internals
 
@@ -204,8 +205,8 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
             columns: :attr:`ReplaySample.batch` as tensors, perhaps with :data:`AMPLITUDE`.
         """
         layout = layout_of(columns)
-        taken = columns["actions"][layout.step_rows].long()
-        state = columns["state"][layout.obs_rows].float()
+        taken = rows_of(columns["actions"], layout.step_rows).long()
+        state = rows_of(columns["state"], layout.obs_rows).float()
         if self.spec.state_scale != 1:
             state *= self.spec.state_scale
         if self.mixer_state.reduce is not None:
@@ -213,7 +214,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
         last_actions = taken.new_full((len(layout.obs_rows), self.spec.n_agents), -1)
         if self.agent_settings.last_action:
             last_actions[layout.next] = taken
-        x = self.inputs(columns["obs"][layout.obs_rows], last_actions)
+        x = self.inputs(rows_of(columns["obs"], layout.obs_rows), last_actions)
         if AMPLITUDE in columns:
             amplitude = columns[AMPLITUDE][layout.obs_episodes]
             state = state * amplitude.unsqueeze(1)
@@ -223,7 +224,7 @@ class TeamRLModule(ModuleCalls, PlasticityView, TorchRLModule, InferenceOnlyAPI,
             taken=taken,
             x=x,
             state=state,
-            action_mask=columns["action_mask"][layout.obs_rows],
+            action_mask=rows_of(columns["action_mask"], layout.obs_rows),
             shape=(len(columns["lengths"]), longest_episode(columns)),
         )
 

@@ -48,7 +48,7 @@ class Mixer(nn.Module, abc.ABC):
 
 def greedy_actions(q: Tensor, action_mask: Tensor) -> Tensor:
     """The best allowed action of each agent: ``q`` [..., A], ``action_mask`` [..., A] bool -> [...] int64."""
-    return q.masked_fill(~action_mask, -torch.inf).argmax(-1)
+    return torch.where(action_mask, q, -torch.inf).argmax(-1)
 
 
 def chosen_values(q: Tensor, actions: Tensor) -> Tensor:
