@@ -141,7 +141,7 @@ def _by_replay_device(works: Any, repeats: int) -> Row:
 
     def update(source: Any) -> None:
         (batch,) = learner_batches(source.sample(len(block)), 1)
-        learner.update(batch=batch, timesteps=CLOCK)
+        learner.update(batch=batch, timesteps=CLOCK, scalars_only=True)
 
     row: Row = {}
     for name, source in (("from_host_ms", replay), ("from_mirror_ms", mirror)):

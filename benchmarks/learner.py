@@ -113,7 +113,7 @@ class OneProcess:
 
     def ours(self) -> None:
         (batch,) = learner_batches(self.sample, 1)
-        self.learner.update(batch=batch, timesteps=CLOCK)
+        self.learner.update(batch=batch, timesteps=CLOCK, scalars_only=True)
 
     @flushed_denormals()
     def limit(self) -> None:
