@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from rllib_reborn.compiled_functions import has_numba
 
 #: Inputs of fewer rows are left to torch: those of acting, and of toy games, for which numba would not be worth loading.
-_MANY_ROWS = 1024
+MANY_ROWS = 1024
 #: Widths must be multiples of this, the columns of a tile of :mod:`rllib_reborn.nets.kernels`.
 _COLUMNS = 16
 
@@ -25,7 +25,7 @@ _COLUMNS = 16
 def suits(x: Tensor, *widths: int) -> bool:
     """Whether kernels take ``x`` [rows, ...], for what has these widths."""
     return (
-        len(x) >= _MANY_ROWS
+        len(x) >= MANY_ROWS
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not any(width % _COLUMNS for width in widths)

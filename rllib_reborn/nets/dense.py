@@ -7,7 +7,7 @@ where numba is installed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class _Dense(torch.autograd.Function):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``torch.nn.functional.linear``, for many rows on the CPU by way of :func:`~rllib_reborn.nets.onednn.product` or
     :func:`~rllib_reborn.nets.compiled.linear`."""
-    if not _is_plain(x, weight, bias):
+    if _has_few_rows(x) or not _is_plain(x, weight, bias):
         return functional.linear(x, weight, bias)
     if onednn.operator is None:
         return (
@@ -82,9 +82,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return onednn.product(x, weight, bias)
 
 
+def _has_few_rows(x: Tensor) -> bool:
+    """Whether no detour is worth it, as in acting: asked first, since all that acting asks costs it something."""
+    return x.dim() != 2 or x.shape[0] < (compiled.MANY_ROWS if onednn.operator is None else _MANY_ROWS)
+
+
 def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether there are many rows of float32 on the CPU, and nothing that torch would refuse or treat in another way."""
-    if x.device.type != "cpu" or x.dim() != 2 or len(x) < _MANY_ROWS:
+    """Whether rows are of float32 on the CPU, and there is nothing that torch would refuse or treat in another way."""
+    if x.device.type != "cpu":
         return False
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
@@ -109,6 +114,8 @@ class DenseStack(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` [rows, in_features] -> [rows, ...]."""
+        if _has_few_rows(x):
+            return cast(Tensor, super().forward(x))
         modules = list(self)
         while modules:
             module = modules.pop(0)
