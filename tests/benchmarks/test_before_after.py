@@ -3,8 +3,13 @@
 import copy
 import json
 import math
+import sys
+from pathlib import Path
 
 import pytest
+
+from benchmarks.before_after import turn_taker, turns
+from benchmarks.before_after.checkout import Tree
 
 from benchmarks.before_after.compare import counts, differences, same_value, shows_nothing_of
 from benchmarks.before_after.intervals import median_ratio
@@ -171,3 +176,25 @@ def test_a_row_that_one_tree_lacks_is_an_error():
     assert ratios([{"a": 2.0}], [{"a": 1.0}])["a"].median == 0.5
     with pytest.raises(ValueError, match="one tree only: a, b"):
         ratios([{"a": 1.0}], [{"b": 1.0}])
+
+
+def test_every_row_of_turns_is_some_work_of_a_side():
+    assert {work[0] for work, _ in turns.ROWS.values()} == set(turn_taker.WORKS)
+    assert min(pairs for _, pairs in turns.ROWS.values()) >= 7
+
+
+def test_sides_take_turns_and_one_that_ends_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "SCRIPT", tmp_path / "side.py")
+    turns.SCRIPT.write_text(
+        "import sys\nprint('noise')\nassert sys.argv[1] == 'work'\nprint('ready', flush=True)\n"
+        "for number, _ in zip(range(2), sys.stdin):\n    print('noise')\n    print('seconds', number + 0.5, flush=True)\n"
+    )
+    tree = Tree("after", Path(tmp_path), Path(sys.executable))
+    side = turns.TurnTaker(tree, ["work"])
+    side.turn()
+    side.turn()
+    assert side.seconds == [0.5, 1.5]
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        side.turn()
+    with pytest.raises(RuntimeError, match="after: no ended with 1"):
+        turns.TurnTaker(tree, ["no"])
