@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.before_after import turn_taker, turns
 from benchmarks.before_after.checkout import Tree
-
 from benchmarks.before_after.compare import counts, differences, same_value, shows_nothing_of
 from benchmarks.before_after.intervals import median_ratio
 from benchmarks.before_after.scenarios import ALGORITHMS, KINDS, all_scenarios
