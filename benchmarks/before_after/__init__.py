@@ -8,7 +8,7 @@ Run from the root of the repository, with its virtual environment (``--ref``: th
   compared to the bit, about 3 seconds a scenario and tree; exit 1 on any difference;
 - ``python -m benchmarks.before_after.timings --pairs 7``: the benchmarks in interleaved pairs; exit 1 where the work tree is
   slower;
-- ``python -m benchmarks.before_after.turns``: the same in a tenth of the time, with a living process of each tree that take
+- ``python -m benchmarks.before_after.turns``: all of them in some ten minutes, with a living process of each tree that take
   turns;
 - ``python -m benchmarks.before_after.update_path``: the files and lines that one QMIX update runs through.
 

@@ -38,19 +38,23 @@ class Tree:
     root: Path
     python: Path
 
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """Of a process of a tree."""
+        kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        # One thread, so that no sum depends on how threads share it; a fixed hash seed, so that no order of a set differs.
+        return kept | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
     def run(self, arguments: Sequence[str], request: Any = None) -> str:
         """What ``python ARGUMENTS`` prints to stdout, run in the tree's root; ``request`` goes to stdin as JSON.
 
         Raises:
             RuntimeError: It failed; the message ends with the last lines of stderr.
         """
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        # One thread, so that no sum depends on how threads share it; a fixed hash seed, so that no order of a set differs.
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
         done = subprocess.run(
             [str(self.python), *arguments],
             cwd=self.root,
-            env=environment,
+            env=self.environment(),
             input=json.dumps(request),
             capture_output=True,
             text=True,

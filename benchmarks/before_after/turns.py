@@ -1,14 +1,13 @@
 """Learner, sampling and end to end, of the commit before and of the work tree: a living process of each, in turns.
 
-As :mod:`.timings`, which starts every process anew for each pair, in a tenth of the time: a pair is a turn of each, and who
-goes first alternates. A row passes where the median of its ratios after/before is at most 1.02, or where the interval
-contains 1.00; exit 1 if one does not. Nothing else may run on the machine meanwhile.
+As :mod:`.timings`, which starts every process anew for each pair; all rows here take some ten minutes. A pair is a turn of
+each, and who goes first alternates. A row passes where the median of its ratios after/before is at most 1.02, or where the
+interval contains 1.00; exit 1 if one does not. Nothing else may run on the machine meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -44,13 +43,11 @@ class TurnTaker:
 
     def __init__(self, tree: Tree, work: list[str]) -> None:
         self.name, self.seconds = f"{tree.name}: {' '.join(work)}", list[float]()
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         # -P: the folder of the script, which is the work tree's, does not go on the path of the other tree.
         self._process = subprocess.Popen(
             [str(tree.python), "-P", str(SCRIPT), *work],
             cwd=tree.root,
-            env=environment,
+            env=tree.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

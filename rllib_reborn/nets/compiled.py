@@ -1,6 +1,7 @@
 """Linear layers and GRUs of many rows by compiled kernels, where numba is installed: the extra ``numba``.
 
-:mod:`rllib_reborn.nets.dense` and :mod:`rllib_reborn.nets.cpu_gru` ask here first. numba and the kernels are loaded by the
+:mod:`rllib_reborn.nets.dense` and :mod:`rllib_reborn.nets.cpu_gru` ask here first; QMIX's mixing network is in
+:mod:`rllib_reborn.nets.mixers.compiled_qmix`. numba and the kernels are loaded by the
 first input that is large enough for them, and compiled once on a machine.
 """
 

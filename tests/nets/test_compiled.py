@@ -8,21 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_reborn.nets import compiled, dense, onednn
+from rllib_reborn.nets import compiled, dense
 from rllib_reborn.nets.sequence import gru_sequence
 
 pytest.importorskip("numba")
+pytestmark = pytest.mark.usefixtures("kernels_are_taken")
 
 SIZES = (300, 300, 299, 200, 1)
-
-
-@pytest.fixture(autouse=True)
-def taken(monkeypatch):
-    monkeypatch.setattr(onednn, "operator", None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _gru_and_input():

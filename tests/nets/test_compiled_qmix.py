@@ -4,25 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_reborn.nets import compiled, onednn
+from rllib_reborn.nets import compiled
 from rllib_reborn.nets.dense import Linear
 from rllib_reborn.nets.expandable_linear import InjectedLinear
 from rllib_reborn.nets.mixers import QMixer, compiled_qmix
 
 pytest.importorskip("numba")
+pytestmark = pytest.mark.usefixtures("kernels_are_taken")
 
 #: Agents, width of the state, rows, embed_dim, hypernet_dim.
 SHAPES = [(2, 30, 1600, 32, 64), (8, 128, 1029, 32, 64), (1, 7, 1024, 64, 16), (5, 16, 1100, 16, 48)]
 LOOKED_AT = ["hyper_w_1.1", "hyper_w_final.0", "V.1", "hyper_b_1", "mixing"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    monkeypatch.setattr(onednn, "operator", None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -174,9 +174,8 @@ def make_optimizer(config: Any, parameters: list[Tensor]) -> torch.optim.Optimiz
     common = {"eps": settings.used_eps, "weight_decay": settings.weight_decay, "capturable": on_gpu}
     if settings.kind == "rmsprop":
         return torch.optim.RMSprop(parameters, alpha=settings.alpha, foreach=True, **common)
-    on_cpu = (
-        parameters[0].device.type == "cpu"
-    )  # one call for all parameters there, also with a schedule's tensor as lr
+    # On the CPU one call does it for all parameters, also with a schedule's tensor as lr.
+    on_cpu = parameters[0].device.type == "cpu"
     return torch.optim.Adam(parameters, foreach=not on_cpu, fused=on_cpu, **common)
 
 
